@@ -1,0 +1,1 @@
+//! Builds the real parts and owns the order of their start and end.

@@ -1,0 +1,201 @@
+//! The JSON that mesh accepts from others: one reading, bounded, refused when two readers could differ.
+//!
+//! serde's derived types already refuse unknown and repeated fields; this pass also covers every
+//! nested object, so that a part kept as a free value (a syntax rule) holds no repeated key either.
+
+use std::collections::HashSet;
+use std::fmt;
+
+use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+
+use super::limits;
+
+/// Bounds for one kind of document.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Largest document, in bytes.
+    pub bytes: usize,
+    /// Longest string, in bytes.
+    pub string: usize,
+    /// Longest array, in elements.
+    pub array: usize,
+}
+
+/// Bounds of an envelope file.
+pub const ENVELOPE: Bounds =
+    Bounds { bytes: limits::ENVELOPE_BYTES, string: limits::ENVELOPE_STRING_BYTES, array: limits::JSON_ARRAY_LEN };
+/// Bounds of a signed chain entry's payload.
+pub const PAYLOAD: Bounds =
+    Bounds { bytes: limits::PAYLOAD_BYTES, string: limits::JSON_STRING_BYTES, array: limits::JSON_ARRAY_LEN };
+
+/// Why a document is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum JsonError {
+    /// Larger than its kind allows.
+    #[error("document has {got} bytes, at most {max} are read")]
+    TooLarge {
+        /// Bytes found.
+        got: usize,
+        /// Bytes allowed.
+        max: usize,
+    },
+    /// Not strict JSON of the expected shape.
+    #[error("not acceptable JSON")]
+    Syntax(#[source] serde_json::Error),
+}
+
+/// Reads `bytes` as `T` after checking that every JSON reader would read the same.
+///
+/// # Errors
+/// Too large, not UTF-8, byte order mark, trailing data, repeated key at any depth, nesting, string,
+/// array or number out of bounds, or another shape than `T`.
+pub fn read<T: DeserializeOwned>(bytes: &[u8], bounds: Bounds) -> Result<T, JsonError> {
+    if bytes.len() > bounds.bytes {
+        return Err(JsonError::TooLarge { got: bytes.len(), max: bounds.bytes });
+    }
+    let mut checker = serde_json::Deserializer::from_slice(bytes);
+    Check { bounds, depth: 0 }.deserialize(&mut checker).and_then(|()| checker.end()).map_err(JsonError::Syntax)?;
+    serde_json::from_slice(bytes).map_err(JsonError::Syntax)
+}
+
+#[derive(Clone, Copy)]
+struct Check {
+    bounds: Bounds,
+    depth: usize,
+}
+
+impl Check {
+    fn inner<E: serde::de::Error>(self) -> Result<Self, E> {
+        if self.depth >= limits::JSON_DEPTH {
+            return Err(E::custom(format_args!("nested deeper than {}", limits::JSON_DEPTH)));
+        }
+        Ok(Self { depth: self.depth + 1, ..self })
+    }
+
+    fn integer<E: serde::de::Error>(value: u64) -> Result<(), E> {
+        if value > limits::INTEGER_MAX {
+            return Err(E::custom(format_args!("integer {value} is above 2^53-1")));
+        }
+        Ok(())
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Check {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, input: D) -> Result<(), D::Error> {
+        input.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Check {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("strict JSON without floats")
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<(), E> {
+        Self::integer(value)
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<(), E> {
+        Err(E::custom(format_args!("integer {value} is negative")))
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<(), E> {
+        Err(E::custom(format_args!("{value} is not an integer of 0 to 2^53-1")))
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<(), E> {
+        if text.len() > self.bounds.string {
+            return Err(E::custom(format_args!("string of {} bytes, at most {}", text.len(), self.bounds.string)));
+        }
+        super::foreign_text::check(text).map_err(E::custom)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        let inner = self.inner()?;
+        let mut len = 0;
+        while items.next_element_seed(inner)?.is_some() {
+            len += 1;
+            if len > self.bounds.array {
+                return Err(A::Error::custom(format_args!("array of more than {} elements", self.bounds.array)));
+            }
+        }
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<(), A::Error> {
+        let inner = self.inner()?;
+        let mut seen = HashSet::new();
+        while let Some(key) = fields.next_key::<String>()? {
+            inner.visit_str(&key)?;
+            if seen.len() >= 4 * self.bounds.array {
+                return Err(A::Error::custom(format_args!("object of more than {} fields", 4 * self.bounds.array)));
+            }
+            fields.next_value_seed(inner)?;
+            if let Some(again) = seen.replace(key) {
+                return Err(A::Error::custom(format_args!("field `{again}` appears twice")));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn accepts(text: &str) -> Result<(), String> {
+        read::<serde_json::Value>(text.as_bytes(), PAYLOAD).map(drop).map_err(|error| match error {
+            JsonError::Syntax(cause) => cause.to_string(),
+            JsonError::TooLarge { .. } => error.to_string(),
+        })
+    }
+
+    #[test]
+    fn t17_documents_that_two_readers_could_read_differently_are_refused() {
+        let deep = format!("{}1{}", "[".repeat(17), "]".repeat(17));
+        let cases: [(&str, &str); 14] = [
+            (r#"{"a":1,"a":2}"#, "appears twice"),
+            (r#"{"x":{"a":1,"\u0061":2}}"#, "appears twice"),
+            (&deep, "nested deeper"),
+            ("{} x", "trailing"),
+            ("\u{feff}{}", "expected value"),
+            (r#"["\ud800"]"#, "hex escape"),
+            (r#"["\u0000"]"#, "U+0000"),
+            ("[1.0]", "not an integer"),
+            ("[1e3]", "not an integer"),
+            ("[-1]", "negative"),
+            ("[9007199254740992]", "2^53-1"),
+            ("[18446744073709551615]", "2^53-1"),
+            ("[NaN]", "expected"),
+            ("[1,]", "trailing comma"),
+        ];
+        for (text, reason) in cases {
+            let refusal = accepts(text).expect_err(text);
+            assert!(refusal.contains(reason), "{text}: {refusal}");
+        }
+        assert!(read::<serde_json::Value>(b"[\"\xff\"]", PAYLOAD).is_err());
+    }
+
+    #[test]
+    fn t18_limits_hold_at_the_edge_and_one_past_it() {
+        assert_eq!(accepts("[9007199254740991]"), Ok(()));
+        assert_eq!(accepts(&format!("{}1{}", "[".repeat(16), "]".repeat(16))), Ok(()));
+        let string = |n| format!("[\"{}\"]", "a".repeat(n));
+        assert_eq!(accepts(&string(limits::JSON_STRING_BYTES)), Ok(()));
+        assert!(accepts(&string(limits::JSON_STRING_BYTES + 1)).is_err());
+        let array = |n| format!("[{}]", vec!["1"; n].join(","));
+        assert_eq!(accepts(&array(limits::JSON_ARRAY_LEN)), Ok(()));
+        assert!(accepts(&array(limits::JSON_ARRAY_LEN + 1)).is_err());
+    }
+}

@@ -1,0 +1,1 @@
+//! Each loop waits, calls `domain` and performs what it asks through ports. Loops do not call each other.

@@ -1,0 +1,292 @@
+//! What the loops need of the world and tests must be able to replace. Each has one real adapter in `sys`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::finding::Finding;
+use crate::domain::id::{HostId, Slug};
+use crate::domain::lesson::Lesson;
+
+/// The wall clock.
+pub trait Clock: Send + Sync {
+    /// Now, in UTC.
+    fn now(&self) -> Timestamp;
+}
+
+/// A commit on the shared branch. It carries no authority: only what is signed below it does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub struct Tip(pub [u8; 20]);
+
+/// Why the network side failed. Every text in it is the server's or a library's: show it sanitised.
+#[derive(Debug, thiserror::Error)]
+pub enum RemoteError {
+    /// Not reached, or the line broke.
+    #[error("remote not reached: {0}")]
+    Unreachable(String),
+    /// Too slow, too much, or too large; the child was stopped.
+    #[error("remote stopped at a limit: {0}")]
+    Limit(String),
+    /// The server asks for, or refuses, credentials.
+    #[error("remote refused the credentials: {0}")]
+    Credentials(String),
+    /// The server refused the ref, for good or until the next try.
+    #[error("remote refused the push: {0}")]
+    Refused(String),
+    /// Somebody else's push came first, as often as was tried.
+    #[error("remote moved on during each of {tries} tries to push")]
+    Contended {
+        /// How often it was tried.
+        tries: u32,
+    },
+    /// The server does not speak git as expected.
+    #[error("remote does not behave as a git server: {0}")]
+    Protocol(String),
+    /// The address in the config is of no known form.
+    #[error("remote address is not usable: {0}")]
+    Address(String),
+    /// The local cache could not be used; it is disposable and re-made.
+    #[error("local cache of the shared branch failed: {0}")]
+    Cache(String),
+}
+
+/// The shared branch on the git server.
+pub trait Remote: Send {
+    /// The branch's tip as the server names it, without fetching. `None`: there is no such branch.
+    ///
+    /// # Errors
+    /// The server is not reached or does not answer as a git server.
+    fn tip(&mut self) -> Result<Option<Tip>, RemoteError>;
+
+    /// Brings the branch into the local cache.
+    ///
+    /// # Errors
+    /// The server is not reached, or a limit was met; the cache keeps what it had.
+    fn fetch(&mut self) -> Result<Option<Tip>, RemoteError>;
+
+    /// Puts `files` (path to bytes) on top of whatever the branch is now, and reads them back.
+    /// A raced push is tried again, bounded, with jitter; files of others are never removed.
+    ///
+    /// # Errors
+    /// Nothing counts as published unless the returned tip, read back from the server, holds every file.
+    fn publish(&mut self, files: &BTreeMap<String, Vec<u8>>, message: &str) -> Result<Tip, RemoteError>;
+}
+
+/// A blob at a constructed path, as found.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Blob {
+    /// A plain file (mode 100644) within the size limit.
+    Found(Vec<u8>),
+    /// No entry of that name.
+    Missing,
+    /// Something is there that mesh does not read, and why: a link, a directory, a program, too large.
+    Refused(String),
+}
+
+/// Consecutive log files of one host.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LogSlice {
+    /// Files from the asked seq on, in order, up to the first one missing.
+    pub blobs: Vec<Blob>,
+    /// The lowest later seq that exists after the first missing one: a hole in the log.
+    pub beyond_gap: Option<u64>,
+}
+
+/// Hosts whose part of the branch differs between two tips.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ChangedHosts {
+    /// Hosts with a well-formed directory that is new or changed.
+    pub changed: Vec<HostId>,
+    /// Hosts whose directory was there and is gone.
+    pub gone: Vec<HostId>,
+    /// Names that no mesh makes, which are ignored and counted.
+    pub ignored: u64,
+}
+
+/// The local cache of the shared branch. Never checked out; read by constructed path only.
+pub trait Branch {
+    /// Hosts that differ from `old` (everything, when `None`) to `new`.
+    ///
+    /// # Errors
+    /// The cache lacks the tip or is damaged.
+    fn changed_hosts(&self, old: Option<Tip>, new: Tip) -> Result<ChangedHosts, RemoteError>;
+
+    /// The file at `path`, not loaded when larger than `max` bytes.
+    ///
+    /// # Errors
+    /// The cache lacks the tip or is damaged.
+    fn file(&self, tip: Tip, path: &str, max: usize) -> Result<Blob, RemoteError>;
+
+    /// Log files of `host` from `from` on, at most `count`.
+    ///
+    /// # Errors
+    /// The cache lacks the tip or is damaged.
+    fn log(&self, tip: Tip, host: HostId, from: u64, count: u64) -> Result<LogSlice, RemoteError>;
+}
+
+/// A program to run: an argument vector, never a shell string.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// The program and its arguments.
+    pub argv: Vec<String>,
+    /// Where it runs.
+    pub dir: PathBuf,
+    /// After this, its whole process group is killed.
+    pub timeout: Duration,
+    /// Output kept of each stream, in bytes; the rest is counted and dropped.
+    pub output_cap: usize,
+}
+
+/// How a program ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Exit {
+    /// It exited with this code.
+    Code(i32),
+    /// A signal ended it.
+    Signal(i32),
+    /// It ran past its timeout and was killed with its group.
+    TimedOut,
+    /// It could not be started.
+    NotStarted(String),
+}
+
+/// What a program did.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Ran {
+    /// How it ended.
+    pub exit: Exit,
+    /// Its standard output, capped.
+    pub stdout: Vec<u8>,
+    /// Its standard error, capped.
+    pub stderr: Vec<u8>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// Runs programs.
+pub trait Exec: Send + Sync {
+    /// Runs `program` to its end or its timeout.
+    fn run(&self, program: &Program) -> Ran;
+}
+
+/// What the audit worker said of a lesson that was put before it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Admission {
+    /// Its patterns compile, its examples hold, and it is fast enough on the stress files.
+    Admitted,
+    /// It is refused, and why, in one sentence.
+    Refused(String),
+}
+
+/// A file that was not audited, and why.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Skipped {
+    /// The file, relative to the root.
+    pub path: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// A comment that claims to suppress findings but does not, or suppresses nothing.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct IdleSuppression {
+    /// The file, relative to the root.
+    pub path: String,
+    /// Its line, from 1.
+    pub line: u32,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+/// What an audit of one root found.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct ScanReport {
+    /// Findings by path and line; suppressed ones included and marked.
+    pub findings: Vec<Finding>,
+    /// Files that were not looked at.
+    pub skipped: Vec<Skipped>,
+    /// Comments that suppress nothing.
+    pub idle_suppressions: Vec<IdleSuppression>,
+    /// Lessons that were stopped for taking too long, with the file, and are not to run here again.
+    pub overruns: Vec<(Slug, String)>,
+    /// Files looked at.
+    pub files: u64,
+    /// Files that had to be parsed; the others held none of the texts that a match needs, or were unchanged.
+    pub parsed: u64,
+    /// Files whose findings were known from an earlier audit.
+    pub unchanged: u64,
+}
+
+/// How far an audit is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ScanProgress {
+    /// Files done.
+    pub done: u64,
+    /// Files known so far.
+    pub total: u64,
+    /// Findings so far.
+    pub findings: u64,
+}
+
+/// One file mended, with the fix guards held.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Mended {
+    /// The new text.
+    Text(String),
+    /// A guard refused, and why, in one sentence.
+    Refused(String),
+    /// There is nothing (more) to mend in this file.
+    Nothing,
+}
+
+/// Why the audit worker could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum AuditorError {
+    /// It could not be started or its pipe broke.
+    #[error("audit worker failed: {0}")]
+    Worker(String),
+    /// The root cannot be read.
+    #[error("cannot audit {root}", root = root.display())]
+    Root {
+        /// The root.
+        root: PathBuf,
+        /// Why.
+        #[source]
+        cause: std::io::Error,
+    },
+}
+
+/// Runs lessons over files, in a limited process of its own: no pattern of anybody runs in the agent.
+pub trait Auditor: Send {
+    /// Compiles, tests and stresses a lesson.
+    ///
+    /// # Errors
+    /// The worker could not be used; a hostile lesson is `Admission::Refused`, not an error.
+    fn admit(&mut self, lesson: &Lesson) -> Result<Admission, AuditorError>;
+
+    /// Audits one root with these lessons.
+    ///
+    /// # Errors
+    /// The worker could not be used, or the root cannot be read.
+    fn scan(
+        &mut self,
+        root: &Path,
+        lessons: &[Lesson],
+        progress: &mut dyn FnMut(ScanProgress),
+    ) -> Result<ScanReport, AuditorError>;
+
+    /// Mends the finding at `fingerprint` (or all of the lesson's, when `None`) in one file's text.
+    ///
+    /// # Errors
+    /// The worker could not be used.
+    fn mend(
+        &mut self,
+        lesson: &Lesson,
+        path: &str,
+        text: &str,
+        only: Option<crate::domain::finding::Fingerprint>,
+    ) -> Result<Mended, AuditorError>;
+}

@@ -1,0 +1,1 @@
+//! What mesh remembers: the database, the spool folders, the key and config files.

@@ -1,0 +1,3 @@
+//! The real adapters of the ports. Everything that touches the machine is below here.
+
+pub mod clock;
