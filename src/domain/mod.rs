@@ -1,8 +1,10 @@
 //! What mesh decides. No clock, file, process, socket, async or global: values and a `now` in, values out.
 
 pub mod admission;
+pub mod branch_path;
 pub mod chain;
 pub mod detect;
+pub mod entry;
 pub mod envelope;
 pub mod expr;
 pub mod finding;
