@@ -1,1 +1,3 @@
 //! What mesh remembers: the database, the spool folders, the key and config files.
+
+pub mod db;
