@@ -300,8 +300,8 @@ pub enum CheckResult {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EndedBy {
-    /// The project's check command, on this content.
-    Check,
+    /// A try on this base: the check failed, or the branch could not be made. It is tried again once HEAD has moved.
+    Attempt,
     /// A person, by rollback or by deleting the branch.
     Person,
 }

@@ -119,8 +119,10 @@ fn exit_of(status: ExitStatus) -> Exit {
 }
 
 fn signal(group: Pid, signal: Signal) {
-    // ESRCH: everybody is gone, which is what was wanted.
-    drop(kill_process_group(group, signal));
+    match kill_process_group(group, signal) {
+        // An error is ESRCH: everybody is gone, which is what was wanted.
+        Ok(()) | Err(_) => {}
+    }
 }
 
 fn read_pipe(mut pipe: impl Read + Send + 'static, event: fn(Vec<u8>) -> Event, send: SyncSender<Event>) {
