@@ -6,7 +6,8 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 /// Numbered migrations; `PRAGMA user_version` is the last one that ran. Never edited, only added to.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_chain.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("migrations/0001_chain.sql"), include_str!("migrations/0002_findings_and_fixes.sql")];
 
 /// Why the database cannot be used.
 #[derive(Debug, thiserror::Error)]

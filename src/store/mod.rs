@@ -9,3 +9,6 @@ pub mod keyring;
 pub mod own_log;
 pub mod peer_log;
 pub mod spool;
+pub mod baseline;
+pub mod db;
+pub mod fixes;
