@@ -1,3 +1,5 @@
 //! The real adapters of the ports. Everything that touches the machine is below here.
 
+pub mod auditor;
 pub mod clock;
+pub mod tree;
