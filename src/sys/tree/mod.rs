@@ -17,6 +17,10 @@ use rustix::io;
 pub use refresh::{News, refresh};
 pub use walk::walk;
 
+/// As in git: a file that changed this shortly before it was looked at may change again without a trace,
+/// where the file system's clock is coarse.
+const RACY_NANOS: i64 = 2_000_000_000;
+
 /// What a name stands for. The numbers are part of the snapshot format.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
@@ -82,6 +86,12 @@ pub struct Stat {
 }
 
 impl Stat {
+    /// Whether the file may have changed after `seen_at` (nanoseconds since 1970) without a trace.
+    #[must_use]
+    pub fn is_racy(&self, seen_at: i64) -> bool {
+        self.mtime.max(self.ctime) >= seen_at.saturating_sub(RACY_NANOS)
+    }
+
     /// `lstat` of `path` below the open directory `root`; an empty path is the root itself.
     fn of(root: impl std::os::fd::AsFd, path: &CStr) -> io::Result<Self> {
         let flags = if path.is_empty() { AtFlags::EMPTY_PATH } else { AtFlags::SYMLINK_NOFOLLOW };

@@ -8,10 +8,6 @@ use std::path::Path;
 use super::walk::{Found, Walker, above, walk};
 use super::{Entry, Kind, Stat, Tree};
 
-/// As in git: a file that changed this shortly before it was looked at may change again without a trace,
-/// where the file system's clock is coarse.
-const RACY_NANOS: i64 = 2_000_000_000;
-
 /// What a refresh found.
 #[derive(Debug)]
 pub enum News {
@@ -19,11 +15,6 @@ pub enum News {
     Nothing,
     /// The tree as it is now. Files whose entry is the same in the old one, and not racy there, are unchanged.
     Tree(Tree),
-}
-
-/// Whether the state of a file may have changed after `seen_at` (nanoseconds) without a trace.
-pub(super) fn is_racy(stat: &Stat, seen_at: i64) -> bool {
-    stat.mtime.max(stat.ctime) >= seen_at.saturating_sub(RACY_NANOS)
 }
 
 /// Looks at `root` again, knowing that it was `old` at `seen_at` (nanoseconds since 1970).
@@ -76,7 +67,7 @@ fn dirty(fd: BorrowedFd<'_>, tree: &Tree, seen_at: i64) -> Vec<usize> {
     let share = tree.entries.len().div_ceil(threads).max(1_024);
     let differs = |entry: &Entry| {
         entry.kind.is_watched()
-            && (is_racy(&entry.stat, seen_at) || Stat::of(fd, tree.c_path(entry)).unwrap_or_default() != entry.stat)
+            && (entry.stat.is_racy(seen_at) || Stat::of(fd, tree.c_path(entry)).unwrap_or_default() != entry.stat)
     };
     let look = |start: usize, entries: &[Entry]| -> Vec<usize> {
         entries.iter().enumerate().filter(|(_, entry)| differs(entry)).map(|(at, _)| start + at).collect()
@@ -166,6 +157,7 @@ mod tests {
 
     use proptest::prelude::*;
 
+    use super::super::RACY_NANOS;
     use super::*;
 
     const DIRS: [&str; 6] = [".", "a", "b", "a/c", "a/c/d", "b/c"];
