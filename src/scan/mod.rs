@@ -4,10 +4,23 @@
 //! literal filter ([`Engine::candidates`]) and one walk over its syntax tree ([`Engine::scan`]). [`mend`]
 //! makes a fix and guards it; [`prove`] runs a lesson's own examples and the stress files.
 
+mod compile;
+mod config;
 mod engine;
 mod error;
+mod expand;
+mod filter;
+mod hit;
+mod lang;
+mod line_rule;
 mod mend;
+mod needs;
+mod parse;
+mod place;
 mod prove;
+mod scope;
+mod suppress;
+mod syntax;
 
 pub use engine::{Candidates, Deadline, Engine, FileReport, Interest};
 pub use error::{CompileError, FileRefusal, MendRefusal, ProofError};
