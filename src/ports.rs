@@ -214,6 +214,12 @@ pub struct ScanReport {
     pub idle_suppressions: Vec<IdleSuppression>,
     /// Lessons that were stopped for taking too long, with the file, and are not to run here again.
     pub overruns: Vec<(Slug, String)>,
+    /// Lessons that do not run here at all, and why.
+    #[serde(default)]
+    pub refused: Vec<(Slug, String)>,
+    /// Lessons with more findings than one may report, and how many more.
+    #[serde(default)]
+    pub capped: Vec<(Slug, u64)>,
     /// Files looked at.
     pub files: u64,
     /// Files that had to be parsed; the others held none of the texts that a match needs, or were unchanged.
