@@ -109,7 +109,7 @@ pub fn serve() -> Result<(), WorkerError> {
     confine(root.as_deref())?;
     let root = root.map(|root| Root::open(&root)).transpose().map_err(WorkerError::Root)?;
     say(&Answer::Ready)?;
-    let mut engine = Engine::default();
+    let mut engine = Engine::compile(&[]).0;
     while let Some(Asked { round, request }) = next()? {
         let answer = match request {
             Request::Hello { .. } => return Err(WorkerError::Order),
