@@ -25,7 +25,11 @@ struct Arguments {
 }
 
 #[derive(Subcommand, Debug)]
-enum Command {}
+enum Command {
+    /// Speaks to a git server for the agent, under limits
+    #[command(hide = true)]
+    NetWorker,
+}
 
 /// What every command is given.
 #[derive(Debug)]
@@ -41,7 +45,9 @@ pub struct Context {
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let context = Context { home: arguments.home, json: arguments.json };
-    let result: Result<ExitKind, CliError> = match arguments.command {};
+    let result: Result<ExitKind, CliError> = match arguments.command {
+        Command::NetWorker => net_worker(),
+    };
     match result {
         Ok(kind) => kind.into(),
         Err(error) => {
@@ -49,4 +55,9 @@ pub fn main() -> ExitCode {
             error.kind.into()
         }
     }
+}
+
+fn net_worker() -> Result<ExitKind, CliError> {
+    crate::sys::remote::worker::run(std::io::stdin().lock(), std::io::stdout().lock())?;
+    Ok(ExitKind::Ok)
 }
