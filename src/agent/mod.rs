@@ -1,3 +1,7 @@
 //! Builds the real parts and owns the order of their start and end.
 
 pub mod audit_worker;
+pub mod authoring;
+pub mod check;
+pub mod parts;
+pub mod timing;
