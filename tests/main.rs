@@ -1,3 +1,6 @@
 //! The one test binary; one module per subject.
 
+mod exec;
+mod seeding;
+mod support;
 mod tidy;
