@@ -109,17 +109,20 @@ pub fn serve() -> Result<(), WorkerError> {
     confine(root.as_deref())?;
     let root = root.map(|root| Root::open(&root)).transpose().map_err(WorkerError::Root)?;
     say(&Answer::Ready)?;
-    let mut engine = Engine::default();
+    let (mut engine, _) = Engine::compile(&[]);
+    let mut names = Vec::new();
     while let Some(Asked { round, request }) = next()? {
         let answer = match request {
             Request::Hello { .. } => return Err(WorkerError::Order),
             Request::Compile { lessons } => {
                 let (compiled, refused) = on_big_stack(round, || Engine::compile(&lessons));
                 engine = compiled;
+                names = lessons.into_iter().map(|lesson| lesson.id).collect();
                 Answer::Compiled(refused.into_iter().map(|(lesson, why)| (lesson, chain(&why))).collect())
             }
             Request::Scan { files, deadline_ms } => {
-                let scan = Scan { engine: &engine, root: root.as_ref(), files: &files, round, deadline_ms };
+                let scan =
+                    Scan { engine: &engine, root: root.as_ref(), files: &files, names: &names, round, deadline_ms };
                 Answer::Scanned { parsed: scan.run(threads)? }
             }
             Request::Admit { lesson } => Answer::Admission(on_big_stack(round, || admit(&lesson))),
@@ -188,6 +191,7 @@ struct Scan<'a> {
     engine: &'a Engine,
     root: Option<&'a Root>,
     files: &'a [String],
+    names: &'a [Slug],
     round: u64,
     deadline_ms: u64,
 }
@@ -242,6 +246,8 @@ impl Scan<'_> {
             Err(Unread::Gone) => return None,
             Err(why) => return refused(why.to_string()),
         };
+        #[cfg(debug_assertions)]
+        super::misbehave::at(path, self.names);
         let candidates = self.engine.candidates(&interest, text.as_bytes())?;
         let deadline = Deadline::after(Duration::from_millis(self.deadline_ms));
         let report = match self.engine.scan(path, text, &candidates, deadline) {

@@ -1,3 +1,5 @@
 //! Builds the real parts and owns the order of their start and end.
 
 pub mod audit_worker;
+#[cfg(debug_assertions)]
+mod misbehave;

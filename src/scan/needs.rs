@@ -194,7 +194,10 @@ impl Reading<'_> {
                 let [left, PatternNode::Terminal { text, is_named: false, .. }, right] = children.as_slice() else {
                     return false;
                 };
-                is_chain_kind(&self.kind(*kind_id)) && text == "." && self.chain(left, words) && self.chain(right, words)
+                is_chain_kind(&self.kind(*kind_id))
+                    && text == "."
+                    && self.chain(left, words)
+                    && self.chain(right, words)
             }
         }
     }

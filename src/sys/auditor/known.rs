@@ -83,7 +83,6 @@ impl OfFile {
 
 impl OfLesson {
     fn forget(&mut self, path: &str) {
-        self.overruns.remove(path);
         if let Some(old) = self.files.remove(path) {
             self.kept -= old.open();
         }
@@ -148,7 +147,13 @@ impl Known {
 
     /// Forgets what is known of one file.
     pub(super) fn forget_file(&mut self, path: &str) {
-        self.lessons.values_mut().for_each(|lesson| lesson.forget(path));
+        for lesson in self.lessons.values_mut() {
+            lesson.forget(path);
+            // Of a disabled lesson they are why it is.
+            if !lesson.disabled {
+                lesson.overruns.remove(path);
+            }
+        }
         self.notes.remove(path);
     }
 
