@@ -214,13 +214,65 @@ fn t19_a_lesson_that_stops_the_worker_three_times_is_disabled_and_stays_so() {
 }
 
 #[test]
+fn t19_a_rule_that_is_slow_by_itself_is_stopped_and_named() {
+    let place = Place::new();
+    place.write("long.py", &"f(x)\n".repeat(4_000));
+    place.write("short.py", "f(x)\neval(y)\n");
+    let after = |inner: Value| json!({ "kind": "expression_statement", "stopBy": "end", "precedes": inner });
+    let rule = json!({ "kind": "expression_statement",
+        "precedes": after(after(json!({ "kind": "global_statement", "stopBy": "end" }))) });
+    let slow = lesson_of(
+        "slow",
+        &json!([{ "id": "r", "mode": "ast", "language": "python", "rule": rule, "message": "m" }]),
+        &json!({}),
+    );
+    let report = place.scan(&[slow, calls("no-eval", "eval"), lines("text", "^f")]);
+    assert_eq!(report.refused, []);
+    assert_eq!(overruns(&report), ["slow at long.py"]);
+    assert!(places(&report).contains(&"short.py:2 no-eval".to_owned()));
+    assert!(places(&report).contains(&"long.py:1 text".to_owned()));
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the worker is looked at from outside, as a process")]
+fn t12_the_worker_is_limited_before_it_reads_a_request() {
+    use std::io::{BufRead, BufReader, Write};
+    use std::process::{Command, Stdio};
+    let mut worker = Command::new(env!("CARGO_BIN_EXE_mesh"))
+        .arg("audit-worker")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut requests = worker.stdin.take().unwrap();
+    requests.write_all(b"{\"round\":1,\"request\":{\"Hello\":{\"root\":null}}}\n").unwrap();
+    let mut line = String::new();
+    BufReader::new(worker.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "\"Ready\"\n");
+    let of = |file: &str| fs::read_to_string(format!("/proc/{}/{file}", worker.id())).unwrap();
+    let limits = of("limits");
+    let limit = |name: &str| {
+        let line = limits.lines().find(|line| line.starts_with(name)).unwrap();
+        line[name.len()..].split_whitespace().take(2).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(limit("Max address space"), ["536870912"; 2]);
+    assert_eq!(limit("Max core file size"), ["0"; 2]);
+    assert_eq!(limit("Max open files"), ["64"; 2]);
+    assert!(of("status").contains("NoNewPrivs:\t1"));
+    assert_eq!(of("stat").rsplit(')').next().unwrap().split_whitespace().nth(16), Some("19"));
+    drop(requests);
+    assert!(worker.wait().unwrap().success());
+}
+
+#[test]
 fn a_worker_that_is_killed_in_a_scan_is_started_again() {
     let place = Place::new();
-    for n in 0..3_000 {
-        place.write(&format!("f{n:04}.py"), &"eval(x)\n".repeat(20));
+    for n in 0..20 {
+        place.write(&format!("f{n:02}.py"), "eval(x)\n");
     }
     let lessons = [lines("text", "^eval")];
     let expected = content(&place.scan_afresh(&lessons));
+    let place = place.misbehaving("text:.py:dawdle");
     let mut killed = 0;
     let mut kill = |_| {
         if killed < 3 {
@@ -228,7 +280,7 @@ fn a_worker_that_is_killed_in_a_scan_is_started_again() {
         }
     };
     let report = place.auditor().scan(&place.root, &lessons, &mut kill).unwrap();
-    assert!(killed > 0, "the scan was over before it could be disturbed");
+    assert_eq!(killed, 3);
     assert_eq!(content(&report), expected);
 }
 

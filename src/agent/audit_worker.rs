@@ -286,3 +286,36 @@ fn bound(answer: &mut FileAnswer) {
     let over = open.into_iter().filter(|&(_, seen)| seen > most);
     answer.dropped = over.map(|(lesson, seen)| (lesson, seen - most)).collect();
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn t20_a_confined_thread_reads_below_the_root_alone_and_writes_and_connects_nowhere() {
+        let temp = tempfile::tempdir().unwrap();
+        let root = temp.path().join("root");
+        std::fs::create_dir(&root).unwrap();
+        let (inside, outside) = (root.join("inside"), temp.path().join("outside"));
+        std::fs::write(&inside, "i").unwrap();
+        std::fs::write(&outside, "o").unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let seen = std::thread::spawn(move || {
+            // It holds for this thread alone, and the test's other threads go on as they were.
+            confine(Some(&root)).unwrap();
+            [
+                std::fs::read(&inside).is_ok(),
+                std::fs::read_dir(&root).is_ok(),
+                std::fs::read(&outside).is_ok(),
+                std::fs::read("/etc/passwd").is_ok(),
+                std::fs::write(&inside, "x").is_ok(),
+                std::fs::remove_file(&inside).is_ok(),
+                std::net::TcpStream::connect(address).is_ok(),
+                std::net::TcpListener::bind("127.0.0.1:0").is_ok(),
+            ]
+        });
+        let expected = [true, true, false, false, false, false, false, false];
+        assert_eq!(seen.join().unwrap(), expected, "this test needs a kernel with Landlock ABI 4 (Linux 6.7)");
+    }
+}

@@ -23,6 +23,7 @@ pub(super) fn at(path: &str, lessons: &[Slug]) {
                 hoard.push(std::hint::black_box(vec![1_u8; 1 << 20]));
             }
         }
+        "dawdle" => std::thread::sleep(std::time::Duration::from_millis(60)),
         "panic" => panic!("told to panic"),
         _ => std::process::abort(),
     }

@@ -1,6 +1,7 @@
 //! What is known of the files of one root, by lesson: the part of a report that an unchanged file keeps.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use serde::{Deserialize, Serialize};
 
@@ -96,7 +97,10 @@ impl OfLesson {
         self.kept += file.open();
         self.files.insert(path.to_owned(), file);
         while self.kept > 2 * KEEP {
-            let Some((path, file)) = self.files.iter_mut().rev().find(|(_, file)| file.open() > 0) else { break };
+            // Those behind the last kept one have nothing to drop any more.
+            let end = self.last.clone().map_or(Bound::Unbounded, Bound::Included);
+            let kept = self.files.range_mut::<String, _>((Bound::Unbounded, end));
+            let Some((path, file)) = kept.rev().find(|(_, file)| file.open() > 0) else { break };
             if self.kept - file.open() < KEEP {
                 break;
             }
