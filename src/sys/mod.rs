@@ -2,4 +2,6 @@
 
 pub mod auditor;
 pub mod clock;
+pub mod exec;
+pub mod repo;
 pub mod tree;
