@@ -5,3 +5,5 @@ pub mod authoring;
 pub mod check;
 pub mod parts;
 pub mod timing;
+#[cfg(debug_assertions)]
+mod misbehave;
