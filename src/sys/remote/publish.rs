@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use git2::{ObjectType, Odb, Oid, Repository, Signature};
 use rustix::fs::{FlockOperation, flock};
@@ -17,8 +17,10 @@ use crate::ports::RemoteError;
 use crate::sys::cache::objects::{self, Found};
 use crate::sys::cache::tree::{DIRECTORY, FILE, Lookup, Tree};
 
-/// Longest wait after the first lost race, and after any.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+/// Shortest and longest unit of the wait after a lost race.
+const BACKOFF_UNIT: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+/// How often the wait doubles: about six pushers that never stop find room in the longest one.
+const BACKOFF_DOUBLINGS: u32 = 3;
 
 /// Publishes `files`, and returns a tip, read back from the remote, that holds every one of them.
 pub(super) fn publish(
@@ -31,10 +33,12 @@ pub(super) fn publish(
     }
     let mut refusals = 0;
     let mut last_push: Option<(Option<Oid>, Pushed)> = None;
+    let mut started = Instant::now();
     for attempt in 0..=limits::PUSH_TRIES {
         if let Some((_, Pushed::Raced | Pushed::Refused(_))) = last_push {
-            back_off(attempt);
+            back_off(attempt, started.elapsed());
         }
+        started = Instant::now();
         let (cache, tip) = session.fetch()?;
         if let Some(tip) = tip
             && holds(&cache, tip, files)?
@@ -64,10 +68,11 @@ fn refusal(pushed: &Pushed) -> String {
     }
 }
 
-/// Waits a random part of a growing span, so that those who lost the same race do not meet again.
-fn back_off(attempt: u32) {
-    let (first, most) = BACKOFF;
-    let span = first.saturating_mul(1 << attempt.min(10)).min(most);
+/// Waits a random part of a growing span, so that those who lost the same race do not meet again. What one try took
+/// is the measure: a slow server needs its pushers spread wider.
+fn back_off(attempt: u32, took: Duration) {
+    let unit = took.clamp(BACKOFF_UNIT.0, BACKOFF_UNIT.1);
+    let span = unit.saturating_mul(1 << attempt.min(BACKOFF_DOUBLINGS));
     // Without randomness the middle of the span still spreads hosts by their own pace.
     let part = getrandom::u32().unwrap_or(u32::MAX / 2);
     std::thread::sleep(span.mul_f64(f64::from(part) / f64::from(u32::MAX)));
