@@ -6,3 +6,4 @@ mod scan;
 mod seeding;
 mod support;
 mod tidy;
+mod transports;

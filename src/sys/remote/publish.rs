@@ -1,9 +1,12 @@
 //! Puts files on top of the branch, against other pushers, and believes only what it reads back.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::fs::File;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use git2::{ObjectType, Odb, Oid, Repository, Signature};
+use rustix::fs::{FlockOperation, flock};
 
 use super::address::Address;
 use super::request::shown;
@@ -14,8 +17,10 @@ use crate::ports::RemoteError;
 use crate::sys::cache::objects::{self, Found};
 use crate::sys::cache::tree::{DIRECTORY, FILE, Lookup, Tree};
 
-/// Longest wait after the first lost race, and after any.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+/// Shortest and longest unit of the wait after a lost race.
+const BACKOFF_UNIT: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+/// How often the wait doubles: about six pushers that never stop find room in the longest one.
+const BACKOFF_DOUBLINGS: u32 = 3;
 
 /// Publishes `files`, and returns a tip, read back from the remote, that holds every one of them.
 pub(super) fn publish(
@@ -28,10 +33,12 @@ pub(super) fn publish(
     }
     let mut refusals = 0;
     let mut last_push: Option<(Option<Oid>, Pushed)> = None;
+    let mut started = Instant::now();
     for attempt in 0..=limits::PUSH_TRIES {
         if let Some((_, Pushed::Raced | Pushed::Refused(_))) = last_push {
-            back_off(attempt);
+            back_off(attempt, started.elapsed());
         }
+        started = Instant::now();
         let (cache, tip) = session.fetch()?;
         if let Some(tip) = tip
             && holds(&cache, tip, files)?
@@ -61,10 +68,11 @@ fn refusal(pushed: &Pushed) -> String {
     }
 }
 
-/// Waits a random part of a growing span, so that those who lost the same race do not meet again.
-fn back_off(attempt: u32) {
-    let (first, most) = BACKOFF;
-    let span = first.saturating_mul(1 << attempt.min(10)).min(most);
+/// Waits a random part of a growing span, so that those who lost the same race do not meet again. What one try took
+/// is the measure: a slow server needs its pushers spread wider.
+fn back_off(attempt: u32, took: Duration) {
+    let unit = took.clamp(BACKOFF_UNIT.0, BACKOFF_UNIT.1);
+    let span = unit.saturating_mul(1 << attempt.min(BACKOFF_DOUBLINGS));
     // Without randomness the middle of the span still spreads hosts by their own pace.
     let part = getrandom::u32().unwrap_or(u32::MAX / 2);
     std::thread::sleep(span.mul_f64(f64::from(part) / f64::from(u32::MAX)));
@@ -92,22 +100,36 @@ fn push(
         let commit = commit(cache, tip, files, message).map_err(explain)?;
         return session.push(cache, commit);
     };
-    // libgit2's own push to a path loses pushes of others. Here the objects are made where they belong, and the
-    // branch moves only if it still is what it was, under the lock that git itself takes.
-    let remote = Repository::open(path).map_err(|error| RemoteError::Unreachable(shown(error.message())))?;
-    let commit = match commit(&remote, tip, files, message) {
-        Ok(commit) => commit,
-        Err(error) if error.code() == git2::ErrorCode::NotFound => return Ok(Pushed::Raced),
-        Err(error) => return Err(RemoteError::Refused(shown(error.message()))),
+    push_to_path(path, session.branch_ref(), files, message)
+}
+
+/// libgit2's own push to a path loses pushes of others. Here the objects are made where they belong, and the branch
+/// moves only if it still is what it was, under the lock that git itself takes. Other publishers of this machine
+/// wait their turn, so that none of them loses every race.
+fn push_to_path(
+    path: &Path,
+    branch_ref: &str,
+    files: &BTreeMap<String, Vec<u8>>,
+    message: &str,
+) -> Result<Pushed, RemoteError> {
+    let unreachable = |why: String| RemoteError::Unreachable(shown(&why));
+    let directory = File::open(path).map_err(|error| unreachable(error.to_string()))?;
+    flock(&directory, FlockOperation::LockExclusive).map_err(|error| unreachable(error.to_string()))?;
+    let remote = Repository::open(path).map_err(|error| unreachable(error.message().to_owned()))?;
+    let refused = |error: git2::Error| match error.code() {
+        git2::ErrorCode::Modified | git2::ErrorCode::Locked => Pushed::Raced,
+        _ => Pushed::Refused(shown(error.message())),
     };
-    let expected = tip.unwrap_or(Oid::ZERO_SHA1);
-    match remote.reference_matching(session.branch_ref(), commit, true, expected, "mesh: publish") {
-        Ok(_) => Ok(Pushed::Accepted),
-        Err(error) => match error.code() {
-            git2::ErrorCode::Modified | git2::ErrorCode::Locked | git2::ErrorCode::NotFound => Ok(Pushed::Raced),
-            _ => Ok(Pushed::Refused(shown(error.message()))),
-        },
-    }
+    let tip = match remote.refname_to_id(branch_ref) {
+        Ok(tip) => Some(tip),
+        Err(error) if error.code() == git2::ErrorCode::NotFound => None,
+        Err(error) => return Ok(refused(error)),
+    };
+    let moved = commit(&remote, tip, files, message).and_then(|commit| {
+        let expected = tip.unwrap_or(Oid::ZERO_SHA1);
+        remote.reference_matching(branch_ref, commit, true, expected, "mesh: publish").map(drop)
+    });
+    Ok(moved.map_or_else(refused, |()| Pushed::Accepted))
 }
 
 /// A commit on top of `tip` with `files` added.

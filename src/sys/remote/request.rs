@@ -130,17 +130,17 @@ pub(super) enum Failure {
     Cache(String),
 }
 
-impl From<&RemoteError> for Failure {
-    fn from(error: &RemoteError) -> Self {
+impl From<RemoteError> for Failure {
+    fn from(error: RemoteError) -> Self {
         match error {
-            RemoteError::Unreachable(text) => Self::Unreachable(text.clone()),
-            RemoteError::Limit(text) => Self::Limit(text.clone()),
-            RemoteError::Credentials(text) => Self::Credentials(text.clone()),
-            RemoteError::Refused(text) => Self::Refused(text.clone()),
-            RemoteError::Contended { tries } => Self::Contended(*tries),
-            RemoteError::Protocol(text) => Self::Protocol(text.clone()),
-            RemoteError::Address(text) => Self::Address(text.clone()),
-            RemoteError::Cache(text) => Self::Cache(text.clone()),
+            RemoteError::Unreachable(text) => Self::Unreachable(text),
+            RemoteError::Limit(text) => Self::Limit(text),
+            RemoteError::Credentials(text) => Self::Credentials(text),
+            RemoteError::Refused(text) => Self::Refused(text),
+            RemoteError::Contended { tries } => Self::Contended(tries),
+            RemoteError::Protocol(text) => Self::Protocol(text),
+            RemoteError::Address(text) => Self::Address(text),
+            RemoteError::Cache(text) => Self::Cache(text),
         }
     }
 }

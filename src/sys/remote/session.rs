@@ -4,7 +4,9 @@ use std::cell::RefCell;
 use std::fs;
 use std::path::Path;
 
-use git2::{AutotagOption, Direction, FetchOptions, Oid, PushOptions, RemoteCallbacks, Repository};
+use git2::{
+    AutotagOption, Direction, FetchOptions, Oid, PushOptions, RemoteCallbacks, Repository, RepositoryOpenFlags,
+};
 
 use super::address::Address;
 use super::daemon::Daemon;
@@ -13,7 +15,7 @@ use super::request::{Limits, RemoteConfig, Request, shown};
 use super::setup;
 use super::ssh::Ssh;
 use super::token;
-use super::traffic::Traffic;
+use super::traffic::{Failures, Traffic, traffic};
 use crate::domain::limits;
 use crate::ports::RemoteError;
 use crate::sys::cache::objects;
@@ -38,6 +40,7 @@ pub(super) struct Session<'a> {
     url: String,
     branch_ref: String,
     traffic: Traffic,
+    failures: Failures,
 }
 
 impl<'a> Session<'a> {
@@ -47,7 +50,7 @@ impl<'a> Session<'a> {
         if config.branch.starts_with('-') || !git2::Reference::is_valid_name(&branch_ref) {
             return Err(RemoteError::Address(format!("{} is no branch name", shown(&config.branch))));
         }
-        let traffic = Traffic::new(limits.bytes);
+        let (traffic, failures) = traffic(limits.bytes);
         let registered = match &config.address {
             Address::Http(base) => {
                 let token = config.token.as_ref().map(token::read).transpose()?;
@@ -72,9 +75,9 @@ impl<'a> Session<'a> {
         registered.map_err(|error| RemoteError::Cache(shown(error.message())))?;
         let url = match &config.address {
             Address::Local(path) => path.to_string_lossy().into_owned(),
-            Address::Http(_) | Address::Ssh { .. } | Address::Daemon { .. } => format!("{}remote", setup::PREFIX),
+            Address::Http(_) | Address::Ssh { .. } | Address::Daemon { .. } => format!("{}://remote", setup::SCHEME),
         };
-        Ok(Self { config, limits, cache_path: &request.cache, url, branch_ref, traffic })
+        Ok(Self { config, limits, cache_path: &request.cache, url, branch_ref, traffic, failures })
     }
 
     pub(super) fn address(&self) -> &Address {
@@ -86,12 +89,13 @@ impl<'a> Session<'a> {
     }
 
     pub(super) fn explain(&self, error: &git2::Error) -> RemoteError {
-        self.traffic.explain(error)
+        self.failures.explain(error)
     }
 
     /// The branch's tip; the cache is not touched.
     pub(super) fn tip(&self) -> Result<Option<Oid>, RemoteError> {
-        let explain = |error| self.traffic.explain(&error);
+        let explain = |error| self.failures.explain(&error);
+        self.failures.forget();
         let mut remote = git2::Remote::create_detached(self.url.as_str()).map_err(explain)?;
         let connection = remote.connect_auth(Direction::Fetch, Some(self.callbacks()), None).map_err(explain)?;
         self.listed(connection.list().map_err(explain)?)
@@ -122,20 +126,18 @@ impl<'a> Session<'a> {
 
     /// Brings the branch into the cache, which is made anew once when it turns out to be damaged.
     pub(super) fn fetch(&self) -> Result<(Repository, Option<Oid>), RemoteError> {
-        let cache = open_cache(self.cache_path)?;
-        match self.fetch_into(&cache) {
-            Err(RemoteError::Cache(_)) => {
-                drop(cache);
-                let cache = make_cache(self.cache_path)?;
-                let tip = self.fetch_into(&cache)?;
-                Ok((cache, tip))
-            }
-            tip => Ok((cache, tip?)),
-        }
+        let tip = match open_cache(self.cache_path).and_then(|cache| self.fetch_into(&cache)) {
+            Err(RemoteError::Cache(_)) => self.fetch_into(&make_cache(self.cache_path)?)?,
+            tip => tip?,
+        };
+        // Opened again: libgit2 would go on with what it knew before of where the history is cut off.
+        let cache = open_repository(self.cache_path);
+        Ok((cache.map_err(|error| cache_error(self.cache_path, error.message()))?, tip))
     }
 
     fn fetch_into(&self, cache: &Repository) -> Result<Option<Oid>, RemoteError> {
-        let explain = |error| self.traffic.explain(&error);
+        let explain = |error| self.failures.explain(&error);
+        self.failures.forget();
         let mut remote = cache.remote_anonymous(&self.url).map_err(explain)?;
         let mut connection = remote.connect_auth(Direction::Fetch, Some(self.callbacks()), None).map_err(explain)?;
         let Some(tip) = self.listed(connection.list().map_err(explain)?)? else { return Ok(None) };
@@ -160,7 +162,8 @@ impl<'a> Session<'a> {
 
     /// Offers `commit`, which stands in the cache, as the branch's new tip.
     pub(super) fn push(&self, cache: &Repository, commit: Oid) -> Result<Pushed, RemoteError> {
-        let explain = |error| self.traffic.explain(&error);
+        let explain = |error| self.failures.explain(&error);
+        self.failures.forget();
         cache.reference(OUTGOING, commit, true, "mesh").map_err(explain)?;
         let mut remote = cache.remote_anonymous(&self.url).map_err(explain)?;
         let refusal = RefCell::new(None);
@@ -176,7 +179,7 @@ impl<'a> Session<'a> {
         match pushed {
             Ok(()) => Ok(refusal.into_inner().map_or(Pushed::Accepted, Pushed::Refused)),
             Err(error) if error.code() == git2::ErrorCode::NotFastForward => Ok(Pushed::Raced),
-            Err(error) => Err(self.traffic.explain(&error)),
+            Err(error) => Err(self.failures.explain(&error)),
         }
     }
 }
@@ -190,8 +193,14 @@ fn is_readable(cache: &Path, tip: Oid) -> bool {
         .is_ok_and(|odb| objects::root_of(&odb, tip).is_ok_and(|root| objects::tree(&odb, root).is_ok()))
 }
 
+/// `Repository::open_bare` would not learn that the history is cut off.
+fn open_repository(path: &Path) -> Result<Repository, git2::Error> {
+    let here = RepositoryOpenFlags::BARE | RepositoryOpenFlags::NO_SEARCH | RepositoryOpenFlags::NO_DOTGIT;
+    Repository::open_ext(path, here, &[] as &[&Path])
+}
+
 fn open_cache(path: &Path) -> Result<Repository, RemoteError> {
-    let Ok(cache) = Repository::open_bare(path) else { return make_cache(path) };
+    let Ok(cache) = open_repository(path) else { return make_cache(path) };
     let packs = tidy_packs(&path.join("objects/pack"));
     let whole = match cache.refname_to_id(MIRROR) {
         Ok(tip) => is_readable(path, tip),

@@ -184,7 +184,7 @@ mod tests {
             port: Some(22),
             path: "m.git".to_owned(),
             options: vec!["-F".to_owned(), "/x".to_owned()],
-            traffic: Traffic::new(1),
+            traffic: crate::sys::remote::traffic::traffic(1).0,
         };
         let arguments = ssh.arguments("git-upload-pack");
         assert_eq!(arguments[..2], ["-F", "/x"]);

@@ -3,48 +3,52 @@
 //! libgit2 passes only a text from a transport to its caller. The kind of the failure goes beside it, through here.
 
 use std::io::{self, Read, Write};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::mpsc::{self, Receiver, Sender};
 
 use git2::{ErrorClass, ErrorCode};
 
-use super::request::{Failure, shown};
+use super::request::shown;
 use crate::ports::RemoteError;
 
-/// Shared by the transport and the code that asked libgit2 to use it.
+/// The transport's half: it counts, and tells what went wrong.
 #[derive(Clone, Debug)]
 pub(super) struct Traffic {
-    state: Arc<State>,
+    received: Arc<AtomicU64>,
+    cap: u64,
+    failures: Sender<RemoteError>,
 }
 
+/// The half of the code that asked libgit2 to use the transport: it hears what went wrong.
 #[derive(Debug)]
-struct State {
-    received: AtomicU64,
-    cap: u64,
-    failure: OnceLock<RemoteError>,
+pub(super) struct Failures {
+    receiver: Receiver<RemoteError>,
+}
+
+/// The two halves of a conversation that may receive `cap` bytes.
+pub(super) fn traffic(cap: u64) -> (Traffic, Failures) {
+    let (failures, receiver) = mpsc::channel();
+    (Traffic { received: Arc::default(), cap, failures }, Failures { receiver })
 }
 
 impl Traffic {
-    pub(super) fn new(cap: u64) -> Self {
-        Self { state: Arc::new(State { received: AtomicU64::new(0), cap, failure: OnceLock::new() }) }
-    }
-
     /// Counts `bytes` as received.
     fn count(&self, bytes: usize) -> io::Result<()> {
         let bytes = bytes as u64;
-        let before = self.state.received.fetch_add(bytes, Ordering::Relaxed);
-        let cap = self.state.cap;
+        let before = self.received.fetch_add(bytes, Ordering::Relaxed);
+        let cap = self.cap;
         if before.saturating_add(bytes) > cap {
             return Err(self.fail(RemoteError::Limit(format!("it sent more than {cap} bytes"))));
         }
         Ok(())
     }
 
-    /// Notes why the conversation failed; the first reason stays. The error is for libgit2, which drops its kind.
+    /// Tells why the conversation failed. The error is for libgit2, which drops its kind.
     pub(super) fn fail(&self, error: RemoteError) -> io::Error {
         // NUL would make a C string of the text impossible.
         let text = error.to_string().replace('\0', " ");
-        let _first_stays = self.state.failure.set(error);
+        let _nobody_may_ask = self.failures.send(error);
         io::Error::other(text)
     }
 
@@ -52,11 +56,18 @@ impl Traffic {
     pub(super) fn fail_git(&self, error: RemoteError) -> git2::Error {
         git2::Error::from_str(&self.fail(error).to_string())
     }
+}
 
-    /// The failure that `error` of libgit2 stands for.
+impl Failures {
+    /// Forgets failures of steps that are over, such as a farewell that nobody waited for.
+    pub(super) fn forget(&self) {
+        while self.receiver.try_recv().is_ok() {}
+    }
+
+    /// The failure that `error` of libgit2 stands for: the first that the transport told of, if it did.
     pub(super) fn explain(&self, error: &git2::Error) -> RemoteError {
-        if let Some(first) = self.state.failure.get() {
-            return Failure::from(first).into();
+        if let Ok(first) = self.receiver.try_recv() {
+            return first;
         }
         let text = shown(error.message());
         match (error.class(), error.code()) {

@@ -28,7 +28,7 @@ pub fn run(input: impl Read, mut output: impl Write) -> io::Result<()> {
     let unreadable = || RemoteError::Protocol("its answer cannot be read, such as a name that is not UTF-8".to_owned());
     let answer = match served.unwrap_or_else(|_| Err(unreadable())) {
         Ok(tip) => Answer::Tip(tip.map(|tip| tip.to_string())),
-        Err(error) => Answer::Failed((&error).into()),
+        Err(error) => Answer::Failed(error.into()),
     };
     let mut line = serde_json::to_vec(&answer)?;
     line.push(b'\n');
