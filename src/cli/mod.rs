@@ -1,7 +1,10 @@
 //! All words for people. One file per command; errors become a sentence, a hint and an exit code.
 
+mod audit;
 mod error;
+mod fix;
 mod out;
+mod report;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
