@@ -94,6 +94,22 @@ pub fn display_bytes(bytes: &[u8]) -> String {
     display_line(&String::from_utf8_lossy(bytes))
 }
 
+/// An error and its causes in one safe line, each layer said once.
+#[must_use]
+pub fn error_line(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let said = cause.to_string();
+        if !text.ends_with(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        source = cause.source();
+    }
+    display_line(&text)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

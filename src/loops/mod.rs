@@ -2,4 +2,5 @@
 
 pub mod audit;
 pub mod exchange;
+pub mod library;
 pub mod seed;
