@@ -3,7 +3,10 @@
 pub mod audit_worker;
 pub mod authoring;
 pub mod check;
-pub mod parts;
-pub mod timing;
+pub mod cycle;
 #[cfg(debug_assertions)]
 mod misbehave;
+pub mod parts;
+pub mod service;
+pub mod timing;
+pub mod workshop;
