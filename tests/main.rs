@@ -2,6 +2,7 @@
 
 mod exec;
 mod scan;
+mod scan_filter;
 mod seeding;
 mod support;
 mod tidy;
