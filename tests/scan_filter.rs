@@ -1,5 +1,6 @@
 //! The literal filter loses nothing: with it and without it, a scan finds the same.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use mesh::domain::lesson::Lesson;
@@ -125,7 +126,8 @@ fn lesson(language: &'static str, kinds: &'static [&'static str]) -> impl Strate
 
 /// Text of the same names: expressions that are right, and pieces that are not.
 fn text() -> impl Strategy<Value = String> {
-    let joint = one_of(&[".", " . ", ".\\\n", "\\\n.", "?.", ". ", " ", "", "!.", "..", " $ .", "1", "0x"]);
+    let joint =
+        one_of(&[".", " . ", ".\\\n", "\\\n.", "?.", ". ", " ", "", "!.", "..", " $ .", " $. ", " 1", " 0x", "1"]);
     let name = || one_of(NAMES);
     let dotted = (name(), proptest::collection::vec((joint, name()), 0..3))
         .prop_map(|(first, rest)| rest.into_iter().fold(first, |text, (joint, name)| text + &joint + &name));
@@ -157,6 +159,70 @@ fn text() -> impl Strategy<Value = String> {
         .prop_map(|parts| parts.into_iter().map(|(statement, end)| statement + &end).collect())
 }
 
+/// Tokens in any order: what an editor has while somebody types.
+fn soup() -> impl Strategy<Value = String> {
+    let token = one_of(&[
+        "os",
+        "open",
+        "open",
+        "path",
+        "re",
+        "replace",
+        "x1",
+        "_x",
+        "os.replace",
+        "os.path",
+        "(",
+        "(",
+        ")",
+        ")",
+        ",",
+        "=",
+        ".",
+        ".",
+        "1",
+        "0x",
+        "0xf",
+        "$",
+        "!",
+        "?",
+        "\\\n",
+        "# c\n",
+        "/*c*/",
+        " ",
+        " ",
+        "\n",
+        "'",
+        "f'{",
+        "}",
+        "if ",
+        "==",
+        "é",
+    ]);
+    proptest::collection::vec(token, 1..14).prop_map(|tokens| tokens.concat())
+}
+
+/// One lesson for each pattern in each strictness, and for each expression with each kind.
+fn plain_rules(language: &str, kinds: &[&str]) -> Engine {
+    let mut rules = Vec::new();
+    for pattern in PATTERNS {
+        for strictness in ["cst", "smart", "ast", "relaxed", "signature"] {
+            rules.push(json!({"pattern": {"context": pattern, "strictness": strictness}}));
+        }
+    }
+    for regex in REGEXES {
+        rules.extend(kinds.iter().map(|kind| json!({"kind": kind, "regex": regex})));
+    }
+    let lesson = |(at, rule)| {
+        let rule = json!({"id": "rule", "mode": "ast", "language": language, "message": "m", "rule": rule});
+        lesson_with_rules(&format!("lesson-{at}"), &json!([rule]))
+    };
+    let lessons: Vec<Lesson> = rules.into_iter().enumerate().map(lesson).collect();
+    let (engine, refused) = Engine::compile(&lessons);
+    assert!(refused.len() < 10, "{refused:?}");
+    engine
+}
+
 fn agree(lesson: &Lesson, path: &str, texts: &[String]) -> Result<(), TestCaseError> {
     let (engine, refused) = Engine::compile(std::slice::from_ref(lesson));
     // Some generated rules name no kind or no valid pattern.
@@ -171,12 +237,30 @@ fn agree(lesson: &Lesson, path: &str, texts: &[String]) -> Result<(), TestCaseEr
     Ok(())
 }
 
+static PYTHON: LazyLock<Engine> = LazyLock::new(|| plain_rules("python", PYTHON_KINDS));
+static SCRIPT: LazyLock<Engine> = LazyLock::new(|| plain_rules("javascript", SCRIPT_KINDS));
+const PYTHON_KINDS: &[&str] = &["call", "identifier", "attribute", "expression_statement", "string", "module"];
+const SCRIPT_KINDS: &[&str] =
+    &["call_expression", "identifier", "member_expression", "expression_statement", "string", "program"];
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn plain_rules_find_alike_in_any_text(text in prop_oneof![text(), soup(), (soup(), text()).prop_map(|(a, b)| a + &b)]) {
+        for (engine, path) in [(&*PYTHON, "a.py"), (&*SCRIPT, "a.js")] {
+            let (with, without) = both(engine, path, &text);
+            prop_assert_eq!(&with.findings, &without.findings, "{}: {:?}", path, text);
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_filter_loses_no_finding_in_python(
-        lesson in lesson("python", &["call", "identifier", "attribute", "expression_statement", "string", "module"]),
+        lesson in lesson("python", PYTHON_KINDS),
         texts in proptest::collection::vec(text(), 4),
     ) {
         agree(&lesson, "a.py", &texts)?;
@@ -184,7 +268,7 @@ proptest! {
 
     #[test]
     fn the_filter_loses_no_finding_in_javascript(
-        lesson in lesson("javascript", &["call_expression", "identifier", "member_expression", "expression_statement", "string", "program"]),
+        lesson in lesson("javascript", SCRIPT_KINDS),
         texts in proptest::collection::vec(text(), 4),
     ) {
         agree(&lesson, "a.js", &texts)?;
