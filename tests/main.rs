@@ -3,6 +3,7 @@
 mod audit_worker;
 mod exec;
 mod scan;
+mod scan_filter;
 mod seeding;
 mod support;
 mod tidy;

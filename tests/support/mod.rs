@@ -2,4 +2,6 @@
 
 pub mod git_servers;
 pub mod hostile_git;
+pub(crate) mod hostile;
+pub(crate) mod lessons;
 pub(crate) mod project;
