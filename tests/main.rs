@@ -2,6 +2,8 @@
 
 mod audit_worker;
 mod exec;
+mod scan;
 mod seeding;
 mod support;
 mod tidy;
+mod transports;

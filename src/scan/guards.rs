@@ -7,6 +7,7 @@ use similar::{ChangeTag, TextDiff};
 use crate::domain::detect::{LanguageName, Rule};
 use crate::domain::foreign_text;
 use crate::domain::lesson::Lesson;
+use crate::domain::source_marks;
 
 use super::config::{self, ConfigMatcher};
 use super::error::MendRefusal;
@@ -15,32 +16,15 @@ use super::mend::Draft;
 use super::named::{self, Tokens};
 use super::parse::{Parsed, is_comment, parse};
 
-/// Comments and attributes that silence a checker. A fix mends; it does not silence.
-const SILENCERS: [&str; 16] = [
-    "mesh-ignore",
-    "ast-grep-ignore",
-    "noqa",
-    "nosec",
-    "type: ignore",
-    "pylint: disable",
-    "pyright: ignore",
-    "eslint-disable",
-    "@ts-ignore",
-    "@ts-expect-error",
-    "@ts-nocheck",
-    "nolint",
-    "shellcheck disable",
-    "#[allow",
-    "#![allow",
-    "#[expect",
-];
-
 /// Most lost tokens that a refusal names.
 const NAMED_LOSSES: usize = 5;
 
 /// Compares a mended file with the old one.
 pub(super) fn check(lesson: &Lesson, path: &str, old: &str, draft: &Draft) -> Result<(), MendRefusal> {
-    silences(old, &draft.text)?;
+    // A fix mends; it does not silence.
+    if let Some(marker) = source_marks::suppressions_added(old, &draft.text) {
+        return Err(MendRefusal::Suppresses { marker });
+    }
     let diff = TextDiff::from_lines(old, &draft.text);
     let changed = diff.iter_all_changes().filter(|change| change.tag() != ChangeTag::Equal).count();
     let max = usize::try_from(lesson.fix.max_lines).unwrap_or(usize::MAX);
@@ -70,18 +54,6 @@ fn language(lesson: &Lesson, path: &str, draft: &Draft) -> Option<LanguageName> 
             Rule::Regex(_) => None,
         })
     })
-}
-
-fn silences(old: &str, new: &str) -> Result<(), MendRefusal> {
-    let fold = |text: &str| text.to_ascii_lowercase().replace([' ', '\t'], "");
-    let (old, new) = (fold(old), fold(new));
-    for marker in SILENCERS {
-        let folded = fold(marker);
-        if new.matches(&folded).count() > old.matches(&folded).count() {
-            return Err(MendRefusal::Suppresses { marker });
-        }
-    }
-    Ok(())
 }
 
 fn error_nodes(parsed: &Parsed) -> usize {

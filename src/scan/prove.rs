@@ -112,8 +112,9 @@ fn prove_positive(engine: &Engine, lesson: &Lesson, positive: &Positive, example
         return Ok(());
     }
     match (mend(lesson, &positive.path, &positive.code, None), &positive.fixed) {
-        (Err(_), None) => Ok(()),
-        (Ok(_), None) => Err(ProofError::NotRefused { example: named() }),
+        // Refused by a guard, or found by a rule that has no edit on purpose.
+        (Err(_) | Ok(None), None) => Ok(()),
+        (Ok(Some(_)), None) => Err(ProofError::NotRefused { example: named() }),
         (Err(cause), Some(_)) => Err(ProofError::Mend { example: named(), cause }),
         (Ok(mended), Some(fixed)) => match mended {
             Some(mended) if mended == *fixed => Ok(()),
