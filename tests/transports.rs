@@ -138,7 +138,7 @@ fn t11_a_push_declined_once_is_tried_again() {
 
 #[test]
 fn t11_a_push_always_declined_is_refused() {
-    for kind in [Kind::Http, Kind::Daemon, Kind::Ssh] {
+    for kind in [Kind::Http, Kind::Daemon] {
         let site = Site::new(kind);
         site.hook("pre-receive", "echo try >> tries; exit 1");
         let error = site.user("a").publish(&one_file(branch_path::head(host(1)), "x"), "m").unwrap_err();
@@ -200,7 +200,7 @@ fn t12_pack_bombs_end_the_worker_and_nothing_else() {
     let site = Site::new(Kind::Daemon);
     let tip = site.user("a").publish(&one_file(branch_path::head(host(1)), "x"), "m").expect("published");
     for (name, pack) in [("zlib", hostile_git::zlib_bomb(1 << 30)), ("delta", hostile_git::delta_bomb(1 << 30))] {
-        assert!(pack.len() < limits::FETCH_BYTES as usize, "the {name} bomb is small: {}", pack.len());
+        assert!((pack.len() as u64) < limits::FETCH_BYTES, "the {name} bomb is small: {}", pack.len());
         let address = listen(move |connection| {
             let _worker_died = hostile_git::serve_pack(connection, &pack);
         });
@@ -322,21 +322,36 @@ fn t14_a_large_file_at_an_expected_path_is_refused_by_its_header() {
 
 #[test]
 fn t15_t29_hostile_trees_are_fetched_and_not_believed() {
-    let site = Site::new(Kind::Daemon);
+    hostile_trees(Kind::Daemon);
+}
+
+#[test]
+fn t15_t29_hostile_trees_at_a_path_are_copied_and_not_believed() {
+    hostile_trees(Kind::Local);
+}
+
+fn hostile_trees(kind: Kind) {
+    let site = Site::new(kind);
     let good = blob(&site, b"good".as_slice());
     let commit = "2222222222222222222222222222222222222222";
     let file = |mode: &'static str, id: &str| literal_tree(&site, &[(mode, b"head.json", id)]);
     let twice = literal_tree(&site, &[("100644", b"head.json", &good), ("100644", b"head.json", &good)]);
     let entry_is_directory = literal_tree(&site, &[("40000", b"head.json", &twice)]);
-    let cases = [
+    let mut cases = vec![
         (0xa1, file("120000", &good), Some("symbolic link")),
         (0xa2, file("160000", commit), Some("another repository")),
         (0xa3, file("100755", &good), Some("program")),
         (0xa4, twice.clone(), Some("more than once")),
         (0xa5, entry_is_directory, Some("directory")),
         (0xa6, file("100664", &good), Some("mode 100664")),
-        (0xa8, file("100644", &good), None),
+        (0xa7, file("100644", &good), None),
     ];
+    if kind == Kind::Local {
+        // git itself would not serve what it does not have.
+        cases.push((0xa8, file("100644", commit), Some("not in the cache")));
+        let large = blob(&site, noise(limits::LARGEST_FILE + 1).as_slice());
+        cases.push((0xa9, file("100644", &large), Some("not in the cache")));
+    }
     let mut prefixes = Vec::new();
     for (byte, files, _) in &cases {
         let name = host(*byte).to_string();
@@ -370,7 +385,7 @@ fn t15_t29_hostile_trees_are_fetched_and_not_believed() {
         }
     }
     let changed = branch.changed_hosts(None, tip).expect("read");
-    assert_eq!(changed.changed, cases.each_ref().map(|(byte, _, _)| host(*byte)));
+    assert_eq!(changed.changed, cases.iter().map(|(byte, _, _)| host(*byte)).collect::<Vec<_>>());
     assert_eq!(changed.ignored, 6);
 
     // An honest host still publishes on top of all that, and repairs what stands in its own way.

@@ -1,4 +1,4 @@
 //! Real parts for tests: servers, repositories, hostile bytes.
 
-pub mod git_servers;
-pub mod hostile_git;
+pub(crate) mod git_servers;
+pub(crate) mod hostile_git;

@@ -7,6 +7,7 @@ mod address;
 mod child;
 mod daemon;
 mod http;
+mod local;
 mod publish;
 mod request;
 mod session;

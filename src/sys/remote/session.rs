@@ -11,6 +11,7 @@ use git2::{
 use super::address::Address;
 use super::daemon::Daemon;
 use super::http::Http;
+use super::local;
 use super::request::{Limits, RemoteConfig, Request, shown};
 use super::setup;
 use super::ssh::Ssh;
@@ -37,7 +38,6 @@ pub(super) struct Session<'a> {
     config: &'a RemoteConfig,
     limits: Limits,
     cache_path: &'a Path,
-    url: String,
     branch_ref: String,
     traffic: Traffic,
     failures: Failures,
@@ -73,11 +73,7 @@ impl<'a> Session<'a> {
             Address::Local(_) => Ok(()),
         };
         registered.map_err(|error| RemoteError::Cache(shown(error.message())))?;
-        let url = match &config.address {
-            Address::Local(path) => path.to_string_lossy().into_owned(),
-            Address::Http(_) | Address::Ssh { .. } | Address::Daemon { .. } => format!("{}://remote", setup::SCHEME),
-        };
-        Ok(Self { config, limits, cache_path: &request.cache, url, branch_ref, traffic, failures })
+        Ok(Self { config, limits, cache_path: &request.cache, branch_ref, traffic, failures })
     }
 
     pub(super) fn address(&self) -> &Address {
@@ -94,9 +90,12 @@ impl<'a> Session<'a> {
 
     /// The branch's tip; the cache is not touched.
     pub(super) fn tip(&self) -> Result<Option<Oid>, RemoteError> {
+        if let Address::Local(path) = &self.config.address {
+            return local::tip(path, &self.branch_ref);
+        }
         let explain = |error| self.failures.explain(&error);
         self.failures.forget();
-        let mut remote = git2::Remote::create_detached(self.url.as_str()).map_err(explain)?;
+        let mut remote = git2::Remote::create_detached(setup::URL).map_err(explain)?;
         let connection = remote.connect_auth(Direction::Fetch, Some(self.callbacks()), None).map_err(explain)?;
         self.listed(connection.list().map_err(explain)?)
     }
@@ -136,9 +135,12 @@ impl<'a> Session<'a> {
     }
 
     fn fetch_into(&self, cache: &Repository) -> Result<Option<Oid>, RemoteError> {
+        if let Address::Local(path) = &self.config.address {
+            return self.copy_into(cache, path);
+        }
         let explain = |error| self.failures.explain(&error);
         self.failures.forget();
-        let mut remote = cache.remote_anonymous(&self.url).map_err(explain)?;
+        let mut remote = cache.remote_anonymous(setup::URL).map_err(explain)?;
         let mut connection = remote.connect_auth(Direction::Fetch, Some(self.callbacks()), None).map_err(explain)?;
         let Some(tip) = self.listed(connection.list().map_err(explain)?)? else { return Ok(None) };
         if cache.refname_to_id(MIRROR).ok() == Some(tip) {
@@ -146,18 +148,26 @@ impl<'a> Session<'a> {
         }
         let mut options = FetchOptions::new();
         options.download_tags(AutotagOption::None).update_fetchhead(false).remote_callbacks(self.callbacks());
-        if !matches!(self.config.address, Address::Local(_)) {
-            // Only the newest tree is read. The whole history would not fit the limits after some weeks.
-            options.depth(1);
-        }
+        // Only the newest tree is read. The whole history would not fit the limits after some weeks.
+        options.depth(1);
         let refspec = format!("+{}:{MIRROR}", self.branch_ref);
         connection.remote().fetch(&[refspec.as_str()], Some(&mut options), None).map_err(explain)?;
-        let tip = cache.refname_to_id(MIRROR).map_err(explain)?;
-        if !is_readable(self.cache_path, tip) {
-            let unreadable = format!("it sent a branch whose commit {tip} has no readable root directory");
-            return Err(RemoteError::Protocol(unreadable));
+        self.readable(cache.refname_to_id(MIRROR).map_err(explain)?)
+    }
+
+    fn copy_into(&self, cache: &Repository, remote: &Path) -> Result<Option<Oid>, RemoteError> {
+        let Some(tip) = self.tip()? else { return Ok(None) };
+        local::copy(remote, cache, tip, &self.limits)?;
+        let mirrored = cache.reference(MIRROR, tip, true, "mesh");
+        mirrored.map_err(|error| cache_error(self.cache_path, error.message()))?;
+        self.readable(tip)
+    }
+
+    fn readable(&self, tip: Oid) -> Result<Option<Oid>, RemoteError> {
+        if is_readable(self.cache_path, tip) {
+            return Ok(Some(tip));
         }
-        Ok(Some(tip))
+        Err(RemoteError::Protocol(format!("it sent a branch whose commit {tip} has no readable root directory")))
     }
 
     /// Offers `commit`, which stands in the cache, as the branch's new tip.
@@ -165,7 +175,7 @@ impl<'a> Session<'a> {
         let explain = |error| self.failures.explain(&error);
         self.failures.forget();
         cache.reference(OUTGOING, commit, true, "mesh").map_err(explain)?;
-        let mut remote = cache.remote_anonymous(&self.url).map_err(explain)?;
+        let mut remote = cache.remote_anonymous(setup::URL).map_err(explain)?;
         let refusal = RefCell::new(None);
         let mut callbacks = self.callbacks();
         callbacks.push_update_reference(|_, status| {
