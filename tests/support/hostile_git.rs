@@ -145,6 +145,9 @@ pub(crate) fn zlib_bomb(size: u64) -> Vec<u8> {
     let mut pack = pack_header(1);
     pack.extend(object_header(Kind::Blob, repeats * 258 + 1));
     pack.extend(bits.bytes);
+    // Adler-32 of zeros: the first sum stays 1, the second counts the bytes.
+    let length = u32::try_from((repeats * 258 + 1) % 65521).expect("a small number");
+    pack.extend((length << 16 | 1).to_be_bytes());
     sealed(pack)
 }
 

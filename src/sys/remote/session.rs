@@ -1,7 +1,6 @@
 //! One conversation with the remote, inside the worker: what it has, what of it the cache lacks, what we add.
 
 use std::cell::RefCell;
-use std::fs;
 use std::path::Path;
 
 use git2::{
@@ -12,6 +11,7 @@ use super::address::Address;
 use super::daemon::Daemon;
 use super::http::Http;
 use super::local;
+use super::packs;
 use super::request::{Limits, RemoteConfig, Request, shown};
 use super::setup;
 use super::ssh::Ssh;
@@ -126,7 +126,7 @@ impl<'a> Session<'a> {
     /// Brings the branch into the cache, which is made anew once when it turns out to be damaged.
     pub(super) fn fetch(&self) -> Result<(Repository, Option<Oid>), RemoteError> {
         let tip = match open_cache(self.cache_path).and_then(|cache| self.fetch_into(&cache)) {
-            Err(RemoteError::Cache(_)) => self.fetch_into(&make_cache(self.cache_path)?)?,
+            Err(RemoteError::Cache(_)) => self.fetch_into(&packs::make_anew(self.cache_path)?)?,
             tip => tip?,
         };
         // Opened again: libgit2 would go on with what it knew before of where the history is cut off.
@@ -146,13 +146,18 @@ impl<'a> Session<'a> {
         if cache.refname_to_id(MIRROR).ok() == Some(tip) {
             return Ok(Some(tip));
         }
+        let known_packs = packs::tidy(self.cache_path);
         let mut options = FetchOptions::new();
         options.download_tags(AutotagOption::None).update_fetchhead(false).remote_callbacks(self.callbacks());
         // Only the newest tree is read. The whole history would not fit the limits after some weeks.
         options.depth(1);
         let refspec = format!("+{}:{MIRROR}", self.branch_ref);
         connection.remote().fetch(&[refspec.as_str()], Some(&mut options), None).map_err(explain)?;
-        self.readable(cache.refname_to_id(MIRROR).map_err(explain)?)
+        let tip = cache.refname_to_id(MIRROR).map_err(explain)?;
+        if packs::hold_oversized(self.cache_path, &known_packs)? {
+            packs::replace_by_tip(self.cache_path, MIRROR, tip)?;
+        }
+        self.readable(tip)
     }
 
     fn copy_into(&self, cache: &Repository, remote: &Path) -> Result<Option<Oid>, RemoteError> {
@@ -210,8 +215,8 @@ fn open_repository(path: &Path) -> Result<Repository, git2::Error> {
 }
 
 fn open_cache(path: &Path) -> Result<Repository, RemoteError> {
-    let Ok(cache) = open_repository(path) else { return make_cache(path) };
-    let packs = tidy_packs(&path.join("objects/pack"));
+    let Ok(cache) = open_repository(path) else { return packs::make_anew(path) };
+    let packs = packs::tidy(path).len();
     let whole = match cache.refname_to_id(MIRROR) {
         Ok(tip) => is_readable(path, tip),
         Err(error) => error.code() == git2::ErrorCode::NotFound,
@@ -220,33 +225,5 @@ fn open_cache(path: &Path) -> Result<Repository, RemoteError> {
         return Ok(cache);
     }
     drop(cache);
-    make_cache(path)
-}
-
-/// Removes what a killed worker left behind, and counts the packs.
-fn tidy_packs(folder: &Path) -> usize {
-    let Ok(entries) = fs::read_dir(folder) else { return 0 };
-    let mut packs = 0;
-    for path in entries.flatten().map(|entry| entry.path()) {
-        match path.extension().and_then(|ext| ext.to_str()) {
-            Some("pack") => packs += 1,
-            Some("idx" | "keep" | "rev") => {}
-            _ => {
-                let _tried_again_next_time = fs::remove_file(&path);
-            }
-        }
-    }
-    packs
-}
-
-fn make_cache(path: &Path) -> Result<Repository, RemoteError> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(cache_error(path, &error.to_string()));
-        }
-        _ => {}
-    }
-    let mut options = git2::RepositoryInitOptions::new();
-    options.bare(true).external_template(false).mkpath(true);
-    Repository::init_opts(path, &options).map_err(|error| cache_error(path, error.message()))
+    packs::make_anew(path)
 }
