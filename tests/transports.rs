@@ -189,6 +189,13 @@ fn a_damaged_cache_is_made_anew() {
     assert_eq!(a.fetch().expect("fetched"), Some(tip));
     let file = BranchCache::new(site.cache("a")).file(tip, &branch_path::head(host(1)), 10).expect("read");
     assert_eq!(file, Blob::Found(b"x".to_vec()));
+
+    // A worker was killed before it had looked at what it received.
+    fs::write(site.cache("a").join("unvetted"), "").expect("written");
+    fs::write(site.cache("a").join("objects/pack/tmp_left"), "half a pack").expect("written");
+    assert_eq!(a.fetch().expect("fetched"), Some(tip));
+    assert!(!site.cache("a").join("unvetted").exists());
+    assert!(!site.cache("a").join("objects/pack/tmp_left").exists());
 }
 
 fn hostile(address: &str, dir: &tempfile::TempDir) -> GitRemote {

@@ -34,6 +34,24 @@ pub(super) fn tidy(cache: &Path) -> BTreeSet<OsString> {
     packs
 }
 
+/// A file in the cache while packs in it may be larger than the agent can bear.
+const UNVETTED: &str = "unvetted";
+
+/// Says that packs come in which nobody has looked at.
+pub(super) fn expect_new(cache: &Path) -> Result<(), RemoteError> {
+    fs::write(cache.join(UNVETTED), "").map_err(|error| failed(cache, &error.to_string()))
+}
+
+/// Says that all packs were looked at.
+pub(super) fn all_vetted(cache: &Path) -> Result<(), RemoteError> {
+    fs::remove_file(cache.join(UNVETTED)).map_err(|error| failed(cache, &error.to_string()))
+}
+
+/// Whether a worker was stopped before it had looked at what came in.
+pub(super) fn are_unvetted(cache: &Path) -> bool {
+    cache.join(UNVETTED).exists()
+}
+
 /// Whether packs that are not among `known` hold an object larger than anything that is read.
 pub(super) fn hold_oversized(cache: &Path, known: &BTreeSet<OsString>) -> Result<bool, RemoteError> {
     let new: Vec<_> = tidy(cache).into_iter().filter(|name| !known.contains(name)).collect();

@@ -152,9 +152,15 @@ impl<'a> Session<'a> {
         // Only the newest tree is read. The whole history would not fit the limits after some weeks.
         options.depth(1);
         let refspec = format!("+{}:{MIRROR}", self.branch_ref);
-        connection.remote().fetch(&[refspec.as_str()], Some(&mut options), None).map_err(explain)?;
+        packs::expect_new(self.cache_path)?;
+        let fetched = connection.remote().fetch(&[refspec.as_str()], Some(&mut options), None).map_err(explain);
+        let oversized = packs::hold_oversized(self.cache_path, &known_packs)?;
+        if !oversized {
+            packs::all_vetted(self.cache_path)?;
+        }
+        fetched?;
         let tip = cache.refname_to_id(MIRROR).map_err(explain)?;
-        if packs::hold_oversized(self.cache_path, &known_packs)? {
+        if oversized {
             packs::replace_by_tip(self.cache_path, MIRROR, tip)?;
         }
         self.readable(tip)
@@ -221,7 +227,7 @@ fn open_cache(path: &Path) -> Result<Repository, RemoteError> {
         Ok(tip) => is_readable(path, tip),
         Err(error) => error.code() == git2::ErrorCode::NotFound,
     };
-    if whole && packs <= limits::CACHE_PACKS {
+    if whole && packs <= limits::CACHE_PACKS && !packs::are_unvetted(path) {
         return Ok(cache);
     }
     drop(cache);
