@@ -5,3 +5,5 @@ pub mod hostile_git;
 pub(crate) mod hostile;
 pub(crate) mod lessons;
 pub(crate) mod project;
+pub(crate) mod git_servers;
+pub(crate) mod hostile_git;
