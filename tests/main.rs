@@ -1,6 +1,9 @@
 //! The one test binary; one module per subject.
 
+mod audit_worker;
 mod exec;
+mod scan;
 mod seeding;
 mod support;
 mod tidy;
+mod transports;

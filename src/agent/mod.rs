@@ -1,3 +1,10 @@
 //! Builds the real parts and owns the order of their start and end.
 
 pub mod audit_worker;
+pub mod auditing;
+pub mod authoring;
+pub mod check;
+#[cfg(debug_assertions)]
+mod misbehave;
+pub mod parts;
+pub mod timing;

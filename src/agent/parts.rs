@@ -158,7 +158,7 @@ impl Parts {
     /// This host's own state failed, or it may not sign.
     pub fn sync(&mut self) -> Result<SyncReport, SyncError> {
         let remote = &self.config.remote;
-        let address = Address::parse(&remote.url).map_err(PartsError::Address)?;
+        let address = remote.url.parse::<Address>().map_err(PartsError::Address)?;
         let token = match (&remote.token_file, &remote.token_env) {
             (Some(path), _) => Some(TokenSource::File(path.clone())),
             (None, Some(name)) => Some(TokenSource::Env(name.clone())),

@@ -10,6 +10,7 @@ use crate::domain::lesson::Lesson;
 use crate::domain::limits;
 
 use super::compile::{Asked, Body, CompiledLesson, CompiledRule, compile};
+use super::config;
 use super::error::{CompileError, FileRefusal};
 use super::filter::Filter;
 use super::hit::Hit;
@@ -47,6 +48,12 @@ pub struct Interest {
 pub struct Candidates {
     rules: Vec<usize>,
     marks: bool,
+}
+
+impl Candidates {
+    pub(super) const fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
 }
 
 /// What was found in one file.
@@ -136,6 +143,17 @@ impl Engine {
     #[must_use]
     pub fn all_candidates(&self, interest: &Interest) -> Candidates {
         Candidates { rules: interest.rules.clone(), marks: true }
+    }
+
+    /// The rules that read a language, or those that read plain lines.
+    pub(super) fn reading(&self, language: Option<LanguageName>) -> Candidates {
+        let reads = |rule: &CompiledRule| match &rule.body {
+            Body::Syntax(syntax) => Some(syntax.language) == language,
+            Body::Config(matcher) => config::language(matcher.format) == language,
+            Body::Line(_) => language.is_none(),
+        };
+        let rules = (0..self.rules.len()).filter(|at| reads(&self.rules[*at])).collect();
+        Candidates { rules, marks: false }
     }
 
     /// Matches all candidate rules; parses at most once per language.

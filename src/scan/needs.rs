@@ -3,6 +3,7 @@
 //! Everything here errs to one side. A literal that is wrongly demanded loses findings; a literal that is
 //! left out only costs a parse.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use ast_grep_core::matcher::{Pattern, PatternNode};
@@ -36,6 +37,8 @@ pub(super) type Needs = Vec<Group>;
 
 /// More alternatives than this filter nothing worth their search.
 const GROUP_MAX: usize = 32;
+/// Most rule objects that are read for one rule; what is left unread demands nothing.
+const READS_MAX: usize = 1_000;
 /// Shorter literals are in every file.
 const LITERAL_MIN: usize = 2;
 
@@ -74,7 +77,7 @@ fn either(alternatives: Vec<Needs>) -> Needs {
 /// The needs of a syntax rule.
 pub(super) fn of_syntax(rule: &AstRule) -> Needs {
     let lang = Lang::from(rule.language);
-    let reading = Reading { name: rule.language, lang, utils: &rule.utils };
+    let reading = Reading { name: rule.language, lang, utils: &rule.utils, budget: Cell::new(READS_MAX) };
     let mut needs = reading.rule(&rule.rule, true, 0);
     let mut bound = Vec::new();
     reading.bound(&rule.rule, &mut bound);
@@ -93,14 +96,18 @@ struct Reading<'r> {
     name: LanguageName,
     lang: Lang,
     utils: &'r BTreeMap<String, Value>,
+    /// Rule objects that are still read: utility rules that name each other several times multiply.
+    budget: Cell<usize>,
 }
 
 impl Reading<'_> {
     /// `within`: what matches lies inside the node that is reported.
     fn rule(&self, rule: &Value, within: bool, depth: usize) -> Needs {
-        let Some(fields) = rule.as_object().filter(|_| depth <= 2 * limits::RULE_DEPTH) else {
+        let left = self.budget.get();
+        let Some(fields) = rule.as_object().filter(|_| left > 0 && depth <= 2 * limits::RULE_DEPTH) else {
             return Needs::new();
         };
+        self.budget.set(left - 1);
         let mut needs = Needs::new();
         for (key, value) in fields {
             match key.as_str() {

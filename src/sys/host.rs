@@ -31,8 +31,7 @@ pub fn distribution() -> Option<String> {
 pub fn name() -> String {
     let name = rustix::system::uname().nodename().to_string_lossy().to_lowercase();
     let short = name.split('.').next().unwrap_or_default();
-    let plain: String =
-        short.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect::<String>();
+    let plain: String = short.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect::<String>();
     let plain = plain.trim_matches('-');
     if plain.is_empty() { "host".to_owned() } else { plain.chars().take(48).collect() }
 }

@@ -1,3 +1,5 @@
-//! Helpers that several test modules share.
+//! Real parts for tests: projects, servers, repositories, hostile bytes.
 
+pub mod git_servers;
+pub mod hostile_git;
 pub(crate) mod project;
