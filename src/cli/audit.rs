@@ -85,7 +85,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Outcome {
         match audit(&mut parts, &area, &lessons, mode, now, &mut |at| progress.show(at)) {
             Ok(mut audited) => {
                 progress.end();
-                set_baseline(args, &mut parts, &mut audited, now)?;
+                set_baseline(args, &mut parts, &lessons, &mut audited, &below, now)?;
                 narrow(&mut audited, &below);
                 roots.push(audited);
             }
@@ -150,21 +150,29 @@ fn narrow(audited: &mut RootAudit, below: &Path) {
     audited.seeding.unplanned.retain(|unplanned| asked(&unplanned.path));
 }
 
-fn set_baseline(args: &Args, parts: &mut Parts<'_>, audited: &mut RootAudit, now: Timestamp) -> Result<(), CliError> {
+fn set_baseline(
+    args: &Args,
+    parts: &mut Parts<'_>,
+    lessons: &[KnownLesson],
+    audited: &mut RootAudit,
+    below: &Path,
+    now: Timestamp,
+) -> Result<(), CliError> {
     let accepted = match &args.baseline_write {
         Some(reason) if reason.trim().is_empty() => {
             return Err(CliError::new(ExitKind::Usage, "a baseline needs a reason").hint("--baseline-write REASON"));
         }
         Some(reason) => {
             let until = SignedDuration::try_from(args.baseline_for).ok().and_then(|span| now.checked_add(span).ok());
-            accept_all(audited, reason, until)
+            accept_all(audited, below, reason, until)
         }
-        None if args.update_baseline => still_found(audited),
+        None if args.update_baseline => still_found(audited, lessons),
         None => return Ok(()),
     };
-    parts.db.replace_baseline(&audited.root, &accepted)?;
+    parts.db.replace_baseline(&audited.root, accepted.values())?;
     let root = display_line(&audited.root.to_string_lossy());
     out::note(format!("baseline of {root}: {} accepted", accepted.len()));
+    audited.accept(accepted);
     Ok(())
 }
 
