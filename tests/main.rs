@@ -1,5 +1,6 @@
 //! The one test binary; one module per subject.
 
+mod audit_cli;
 mod audit_worker;
 mod exec;
 mod scan;

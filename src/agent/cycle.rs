@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use super::auditing::{Auditing, areas};
 use super::parts::{Parts, SyncError};
-use super::workshop::{Workshop, configured_areas, mesh_areas};
 use crate::domain::fix::KnownLesson;
+use crate::domain::foreign_text::error_line;
 use crate::domain::id::EntryId;
 use crate::loops::audit::{RootAudit, audit};
 use crate::loops::exchange::SyncReport;
@@ -25,9 +26,6 @@ pub enum CycleError {
     /// The lessons.
     #[error(transparent)]
     Library(#[from] LibraryError),
-    /// The audit or the seeding.
-    #[error(transparent)]
-    Seed(#[from] SeedError),
     /// The database.
     #[error(transparent)]
     Db(#[from] DbError),
@@ -42,8 +40,8 @@ pub struct Round {
     pub library: Library,
     /// Each root.
     pub roots: Vec<RootAudit>,
-    /// Configured roots that are not there.
-    pub missing: Vec<PathBuf>,
+    /// Roots that could not be audited, and why.
+    pub failed: Vec<(PathBuf, String)>,
     /// What is wrong with the configuration as it is now; the one that was read before is used.
     pub bad_config: Option<ConfigError>,
 }
@@ -61,22 +59,23 @@ pub fn round(
     let bad_config = parts.refresh().map_err(SyncError::from)?;
     let sync = parts.sync()?;
     let library = parts.library()?;
-    let (mut areas, missing) = configured_areas(parts);
-    for area in more {
-        if !areas.iter().any(|known| known.root == area.root) {
-            areas.push(area.clone());
+    let mut areas = areas(parts);
+    let extra = more.iter().filter(|area| !areas.iter().any(|known| known.root == area.root));
+    areas.splice(0..0, extra.cloned().collect::<Vec<_>>());
+    let lessons: Vec<KnownLesson> = library.held.iter().map(crate::loops::library::Held::known).collect();
+    let mut auditing = Auditing::of(parts);
+    let now = parts.now();
+    let (mut roots, mut failed) = (Vec::new(), Vec::new());
+    for area in &areas {
+        match audit(&mut auditing.with(&mut parts.db), area, &lessons, mode, now, progress) {
+            Ok(audited) => roots.push(audited),
+            Err(SeedError::Db(error)) => return Err(error.into()),
+            // The other roots are looked at all the same.
+            Err(error) => failed.push((area.root.clone(), error_line(&error))),
         }
     }
-    areas.extend(mesh_areas(parts));
-    let lessons: Vec<KnownLesson> = library.held.iter().map(crate::loops::library::Held::known).collect();
-    let mut workshop = Workshop::of(parts);
-    let now = parts.now();
-    let mut roots = Vec::new();
-    for area in &areas {
-        roots.push(audit(&mut workshop.with(&mut parts.db), area, &lessons, mode, now, progress)?);
-    }
     note_inbox(parts, &library, &roots)?;
-    Ok(Round { sync, library, roots, missing, bad_config })
+    Ok(Round { sync, library, roots, failed, bad_config })
 }
 
 /// Notes in the inbox what the lessons of peers found and led to here.

@@ -3,23 +3,22 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use clap::Args;
 use jiff::{SignedDuration, Timestamp};
 
 use super::report::{self, Format, View};
 use super::{CliError, Context, ExitKind, Outcome, out};
-use crate::agent::workshop::{Workshop, configured_areas, mesh_areas};
+use crate::agent::auditing::{Auditing, areas};
 use crate::domain::fix::KnownLesson;
-use crate::domain::foreign_text::display_line;
+use crate::domain::foreign_text::{display_line, error_line};
 use crate::domain::id::Slug;
 use crate::domain::lesson::{Lesson, Severity, parse_span};
 use crate::loops::audit::{RootAudit, accept_all, audit, still_found};
 use crate::loops::library::Held;
 use crate::loops::seed::{Area, Mode, Parts};
 
-/// Looks for the mistakes of every lesson in force, and lists the fixes
-#[derive(Args, Clone, Debug)]
-pub(super) struct Ask {
+/// What to look at, and how to show it.
+#[derive(clap::Args, Debug)]
+pub(super) struct Args {
     /// Files or folders (default: the roots in the configuration, and mesh's own files)
     paths: Vec<PathBuf>,
     /// Only this lesson; may be given more than once
@@ -66,62 +65,47 @@ struct Wanted {
     below: PathBuf,
 }
 
-/// Opens the home and audits what was asked for: with no path and no configured root, the current folder.
-pub(super) fn open_and_run(context: &Context, ask: &Ask) -> Outcome {
-    let mut parts = context.open()?;
-    let library = parts.library().map_err(|error| CliError::of(ExitKind::Error, &error))?;
-    for (name, why) in &library.left_out {
-        out::note(format!("left out {name}: {why}"));
-    }
-    let (mut areas, missing) = configured_areas(&parts);
-    for path in missing {
-        out::note(format!("root {} is not there: mend or remove it in the config", path.display()));
-    }
-    let mut wanted = ask.paths.clone();
-    if wanted.is_empty() && areas.is_empty() {
-        wanted.push(".".into());
-    }
-    areas.extend(mesh_areas(&parts));
-    let lessons: Vec<KnownLesson> = library.held.iter().map(Held::known).collect();
-    let ask = Ask { paths: wanted, ..ask.clone() };
-    let now = parts.now();
-    let mut workshop = Workshop::of(&parts);
-    run(context, &ask, &mut workshop.with(&mut parts.db), &areas, &lessons, now)
-}
-
-/// Audits what was asked for and prints it.
-///
-/// `configured` are the roots of the configuration and mesh's own, links resolved; fixes are made only in those.
-fn run(
-    context: &Context,
-    ask: &Ask,
-    parts: &mut Parts<'_>,
-    configured: &[Area],
-    lessons: &[KnownLesson],
-    now: Timestamp,
-) -> Result<ExitKind, CliError> {
+pub(super) fn run(context: &Context, args: &Args) -> Outcome {
     let started = Instant::now();
-    let lessons = chosen(lessons, &ask.lessons)?;
-    let wanted = wanted(&ask.paths, configured)?;
-    let mode = if ask.seed { Mode::Seed } else { Mode::List };
-    let mut progress = Progress::new(context.json || ask.format != Format::Text);
-    let mut roots = Vec::new();
-    for Wanted { area, below } in wanted {
-        let mut audited = audit(parts, &area, &lessons, mode, now, &mut |at| progress.show(at))?;
-        set_baseline(ask, parts, &mut audited, now)?;
-        narrow(&mut audited, &below);
-        roots.push(audited);
+    let mut home = context.open()?;
+    let now = home.now();
+    let library = home.library()?;
+    for (name, why) in &library.left_out {
+        out::note(format!("lesson {} is left out: {}", display_line(name), display_line(why)));
     }
-    progress.end();
+    let known: Vec<KnownLesson> = library.held.iter().map(Held::known).collect();
+    let lessons = chosen(&known, &args.lessons)?;
+    let wanted = wanted(&args.paths, &areas(&home))?;
+    let mode = if args.seed { Mode::Seed } else { Mode::List };
+    let mut auditing = Auditing::of(&home);
+    let mut parts = auditing.with(&mut home.db);
+    let mut progress = Progress::new(context.json || args.format != Format::Text);
+    let (mut roots, mut failed) = (Vec::new(), false);
+    for Wanted { area, below } in wanted {
+        match audit(&mut parts, &area, &lessons, mode, now, &mut |at| progress.show(at)) {
+            Ok(mut audited) => {
+                progress.end();
+                set_baseline(args, &mut parts, &lessons, &mut audited, &below, now)?;
+                narrow(&mut audited, &below);
+                roots.push(audited);
+            }
+            // The other roots are looked at all the same.
+            Err(error) => {
+                progress.end();
+                failed = true;
+                out::note(format!("mesh: {}", error_line(&error)));
+            }
+        }
+    }
     let lessons: Vec<Lesson> = lessons.into_iter().map(|known| known.lesson).collect();
     let here = std::env::current_dir().unwrap_or_default();
-    let view = View { lessons: &lessons, roots: &roots, here, took: started.elapsed(), diff: ask.diff };
-    match (context.json, ask.format) {
+    let view = View { lessons: &lessons, roots: &roots, here, took: started.elapsed(), diff: args.diff };
+    match (context.json, args.format) {
         (_, Format::Sarif) => out::json(&report::sarif(&view)),
         (true, _) | (_, Format::Json) => out::json(&report::json(&view)),
         (false, Format::Text) => report::text(&view).iter().for_each(out::line),
     }
-    Ok(if view.reaches(ask.fail_on) { ExitKind::Error } else { ExitKind::Ok })
+    Ok(if failed || view.reaches(args.fail_on) { ExitKind::Error } else { ExitKind::Ok })
 }
 
 fn chosen(lessons: &[KnownLesson], ids: &[Slug]) -> Result<Vec<KnownLesson>, CliError> {
@@ -166,21 +150,29 @@ fn narrow(audited: &mut RootAudit, below: &Path) {
     audited.seeding.unplanned.retain(|unplanned| asked(&unplanned.path));
 }
 
-fn set_baseline(ask: &Ask, parts: &mut Parts<'_>, audited: &mut RootAudit, now: Timestamp) -> Result<(), CliError> {
-    let accepted = match &ask.baseline_write {
+fn set_baseline(
+    args: &Args,
+    parts: &mut Parts<'_>,
+    lessons: &[KnownLesson],
+    audited: &mut RootAudit,
+    below: &Path,
+    now: Timestamp,
+) -> Result<(), CliError> {
+    let accepted = match &args.baseline_write {
         Some(reason) if reason.trim().is_empty() => {
             return Err(CliError::new(ExitKind::Usage, "a baseline needs a reason").hint("--baseline-write REASON"));
         }
         Some(reason) => {
-            let until = SignedDuration::try_from(ask.baseline_for).ok().and_then(|span| now.checked_add(span).ok());
-            accept_all(audited, reason, until)
+            let until = SignedDuration::try_from(args.baseline_for).ok().and_then(|span| now.checked_add(span).ok());
+            accept_all(audited, below, reason, until)
         }
-        None if ask.update_baseline => still_found(audited),
+        None if args.update_baseline => still_found(audited, lessons),
         None => return Ok(()),
     };
-    parts.db.replace_baseline(&audited.root, &accepted)?;
+    parts.db.replace_baseline(&audited.root, accepted.values())?;
     let root = display_line(&audited.root.to_string_lossy());
     out::note(format!("baseline of {root}: {} accepted", accepted.len()));
+    audited.accept(accepted);
     Ok(())
 }
 
@@ -205,8 +197,8 @@ impl Progress {
         out::passing(report::progress(at));
     }
 
-    pub(super) fn end(&self) {
-        if self.last.is_some() {
+    pub(super) fn end(&mut self) {
+        if self.last.take().is_some() {
             out::passing("");
         }
     }

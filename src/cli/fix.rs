@@ -1,23 +1,24 @@
 //! `mesh fix`: the fixes that were planned here, and what became of each.
 
+use std::path::Path;
 use std::time::Duration;
 
 use clap::Subcommand;
-use jiff::Timestamp;
 use serde_json::json;
 
 use super::report::{fix_story, fix_value};
+use super::table::Table;
 use super::{CliError, Context, ExitKind, Outcome, out};
-use crate::agent::workshop::{Workshop, configured_areas};
+use crate::agent::auditing::{Auditing, areas};
 use crate::domain::fix::{Fix, FixId, FixState, KnownLesson};
 use crate::domain::foreign_text::{display_bytes, display_line};
 use crate::loops::library::Held;
-use crate::loops::seed::{Area, Parts, PersonError, apply, rollback};
+use crate::loops::seed::{Area, PersonError, apply, rollback};
 use crate::store::db::Db;
 
-/// Lists, shows, makes and takes back fixes
+/// What to do.
 #[derive(Subcommand, Debug)]
-pub(super) enum Ask {
+pub(super) enum Action {
     /// Every fix: seeded, proposed, refused, applied
     List,
     /// One fix with its diff and what each guard said
@@ -37,43 +38,22 @@ pub(super) enum Ask {
     },
 }
 
-/// Opens the home and does what was asked.
-pub(super) fn open_and_run(context: &Context, ask: &Ask) -> Outcome {
-    let mut parts = context.open()?;
-    let lessons = match ask {
-        Ask::Apply { .. } => {
-            let library = parts.library().map_err(|error| CliError::of(ExitKind::Error, &error))?;
-            library.held.iter().map(Held::known).collect()
-        }
-        Ask::List | Ask::Show { .. } | Ask::Rollback { .. } => Vec::new(),
-    };
-    let (areas, _) = configured_areas(&parts);
-    let now = parts.now();
-    let mut workshop = Workshop::of(&parts);
-    run(context, ask, &mut workshop.with(&mut parts.db), &areas, &lessons, now)
-}
-
-/// Does what was asked. `configured` are the roots of the configuration, links resolved.
-fn run(
-    context: &Context,
-    ask: &Ask,
-    parts: &mut Parts<'_>,
-    configured: &[Area],
-    lessons: &[KnownLesson],
-    now: Timestamp,
-) -> Result<ExitKind, CliError> {
-    match ask {
-        Ask::List => list(context, parts.db),
-        Ask::Show { id } => show(context, &known(parts.db, id)?),
-        Ask::Apply { id } => {
-            let root = known(parts.db, id)?.root;
-            let area = configured.iter().find(|area| area.root == root).cloned();
+pub(super) fn run(context: &Context, action: &Action) -> Outcome {
+    let mut home = context.open()?;
+    let now = home.now();
+    match action {
+        Action::List => list(context, &home.db),
+        Action::Show { id } => show(context, &known(&home.db, id)?),
+        Action::Apply { id } => {
+            let lessons: Vec<KnownLesson> = home.library()?.held.iter().map(Held::known).collect();
+            let root = known(&home.db, id)?.root;
+            let area = areas(&home).into_iter().find(|area| area.root == root);
             let area = area.unwrap_or(Area { root, check: Vec::new(), check_timeout: Duration::ZERO });
-            let fix = apply(parts, &area, lessons, id, now).map_err(failed)?;
+            let fix = apply(&mut Auditing::of(&home).with(&mut home.db), &area, &lessons, id, now).map_err(failed)?;
             told(context, &fix, FixState::Seeded)
         }
-        Ask::Rollback { id } => {
-            let fix = rollback(parts, id, now).map_err(failed)?;
+        Action::Rollback { id } => {
+            let fix = rollback(&mut Auditing::of(&home).with(&mut home.db), id, now).map_err(failed)?;
             told(context, &fix, FixState::Refused)
         }
     }
@@ -88,7 +68,7 @@ fn failed(error: PersonError) -> CliError {
     CliError::of(kind, &error)
 }
 
-fn list(context: &Context, db: &Db) -> Result<ExitKind, CliError> {
+fn list(context: &Context, db: &Db) -> Outcome {
     let fixes = db.fixes()?;
     if context.json {
         out::json(&json!({ "fixes": fixes.iter().map(fix_value).collect::<Vec<_>>() }));
@@ -98,33 +78,18 @@ fn list(context: &Context, db: &Db) -> Result<ExitKind, CliError> {
         out::line("no fixes: `mesh audit` finds what there is to mend");
         return Ok(ExitKind::Ok);
     }
-    out::line(format!("{:<8}  {:<8}  {:<6}  {:<28}  FILE", "ID", "STATE", "CLASS", "LESSON"));
-    for fix in fixes {
-        let file = display_bytes(fix.root.join(&fix.path).as_os_str().as_encoded_bytes());
-        let (state, class) = (fix.state.name(), fix.class.name());
-        let row = format!("{:<8}  {state:<8}  {class:<6}  {:<28}  ", fix.id, cut(fix.lesson.as_str(), 28));
-        out::line(format!("{row}{}", cut_left(&file, 80 - 60)));
+    let mut table = Table::new(&["id", "state", "class", "lesson~", "file~"]);
+    for fix in &fixes {
+        let project = fix.root.file_name().unwrap_or_default();
+        let file = display_bytes(Path::new(project).join(&fix.path).as_os_str().as_encoded_bytes());
+        let (id, lesson) = (fix.id.to_string(), fix.lesson.to_string());
+        table.row([id, fix.state.name().to_owned(), fix.class.name().to_owned(), lesson, file]);
     }
+    table.lines().iter().for_each(out::line);
     Ok(ExitKind::Ok)
 }
 
-fn cut(text: &str, width: usize) -> String {
-    if text.chars().count() <= width {
-        return text.to_owned();
-    }
-    text.chars().take(width - 1).chain(['…']).collect()
-}
-
-/// The end of a path says more than its beginning.
-fn cut_left(text: &str, width: usize) -> String {
-    let length = text.chars().count();
-    if length <= width {
-        return text.to_owned();
-    }
-    std::iter::once('…').chain(text.chars().skip(length + 1 - width)).collect()
-}
-
-fn show(context: &Context, fix: &Fix) -> Result<ExitKind, CliError> {
+fn show(context: &Context, fix: &Fix) -> Outcome {
     if context.json {
         out::json(&fix_value(fix));
     } else {
@@ -134,7 +99,7 @@ fn show(context: &Context, fix: &Fix) -> Result<ExitKind, CliError> {
 }
 
 /// Says where the fix stands now; anything but `wanted` is a failure.
-fn told(context: &Context, fix: &Fix, wanted: FixState) -> Result<ExitKind, CliError> {
+fn told(context: &Context, fix: &Fix, wanted: FixState) -> Outcome {
     if fix.state != wanted {
         let reason = display_line(fix.reason.as_deref().unwrap_or("no reason is recorded"));
         let error = CliError::new(ExitKind::Error, format!("fix {} is {}: {reason}", fix.id, fix.state.name()));

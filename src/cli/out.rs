@@ -1,6 +1,6 @@
 //! The one door to the terminal.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the one door to the terminal")]
+#![expect(clippy::print_stderr, reason = "the one door to the terminal")]
 
 use std::io::{IsTerminal as _, Write as _};
 
@@ -11,13 +11,20 @@ use crate::domain::foreign_text::{display, json_escaped};
 
 /// Prints one line of text; control characters of foreign origin are made visible.
 pub(super) fn line(text: impl AsRef<str>) {
-    println!("{}", display(text.as_ref()));
+    put(&display(text.as_ref()));
+}
+
+/// Writes one line. Nobody reads it any more when that fails (`mesh audit | head`), which is no reason to fall over.
+fn put(text: &str) {
+    match writeln!(std::io::stdout().lock(), "{text}") {
+        Ok(()) | Err(_) => {}
+    }
 }
 
 /// Prints `value` as JSON; what may not be shown raw is escaped, so that it means the same.
 pub(super) fn json(value: &impl Serialize) {
     let text = serde_json::to_string_pretty(value).expect("listings hold only text, numbers and lists");
-    println!("{}", json_escaped(&text));
+    put(&json_escaped(&text));
 }
 
 /// Prints a remark on standard error, so that listings stay clean.

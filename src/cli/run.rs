@@ -61,6 +61,9 @@ fn tell(json: bool, round: &Round) {
         out::line(format!("config not read again: {}", error_line(error)));
     }
     sync::say(&round.sync);
+    for (path, why) in &round.failed {
+        out::line(format!("{} was not audited: {why}", path.display()));
+    }
     out::line(format!("Audited with {} lessons: {findings} findings.", round.library.held.len()));
     for outcome in new {
         let branch = outcome.fix.branch.as_deref().unwrap_or_default();

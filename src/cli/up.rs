@@ -89,8 +89,8 @@ fn tell(parts: &Parts, round: &Round, view: &View<'_>, args: &Args) {
     for (name, why) in &round.library.left_out {
         out::line(format!("left out {name}: {why}"));
     }
-    for path in &round.missing {
-        out::line(format!("root {} is not there: mend or remove it in the config", path.display()));
+    for (path, why) in &round.failed {
+        out::line(format!("{} was not audited: {why}", path.display()));
     }
     out::line("");
     report::text(view).iter().for_each(out::line);

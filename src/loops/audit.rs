@@ -3,7 +3,7 @@
 //! Seeding belongs to the same step, so that no plan is made from findings of another time.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -42,42 +42,56 @@ pub fn audit(
     progress: &mut dyn FnMut(ScanProgress),
 ) -> Result<RootAudit, SeedError> {
     let run: Vec<Lesson> = lessons.iter().map(|known| known.lesson.clone()).collect();
-    let mut report = parts.auditor.scan(&area.root, &run, progress)?;
-    let accepted: BTreeMap<Fingerprint, Accepted> =
-        parts.db.baseline(&area.root, now)?.into_iter().map(|entry| (entry.fingerprint, entry)).collect();
-    for finding in &mut report.findings {
-        if finding.suppressed.is_none() && accepted.contains_key(&finding.fingerprint) {
-            finding.suppressed = Some(Suppression::Baseline);
+    let report = parts.auditor.scan(&area.root, &run, progress)?;
+    let accepted = parts.db.baseline(&area.root, now)?.into_iter().map(|entry| (entry.fingerprint, entry)).collect();
+    let mut audited =
+        RootAudit { root: area.root.clone(), report, accepted: BTreeMap::new(), seeding: Seeding::default() };
+    audited.accept(accepted);
+    let slugs: Vec<Slug> = run.iter().map(|lesson| lesson.id.clone()).collect();
+    parts.db.save_findings(&area.root, &slugs, &audited.report.findings, now)?;
+    audited.seeding = seed(parts, area, lessons, &audited.report.findings, mode, now)?;
+    Ok(audited)
+}
+
+/// The baseline as it is and, for `reason` until `expires_at`, everything reported `below` a folder of the root. What
+/// was accepted before keeps its own reason and end.
+#[must_use]
+pub fn accept_all(
+    audited: &RootAudit,
+    below: &Path,
+    reason: &str,
+    expires_at: Option<Timestamp>,
+) -> BTreeMap<Fingerprint, Accepted> {
+    let mut accepted = audited.accepted.clone();
+    for finding in &audited.report.findings {
+        if finding.suppressed.is_none() && Path::new(&finding.path).starts_with(below) {
+            let (fingerprint, lesson) = (finding.fingerprint, finding.lesson.clone());
+            accepted.insert(fingerprint, Accepted { fingerprint, lesson, reason: reason.to_owned(), expires_at });
         }
     }
-    let slugs: Vec<Slug> = run.iter().map(|lesson| lesson.id.clone()).collect();
-    parts.db.save_findings(&area.root, &slugs, &report.findings, now)?;
-    let seeding = seed(parts, area, lessons, &report.findings, mode, now)?;
-    Ok(RootAudit { root: area.root.clone(), report, accepted, seeding })
+    accepted
 }
 
-/// The baseline that accepts everything which `audited` reports, for `reason`, until `expires_at`. What was accepted
-/// before keeps its own reason and end.
+/// The baseline without what `lessons`, which ran, do not find any more.
 #[must_use]
-pub fn accept_all(audited: &RootAudit, reason: &str, expires_at: Option<Timestamp>) -> Vec<Accepted> {
-    let accept = |finding: &crate::domain::finding::Finding| {
-        let new = Accepted {
-            fingerprint: finding.fingerprint,
-            lesson: finding.lesson.clone(),
-            reason: reason.to_owned(),
-            expires_at,
-        };
-        audited.accepted.get(&finding.fingerprint).cloned().unwrap_or(new)
-    };
-    let in_source = |by: &Option<Suppression>| matches!(by, Some(Suppression::InSource { .. }));
-    audited.report.findings.iter().filter(|finding| !in_source(&finding.suppressed)).map(accept).collect()
+pub fn still_found(audited: &RootAudit, lessons: &[KnownLesson]) -> BTreeMap<Fingerprint, Accepted> {
+    let ran = |entry: &Accepted| lessons.iter().any(|known| known.lesson.id == entry.lesson);
+    let found = |fingerprint| audited.report.findings.iter().any(|finding| finding.fingerprint == fingerprint);
+    let mut accepted = audited.accepted.clone();
+    accepted.retain(|fingerprint, entry| !ran(entry) || found(*fingerprint));
+    accepted
 }
 
-/// The baseline without what is not found any more.
-#[must_use]
-pub fn still_found(audited: &RootAudit) -> Vec<Accepted> {
-    let found = |entry: &&Accepted| audited.report.findings.iter().any(|f| f.fingerprint == entry.fingerprint);
-    audited.accepted.values().filter(found).cloned().collect()
+impl RootAudit {
+    /// Takes `accepted` as the baseline, and marks what it holds.
+    pub fn accept(&mut self, accepted: BTreeMap<Fingerprint, Accepted>) {
+        self.accepted = accepted;
+        for finding in &mut self.report.findings {
+            if finding.suppressed.is_none() && self.accepted.contains_key(&finding.fingerprint) {
+                finding.suppressed = Some(Suppression::Baseline);
+            }
+        }
+    }
 }
 
 /// Mesh's own configuration and state as roots: audited like any other, and never changed, because the guard blocks

@@ -182,7 +182,7 @@ pub(crate) fn fix_story(fix: &Fix) -> Vec<String> {
         lines.extend(wrap_after(&line, 26));
     }
     lines.push(String::new());
-    lines.extend(fix.diff.lines().map(|line| display(line).into_owned()));
+    lines.extend(fix.diff.lines().map(|line| format!("    {}", display(line))));
     lines.push(String::new());
     lines.extend(next_steps(fix));
     lines
