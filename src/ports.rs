@@ -8,6 +8,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::finding::Finding;
+use crate::domain::fix::{FixId, FixPlan};
+use crate::domain::guard::{Approved, Facts};
 use crate::domain::id::{HostId, Slug};
 use crate::domain::lesson::Lesson;
 
@@ -212,6 +214,12 @@ pub struct ScanReport {
     pub idle_suppressions: Vec<IdleSuppression>,
     /// Lessons that were stopped for taking too long, with the file, and are not to run here again.
     pub overruns: Vec<(Slug, String)>,
+    /// Lessons that do not run here at all, and why.
+    #[serde(default)]
+    pub refused: Vec<(Slug, String)>,
+    /// Lessons with more findings than one may report, and how many more.
+    #[serde(default)]
+    pub capped: Vec<(Slug, u64)>,
     /// Files looked at.
     pub files: u64,
     /// Files that had to be parsed; the others held none of the texts that a match needs, or were unchanged.
@@ -289,4 +297,145 @@ pub trait Auditor: Send {
         text: &str,
         only: Option<crate::domain::finding::Fingerprint>,
     ) -> Result<Mended, AuditorError>;
+}
+
+/// Why a user's repository could not be read or changed. Nothing was changed, or what was is named.
+#[derive(Debug, thiserror::Error)]
+pub enum RepoError {
+    /// The file cannot be read.
+    #[error("cannot read {path}: {why}")]
+    File {
+        /// The file, relative to the root.
+        path: String,
+        /// Why.
+        why: String,
+    },
+    /// It is no repository that mesh can use.
+    #[error("cannot use the repository of {root}: {why}", root = root.display())]
+    Unusable {
+        /// The audited root.
+        root: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// The branch is not where mesh left it.
+    #[error("branch {branch} is not where mesh left it: somebody works on it, so it stays")]
+    Moved {
+        /// The branch.
+        branch: String,
+    },
+    /// The branch is checked out.
+    #[error("branch {branch} is checked out: switch to another one first")]
+    CheckedOut {
+        /// The branch.
+        branch: String,
+    },
+    /// A branch's name is a directory of the wanted one.
+    #[error("branch {other} is in the way of {branch}: rename it")]
+    InTheWay {
+        /// The wanted branch.
+        branch: String,
+        /// The one that stands there.
+        other: String,
+    },
+    /// Git could not do it.
+    #[error("git could not {what}: {why}")]
+    Git {
+        /// What was tried.
+        what: &'static str,
+        /// What the library says.
+        why: String,
+    },
+    /// The scratch copy could not be made or removed.
+    #[error("cannot {what} the scratch copy {dir}: {why}", dir = dir.display())]
+    Scratch {
+        /// What was tried.
+        what: &'static str,
+        /// Where it is.
+        dir: PathBuf,
+        /// Why.
+        why: String,
+    },
+}
+
+/// A commit that no branch leads to yet.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Committed {
+    /// The commit, in hexadecimal.
+    pub commit: String,
+    /// The commit below it, in hexadecimal.
+    pub base: String,
+}
+
+/// Where a branch that mesh made stands now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BranchIs {
+    /// Where mesh left it.
+    Ours,
+    /// Somewhere else: somebody committed on it.
+    Moved,
+    /// Gone.
+    Gone,
+    /// Its commit is part of what HEAD holds.
+    Merged,
+}
+
+/// A copy of a commit's files to try things in. Removed when dropped; [`Scratch::remove`] says whether that worked.
+pub trait Scratch {
+    /// The copy of the audited root.
+    fn dir(&self) -> &Path;
+
+    /// Removes it.
+    ///
+    /// # Errors
+    /// What is left, and why.
+    fn remove(self: Box<Self>) -> Result<(), RepoError>;
+}
+
+/// A user's repository. Nothing here touches the user's branches, index, files or uncommitted work, or runs a hook.
+pub trait Repo {
+    /// The text of a file, as it is in the work tree.
+    ///
+    /// # Errors
+    /// Not a plain file below the root, too large, or not UTF-8.
+    fn read(&self, root: &Path, path: &str) -> Result<String, RepoError>;
+
+    /// What the guard needs to know of a file.
+    fn facts(&self, root: &Path, path: &str) -> Facts;
+
+    /// Makes the commit, on top of the one that was approved, with that one file changed. No branch leads to it.
+    ///
+    /// # Errors
+    /// The repository cannot be written, or the result would differ in more than that file.
+    fn commit(&self, plan: &Approved<FixPlan>, now: Timestamp) -> Result<Committed, RepoError>;
+
+    /// Copies the files of `commit` to a new scratch directory.
+    ///
+    /// # Errors
+    /// There is no room, or another process uses the scratch copy of this fix.
+    fn scratch(&self, root: &Path, commit: &str, id: &FixId) -> Result<Box<dyn Scratch>, RepoError>;
+
+    /// Lets the plan's branch lead to `made`, by compare-and-swap: it must be at `expected`, or not exist.
+    /// A branch that already holds the same change is taken as it is. Returns the commit it leads to.
+    ///
+    /// # Errors
+    /// The branch is elsewhere or checked out, or a name is in its way.
+    fn set_branch(
+        &self,
+        plan: &Approved<FixPlan>,
+        made: &Committed,
+        expected: Option<&str>,
+    ) -> Result<String, RepoError>;
+
+    /// Deletes a branch by compare-and-swap. One that is gone already is no error.
+    ///
+    /// # Errors
+    /// The branch is not at `expected`, or is checked out.
+    fn delete_branch(&self, root: &Path, branch: &str, expected: &str) -> Result<(), RepoError>;
+
+    /// Where the branch that mesh left at `commit` stands.
+    ///
+    /// # Errors
+    /// The repository cannot be read.
+    fn branch(&self, root: &Path, branch: &str, commit: &str) -> Result<BranchIs, RepoError>;
 }

@@ -1,3 +1,7 @@
 //! The one test binary; one module per subject.
 
+mod exec;
+mod scan;
+mod seeding;
+mod support;
 mod tidy;

@@ -25,7 +25,11 @@ struct Arguments {
 }
 
 #[derive(Subcommand, Debug)]
-enum Command {}
+enum Command {
+    /// Runs patterns in a limited process; started by mesh itself
+    #[command(hide = true)]
+    AuditWorker,
+}
 
 /// What every command is given.
 #[derive(Debug)]
@@ -41,7 +45,9 @@ pub struct Context {
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let context = Context { home: arguments.home, json: arguments.json };
-    let result: Result<ExitKind, CliError> = match arguments.command {};
+    let result: Result<ExitKind, CliError> = match arguments.command {
+        Command::AuditWorker => crate::agent::audit_worker::serve().map(|()| ExitKind::Ok).map_err(Into::into),
+    };
     match result {
         Ok(kind) => kind.into(),
         Err(error) => {

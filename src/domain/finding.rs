@@ -29,6 +29,18 @@ impl Fingerprint {
         Self(*hash.finalize().as_bytes())
     }
 
+    /// The fingerprint with these raw bytes, as they were stored.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The raw bytes, for storing.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// The first eight hexadecimal digits: the short id in branch names and listings.
     #[must_use]
     pub fn short(&self) -> String {

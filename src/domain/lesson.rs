@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::admission::{self, DetectError};
@@ -229,7 +228,7 @@ impl Lesson {
         if parse_span(&self.falsifiable.within).is_none_or(|span| span.is_zero()) {
             return Err(LessonError::Form { field: "falsifiable.within", expected: "a span such as 90m, 24h or 7d" });
         }
-        if !self.retired_when.after.ends_with('Z') || self.retired_when.after.parse::<Timestamp>().is_err() {
+        if super::utc_time::parse(&self.retired_when.after).is_none() {
             let expected = "an RFC 3339 UTC time such as 2028-01-01T00:00:00Z";
             return Err(LessonError::Form { field: "retired_when.after", expected });
         }

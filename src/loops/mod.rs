@@ -1,1 +1,4 @@
 //! Each loop waits, calls `domain` and performs what it asks through ports. Loops do not call each other.
+
+pub mod exchange;
+pub mod seed;

@@ -1,1 +1,13 @@
 //! What mesh remembers: the database, the spool folders, the key and config files.
+
+pub mod baseline;
+pub mod config;
+pub mod crash;
+pub mod db;
+pub mod files;
+pub mod fixes;
+pub mod home;
+pub mod keyring;
+pub mod own_log;
+pub mod peer_log;
+pub mod spool;

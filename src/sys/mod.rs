@@ -1,3 +1,7 @@
 //! The real adapters of the ports. Everything that touches the machine is below here.
 
+pub mod auditor;
 pub mod clock;
+pub mod exec;
+pub mod repo;
+pub mod tree;

@@ -1,0 +1,130 @@
+//! Where things stand on the shared branch. Paths are only ever constructed here, never taken from what a server sent.
+
+use super::id::HostId;
+
+/// The branch's format, for people; programs go by the payload types.
+pub const FORMAT_FILE: (&str, &str) = ("mesh-format", "mesh-branch/1\n");
+/// Keeps git from touching line ends, which would break every signature in a checkout.
+pub const ATTRIBUTES_FILE: (&str, &str) = (".gitattributes", "* -text\n");
+/// The directory above all hosts.
+pub const HOSTS: &str = "hosts";
+/// Log files in one directory.
+const CHUNK: u64 = 100;
+
+fn host(id: HostId) -> String {
+    let id = id.to_string();
+    format!("{HOSTS}/{}/{id}", &id[..2])
+}
+
+/// A host's mutable, signed head.
+#[must_use]
+pub fn head(id: HostId) -> String {
+    format!("{}/head.json", host(id))
+}
+
+/// A host's request to be enrolled.
+#[must_use]
+pub fn join(id: HostId) -> String {
+    format!("{}/join.json", host(id))
+}
+
+/// The directory of a host's log.
+#[must_use]
+pub fn log(id: HostId) -> String {
+    format!("{}/log", host(id))
+}
+
+/// The name of the directory, in a host's log, that holds entry `seq` (from 1).
+#[must_use]
+pub fn chunk_name(seq: u64) -> String {
+    format!("{:08}", seq.saturating_sub(1) / CHUNK)
+}
+
+/// The name of the file, in its chunk, that holds entry `seq`.
+#[must_use]
+pub fn entry_name(seq: u64) -> String {
+    format!("{seq:010}.json")
+}
+
+/// Entry `seq` (from 1) of a host's log.
+#[must_use]
+pub fn entry(id: HostId, seq: u64) -> String {
+    format!("{}/{}/{}", log(id), chunk_name(seq), entry_name(seq))
+}
+
+/// A version of the roster.
+#[must_use]
+pub fn roster(version: u64) -> String {
+    format!("roster/{version:010}.json")
+}
+
+/// The seq of a file name in a chunk, when it is the one [`entry_name`] makes.
+#[must_use]
+pub fn seq_of_entry_name(name: &[u8]) -> Option<u64> {
+    let digits = name.strip_suffix(b".json")?;
+    let seq = number(digits, 10)?;
+    (seq > 0).then_some(seq)
+}
+
+/// The number of a chunk directory, when its name is one that [`chunk_name`] makes.
+#[must_use]
+pub fn chunk_of_name(name: &[u8]) -> Option<u64> {
+    number(name, 8)
+}
+
+/// A decimal number padded to `width`; longer ones only without padding.
+fn number(digits: &[u8], width: usize) -> Option<u64> {
+    let plain = digits.iter().all(u8::is_ascii_digit);
+    let padded = digits.len() == width || (digits.len() > width && digits[0] != b'0');
+    if !plain || !padded {
+        return None;
+    }
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+/// Whether `path` has only names that mesh itself makes, so that nothing else can be written.
+#[must_use]
+pub fn is_constructed(path: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
+    let name = |name: &str| !name.is_empty() && !name.starts_with('.') && name.bytes().all(plain);
+    path.len() <= 256 && path.split('/').all(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_the_documented_ones() {
+        let id = HostId::from_bytes([0xab; 32]);
+        let host = "ab".repeat(32);
+        assert_eq!(head(id), format!("hosts/ab/{host}/head.json"));
+        assert_eq!(join(id), format!("hosts/ab/{host}/join.json"));
+        assert_eq!(entry(id, 1), format!("hosts/ab/{host}/log/00000000/0000000001.json"));
+        assert_eq!(entry(id, 100), format!("hosts/ab/{host}/log/00000000/0000000100.json"));
+        assert_eq!(entry(id, 101), format!("hosts/ab/{host}/log/00000001/0000000101.json"));
+        assert_eq!(roster(3), "roster/0000000003.json");
+    }
+
+    #[test]
+    fn t18_names_round_trip_and_other_spellings_are_none() {
+        for seq in [1, 99, 100, 101, 9_999_999_999, 10_000_000_000, (1 << 53) - 1] {
+            assert_eq!(seq_of_entry_name(entry_name(seq).as_bytes()), Some(seq));
+            assert_eq!(chunk_of_name(chunk_name(seq).as_bytes()), Some((seq - 1) / 100));
+        }
+        for bad in ["0000000000.json", "1.json", "00000000001.json", "000000000x.json", "0000000001", "+000000001.json"]
+        {
+            assert_eq!(seq_of_entry_name(bad.as_bytes()), None, "{bad}");
+        }
+        assert_eq!(seq_of_entry_name(b"99999999999999999999999.json"), None);
+        assert_eq!(chunk_of_name(b"0000000\xff"), None);
+    }
+
+    #[test]
+    fn t15_only_own_names_are_written() {
+        assert!(is_constructed(&entry(HostId::from_bytes([1; 32]), 7)));
+        for bad in ["", "/etc/passwd", "a//b", "../x", "a/..", ".git/config", "a\u{1b}", "A", "a b", "a/"] {
+            assert!(!is_constructed(bad), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! The payloads of chain entries: the chain header and, in the same object, what the entry says.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::chain::ChainHeader;
+use super::envelope::{Kind, Signed};
+use super::foreign_text::{self, ForbiddenChar};
+use super::id::{EntryId, HostId, Slug};
+use super::lesson::{Lesson, LessonError};
+use super::limits;
+use super::strict_json::{self, JsonError};
+
+/// Why a validly signed entry says nothing that can be used.
+#[derive(Debug, thiserror::Error)]
+pub enum EntryError {
+    /// Not of its kind's shape.
+    #[error("{} is not of its shape", .kind.name())]
+    Shape {
+        /// The kind.
+        kind: Kind,
+        /// What is wrong.
+        #[source]
+        cause: serde_json::Error,
+    },
+    /// Not strict JSON.
+    #[error("payload is not strict JSON")]
+    Json(#[source] JsonError),
+    /// Of another kind.
+    #[error("entry is no {}", .0.name())]
+    OtherKind(Kind),
+    /// A lesson that breaks a static limit.
+    #[error("lesson is not acceptable")]
+    Lesson(#[source] LessonError),
+    /// A reason with characters that may not be shown.
+    #[error("reason holds a forbidden character")]
+    Reason(#[source] ForbiddenChar),
+    /// Too large to be sent.
+    #[error("entry has {got} bytes, at most {max} can be sent: shorten the examples")]
+    TooLarge {
+        /// Its size.
+        got: usize,
+        /// The limit.
+        max: usize,
+    },
+}
+
+/// Something that a known host signed and that keeps its rules. Only the readers here make one, from what
+/// [`super::envelope::Envelope::verify`] made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verified<T> {
+    body: T,
+    host: HostId,
+    entry: EntryId,
+    seq: u64,
+}
+
+impl<T> Verified<T> {
+    /// What was said.
+    #[must_use]
+    pub fn body(&self) -> &T {
+        &self.body
+    }
+
+    /// Who signed it.
+    #[must_use]
+    pub fn host(&self) -> HostId {
+        self.host
+    }
+
+    /// The entry it came in.
+    #[must_use]
+    pub fn entry(&self) -> EntryId {
+        self.entry
+    }
+
+    /// Its place in the chain.
+    #[must_use]
+    pub fn seq(&self) -> u64 {
+        self.seq
+    }
+}
+
+/// The end of a lesson.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retraction {
+    /// The entry that is taken back.
+    pub entry: EntryId,
+    /// Its lesson.
+    pub lesson: Slug,
+    /// Why.
+    pub reason: String,
+}
+
+#[derive(Serialize)]
+struct Payload<'a, T: Serialize> {
+    #[serde(flatten)]
+    header: &'a ChainHeader,
+    #[serde(flatten)]
+    body: &'a T,
+}
+
+/// The payload bytes of an entry: pretty-printed, ending in a line break, written once.
+///
+/// # Errors
+/// Larger than can be sent.
+pub fn payload<T: Serialize>(header: &ChainHeader, body: &T) -> Result<Vec<u8>, EntryError> {
+    let mut bytes =
+        serde_json::to_vec_pretty(&Payload { header, body }).expect("headers and bodies are plain tables of text");
+    bytes.push(b'\n');
+    if bytes.len() > limits::PAYLOAD_BYTES {
+        return Err(EntryError::TooLarge { got: bytes.len(), max: limits::PAYLOAD_BYTES });
+    }
+    // What the peers will refuse is refused here, before it is signed.
+    strict_json::read::<Value>(&bytes, strict_json::PAYLOAD).map_err(EntryError::Json)?;
+    Ok(bytes)
+}
+
+fn read<T: DeserializeOwned>(signed: &Signed, kind: Kind) -> Result<(ChainHeader, T), EntryError> {
+    if signed.kind() != Some(kind) {
+        return Err(EntryError::OtherKind(kind));
+    }
+    let header = strict_json::read(signed.payload(), strict_json::PAYLOAD).map_err(EntryError::Json)?;
+    let mut fields: Map<String, Value> =
+        strict_json::read(signed.payload(), strict_json::PAYLOAD).map_err(EntryError::Json)?;
+    for name in ["mesh", "host", "seq", "prev", "issued_at"] {
+        fields.remove(name);
+    }
+    let body = T::deserialize(Value::Object(fields)).map_err(|cause| EntryError::Shape { kind, cause })?;
+    Ok((header, body))
+}
+
+fn verified<T>(signed: &Signed, header: &ChainHeader, body: T) -> Verified<T> {
+    Verified { body, host: signed.host(), entry: signed.entry(), seq: header.seq }
+}
+
+/// Reads the lesson that `signed` carries, and checks all that needs no pattern to run.
+///
+/// # Errors
+/// Another kind or shape, or a broken limit.
+pub fn read_lesson(signed: &Signed) -> Result<Verified<Lesson>, EntryError> {
+    let (header, lesson): (_, Lesson) = read(signed, Kind::Lesson)?;
+    lesson.check().map_err(EntryError::Lesson)?;
+    Ok(verified(signed, &header, lesson))
+}
+
+/// Reads the retraction that `signed` carries.
+///
+/// # Errors
+/// Another kind or shape.
+pub fn read_retraction(signed: &Signed) -> Result<Verified<Retraction>, EntryError> {
+    let (header, retraction): (_, Retraction) = read(signed, Kind::Retract)?;
+    foreign_text::check(&retraction.reason).map_err(EntryError::Reason)?;
+    Ok(verified(signed, &header, retraction))
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::super::chain::Position;
+    use super::super::envelope::{Envelope, HostKey, PublicKey};
+    use super::*;
+
+    fn signed(payload: Vec<u8>, kind: Kind) -> Signed {
+        let key = HostKey::from_seed(&[1; 32]);
+        let public = PublicKey::of(key.host()).expect("full order");
+        Envelope::seal(&key, kind, payload).verify(&public).expect("own signature")
+    }
+
+    fn header() -> ChainHeader {
+        let host = HostKey::from_seed(&[1; 32]).host();
+        Position::default().next_header(&"home".parse().expect("a name"), host, Timestamp::UNIX_EPOCH)
+    }
+
+    fn retraction() -> Retraction {
+        let lesson = "a-lesson".parse().expect("a slug");
+        Retraction { entry: EntryId::from_bytes([2; 32]), lesson, reason: "it was wrong".to_owned() }
+    }
+
+    #[test]
+    fn header_and_body_share_one_object_and_round_trip() {
+        let bytes = payload(&header(), &retraction()).expect("small");
+        let text = String::from_utf8(bytes.clone()).expect("UTF-8");
+        assert!(text.starts_with("{\n  \"mesh\": \"home\",\n  \"host\": ") && text.ends_with("}\n"), "{text}");
+        let read = read_retraction(&signed(bytes, Kind::Retract)).expect("sound");
+        assert_eq!((read.body(), read.seq()), (&retraction(), 1));
+    }
+
+    #[test]
+    fn a_body_with_an_unknown_field_is_refused() {
+        let text = String::from_utf8(payload(&header(), &retraction()).expect("small")).expect("UTF-8");
+        let with_command = text.replace("\"reason\"", "\"command\": \"sh\", \"reason\"");
+        assert!(matches!(
+            read_retraction(&signed(with_command.into_bytes(), Kind::Retract)),
+            Err(EntryError::Shape { .. })
+        ));
+        assert!(matches!(read_lesson(&signed(text.into_bytes(), Kind::Retract)), Err(EntryError::OtherKind(_))));
+    }
+}

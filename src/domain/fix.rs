@@ -1,0 +1,462 @@
+//! A planned change of one file, what became of it, and the names it goes by.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use similar::{ChangeTag, TextDiff};
+
+use super::detect::FixClass;
+use super::finding::Fingerprint;
+use super::foreign_text::display_line;
+use super::guard::Verdict;
+use super::id::{EntryId, Slug};
+use super::lesson::Lesson;
+
+/// What a file holds: BLAKE3 of its bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TextHash([u8; 32]);
+
+impl TextHash {
+    /// The hash of `bytes`.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(*blake3::hash(bytes).as_bytes())
+    }
+}
+
+impl fmt::Display for TextHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for TextHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for TextHash {
+    type Err = super::id::IdError;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse::<EntryId>().map(|id| Self(*id.as_bytes()))
+    }
+}
+
+impl Serialize for TextHash {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        out.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for TextHash {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        String::deserialize(input)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// The short name of a fix: eight hexadecimal digits, the same for the same first finding in the same root.
+///
+/// It is not the finding's own short id, because two roots may hold the same file.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
+pub struct FixId(String);
+
+impl FixId {
+    /// The id of the fix that mends `first` (and others in its file) below `root`.
+    #[must_use]
+    pub fn of(root: &Path, first: Fingerprint) -> Self {
+        let mut hash = blake3::Hasher::new();
+        hash.update(root.as_os_str().as_encoded_bytes()).update(&[0]).update(first.to_string().as_bytes());
+        Self(hash.finalize().to_hex()[..8].to_owned())
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for FixId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Why a text is not the id of a fix.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("a fix id has 8 hexadecimal digits, as `mesh fix list` shows them")]
+pub struct FixIdError;
+
+impl FromStr for FixId {
+    type Err = FixIdError;
+    fn from_str(text: &str) -> Result<Self, FixIdError> {
+        let digit = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+        if text.len() == 8 && text.bytes().all(digit) { Ok(Self(text.to_owned())) } else { Err(FixIdError) }
+    }
+}
+
+impl<'de> Deserialize<'de> for FixId {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        String::deserialize(input)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// A lesson as it stands on this host: where it came from, and what it may do.
+#[derive(Clone, PartialEq, Debug)]
+pub struct KnownLesson {
+    /// The lesson.
+    pub lesson: Lesson,
+    /// The signed document it came in; none for a founding or local one.
+    pub entry: Option<EntryId>,
+    /// False where its issuer's grant ends at audit: findings are shown, nothing is seeded.
+    pub may_seed: bool,
+}
+
+/// A change of one file by one lesson, all of that lesson's findings in it at once.
+#[derive(Clone, PartialEq, Debug)]
+pub struct FixPlan {
+    /// Its short name.
+    pub id: FixId,
+    /// The lesson.
+    pub lesson: Slug,
+    /// The lesson's revision.
+    pub rev: u32,
+    /// The lesson's title, for the commit.
+    pub title: String,
+    /// The signed document that the lesson came in.
+    pub entry: Option<EntryId>,
+    /// False where the grant of its issuer ends at audit.
+    pub may_seed: bool,
+    /// Whether a person has to ask for it.
+    pub class: FixClass,
+    /// Most lines that the lesson says its fix changes.
+    pub max_lines: u32,
+    /// The audited root, absolute.
+    pub root: PathBuf,
+    /// The file, relative to the root, with `/` between parts.
+    pub path: String,
+    /// The file's text when it was planned.
+    pub before: String,
+    /// The file's text afterwards.
+    pub after: String,
+    /// The findings it mends, by position.
+    pub mends: Vec<Fingerprint>,
+}
+
+impl FixPlan {
+    /// The plan to turn `before` into `after`. `None` when nothing is mended or nothing changes.
+    #[must_use]
+    pub fn new(
+        known: &KnownLesson,
+        root: &Path,
+        path: &str,
+        before: String,
+        after: String,
+        mends: Vec<Fingerprint>,
+    ) -> Option<Self> {
+        let first = *mends.first()?;
+        let lesson = &known.lesson;
+        if before == after || lesson.fix.class == FixClass::None {
+            return None;
+        }
+        Some(Self {
+            id: FixId::of(root, first),
+            lesson: lesson.id.clone(),
+            rev: lesson.rev,
+            title: lesson.title.clone(),
+            entry: known.entry,
+            may_seed: known.may_seed,
+            class: lesson.fix.class,
+            max_lines: lesson.fix.max_lines,
+            root: root.to_owned(),
+            path: path.to_owned(),
+            before,
+            after,
+            mends,
+        })
+    }
+
+    /// The hash of the text it starts from.
+    #[must_use]
+    pub fn before_hash(&self) -> TextHash {
+        TextHash::of(self.before.as_bytes())
+    }
+
+    /// The hash of the text it ends in.
+    #[must_use]
+    pub fn after_hash(&self) -> TextHash {
+        TextHash::of(self.after.as_bytes())
+    }
+
+    /// The change as a unified diff with three lines of context.
+    #[must_use]
+    pub fn diff(&self) -> String {
+        let path = display_line(&self.path);
+        TextDiff::from_lines(&self.before, &self.after)
+            .unified_diff()
+            .header(&format!("a/{path}"), &format!("b/{path}"))
+            .to_string()
+    }
+
+    /// Lines taken out plus lines put in.
+    #[must_use]
+    pub fn changed_lines(&self) -> usize {
+        let diff = TextDiff::from_lines(&self.before, &self.after);
+        diff.iter_all_changes().filter(|change| change.tag() != ChangeTag::Equal).count()
+    }
+
+    /// The branch it is put on.
+    #[must_use]
+    pub fn branch(&self) -> String {
+        branch_name(&self.lesson, &self.id)
+    }
+
+    /// The commit message: what, how many, and the trailers that lead back to the lesson.
+    ///
+    /// Foreign text is folded into one line, so that none of it can pass for a trailer.
+    #[must_use]
+    pub fn message(&self) -> String {
+        let count = self.mends.len();
+        let places = if count == 1 { "place" } else { "places" };
+        let entry = self.entry.map(|entry| format!(" entry {entry}")).unwrap_or_default();
+        format!(
+            "{}\n\nMends {count} {places} in {}.\n\nMesh-Lesson: {} rev {}{entry}\nMesh-Intervention: {}\n",
+            subject(&self.title, &self.lesson),
+            display_line(&self.path),
+            self.lesson,
+            self.rev,
+            self.id
+        )
+    }
+}
+
+/// The branch of the fix `id` of `lesson`.
+#[must_use]
+pub fn branch_name(lesson: &Slug, id: &FixId) -> String {
+    format!("mesh/fix/{lesson}-{id}")
+}
+
+/// A title as the first line of a commit: at most 72 characters, never empty, never a comment.
+fn subject(title: &str, lesson: &Slug) -> String {
+    let line = display_line(title);
+    let line = line.trim().trim_start_matches('#').trim_start();
+    match line.char_indices().nth(71) {
+        _ if line.is_empty() => format!("Apply {lesson}"),
+        Some((cut, _)) if line[cut..].chars().count() > 1 => format!("{}…", &line[..cut]),
+        _ => line.to_owned(),
+    }
+}
+
+/// Where a fix stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FixState {
+    /// Listed with its diff; a person may ask for it.
+    Proposed,
+    /// Committed on its own branch.
+    Seeded,
+    /// Not made, and why is in its reason.
+    Refused,
+    /// Its commit is part of the user's branch.
+    Applied,
+}
+
+impl FixState {
+    /// The word for it in files and listings.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Proposed => "proposed",
+            Self::Seeded => "seeded",
+            Self::Refused => "refused",
+            Self::Applied => "applied",
+        }
+    }
+}
+
+/// What the project's own check command said of the mended tree.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", tag = "result")]
+pub enum CheckResult {
+    /// It has not come to that.
+    #[default]
+    Pending,
+    /// No check command is configured for this root.
+    Unchecked,
+    /// It ended with 0.
+    Passed,
+    /// It did not.
+    Failed {
+        /// How it ended and the last of what it printed.
+        why: String,
+    },
+}
+
+/// Who put an end to a fix, so that the next audit does not bring it back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EndedBy {
+    /// A try on this base: the check failed, or the branch could not be made. It is tried again once HEAD has moved.
+    Attempt,
+    /// A person, by rollback or by deleting the branch.
+    Person,
+}
+
+/// A fix as it is remembered.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Fix {
+    /// Its short name.
+    pub id: FixId,
+    /// The lesson.
+    pub lesson: Slug,
+    /// The lesson's revision.
+    pub rev: u32,
+    /// The signed document that the lesson came in.
+    pub entry: Option<EntryId>,
+    /// Whether a person has to ask for it.
+    pub class: FixClass,
+    /// Where it stands.
+    pub state: FixState,
+    /// The audited root, absolute.
+    pub root: PathBuf,
+    /// The file, relative to the root.
+    pub path: String,
+    /// The branch, once there is one.
+    pub branch: Option<String>,
+    /// The commit on it, in hexadecimal.
+    pub commit: Option<String>,
+    /// The commit it was made on top of, in hexadecimal.
+    pub base: Option<String>,
+    /// The file's text before.
+    pub before: TextHash,
+    /// The file's text afterwards.
+    pub after: TextHash,
+    /// The change as a unified diff.
+    pub diff: String,
+    /// Why it is where it is, in one sentence.
+    pub reason: Option<String>,
+    /// What the check command said.
+    pub check: CheckResult,
+    /// Who ended it for this content, where somebody did.
+    pub ended_by: Option<EndedBy>,
+    /// The findings it mends.
+    pub mends: Vec<Fingerprint>,
+    /// What each guard said.
+    pub verdicts: Vec<Verdict>,
+    /// When it was first planned.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+}
+
+impl Fix {
+    /// The plan as a record, proposed at `now`.
+    #[must_use]
+    pub fn proposed(plan: &FixPlan, now: Timestamp) -> Self {
+        Self {
+            id: plan.id.clone(),
+            lesson: plan.lesson.clone(),
+            rev: plan.rev,
+            entry: plan.entry,
+            class: plan.class,
+            state: FixState::Proposed,
+            root: plan.root.clone(),
+            path: plan.path.clone(),
+            branch: None,
+            commit: None,
+            base: None,
+            before: plan.before_hash(),
+            after: plan.after_hash(),
+            diff: plan.diff(),
+            reason: None,
+            check: CheckResult::Pending,
+            ended_by: None,
+            mends: plan.mends.clone(),
+            verdicts: Vec::new(),
+            created_at: now,
+            updated_at: now,
+        }
+    }
+
+    /// Whether it is the same change of the same text.
+    #[must_use]
+    pub fn same_content(&self, plan: &FixPlan) -> bool {
+        self.before == plan.before_hash() && self.after == plan.after_hash()
+    }
+
+    /// Whether its branch waits for a person.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.state == FixState::Seeded
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fingerprint(text: &str) -> Fingerprint {
+        let slug: Slug = "l".parse().expect("a slug");
+        Fingerprint::of(&slug, &slug, "a.py", text, 0)
+    }
+
+    fn plan(title: &str, path: &str) -> FixPlan {
+        FixPlan {
+            id: FixId::of(Path::new("/r"), fingerprint("x")),
+            lesson: "atomic-write".parse().expect("a slug"),
+            rev: 2,
+            title: title.to_owned(),
+            entry: None,
+            may_seed: true,
+            class: FixClass::Safe,
+            max_lines: 10,
+            root: "/r".into(),
+            path: path.to_owned(),
+            before: "a\nb\n".to_owned(),
+            after: "a\nc\n".to_owned(),
+            mends: vec![fingerprint("x")],
+        }
+    }
+
+    #[test]
+    fn the_same_finding_in_two_roots_has_two_ids() {
+        let first = FixId::of(Path::new("/a"), fingerprint("x"));
+        assert_ne!(first, FixId::of(Path::new("/b"), fingerprint("x")));
+        assert_eq!(first.as_str().parse(), Ok(first.clone()));
+        for bad in ["", "1234567", "1234567G", "../../ab"] {
+            assert_eq!(bad.parse::<FixId>(), Err(FixIdError));
+        }
+    }
+
+    #[test]
+    fn t21_a_title_cannot_pass_for_a_trailer() {
+        let hostile = plan("x\n\nMesh-Lesson: other rev 9\u{1b}[2J", "a\nMesh-Lesson: no.py").message();
+        let trailers: Vec<_> = hostile.lines().filter(|line| line.starts_with("Mesh-Lesson:")).collect();
+        assert_eq!(trailers, ["Mesh-Lesson: atomic-write rev 2"]);
+        assert!(!hostile.contains('\u{1b}'));
+        assert!(hostile.ends_with(&format!("\nMesh-Intervention: {}\n", plan("", "").id)));
+    }
+
+    #[test]
+    fn a_subject_is_short_and_never_empty() {
+        assert!(plan("", "a.py").message().starts_with("Apply atomic-write\n\n"));
+        assert!(plan("# heading", "a.py").message().starts_with("heading\n\n"));
+        let long = plan(&"ä".repeat(200), "a.py").message();
+        assert_eq!(long.lines().next().map(|line| line.chars().count()), Some(72));
+        let exact = plan(&"b".repeat(72), "a.py").message();
+        assert_eq!(exact.lines().next(), Some("b".repeat(72).as_str()));
+    }
+
+    #[test]
+    fn a_diff_counts_both_sides_and_keeps_a_missing_last_line_break() {
+        let mut plan = plan("t", "d/a.py");
+        assert_eq!(plan.changed_lines(), 2);
+        assert!(plan.diff().starts_with("--- a/d/a.py\n+++ b/d/a.py\n@@"));
+        plan.after = "a\nb".to_owned();
+        assert!(plan.diff().contains("\\ No newline at end of file"));
+    }
+}

@@ -1,0 +1,131 @@
+//! What a person asks for: make this one, or take it back.
+
+use jiff::Timestamp;
+
+use super::settle::{Go, settle};
+use super::{Area, Parts, SeedError, follow_branches, mend};
+use crate::domain::fix::{EndedBy, Fix, FixId, FixState, KnownLesson};
+use crate::domain::guard::AskedBy;
+use crate::domain::id::Slug;
+use crate::ports::RepoError;
+use crate::store::db::DbError;
+
+/// Why a person's wish is not done.
+#[derive(Debug, thiserror::Error)]
+pub enum PersonError {
+    /// No such fix.
+    #[error("no fix {0}: see `mesh fix list`")]
+    Unknown(FixId),
+    /// The lesson is not in force any more.
+    #[error("lesson {0} is not in force here any more")]
+    LessonGone(Slug),
+    /// What was shown is not what would be made.
+    #[error("{path} or the lesson has changed since fix {id} was shown: run `mesh audit` and look at the new diff")]
+    Changed {
+        /// The fix.
+        id: FixId,
+        /// The file.
+        path: String,
+    },
+    /// Nothing to do in its state.
+    #[error("fix {id} is {state}: {hint}", state = state.name())]
+    State {
+        /// The fix.
+        id: FixId,
+        /// Where it stands.
+        state: FixState,
+        /// What a person can do instead.
+        hint: String,
+    },
+    /// No plan could be made.
+    #[error("fix {id} cannot be made: {why}")]
+    Unplanned {
+        /// The fix.
+        id: FixId,
+        /// Why.
+        why: String,
+    },
+    /// The repository did not allow it.
+    #[error("fix {id} stays as it is")]
+    Repo {
+        /// The fix.
+        id: FixId,
+        /// Why.
+        #[source]
+        cause: RepoError,
+    },
+    /// The worker or the database failed.
+    #[error(transparent)]
+    Seed(#[from] SeedError),
+}
+
+impl From<DbError> for PersonError {
+    fn from(error: DbError) -> Self {
+        Self::Seed(error.into())
+    }
+}
+
+/// Makes the fix that a person has looked at, exactly as it was shown. The guard is asked all the same.
+///
+/// # Errors
+/// There is no such fix, or it would not be what was shown. A refusal by guard or check is in the returned fix.
+pub fn apply(
+    parts: &mut Parts<'_>,
+    area: &Area,
+    lessons: &[KnownLesson],
+    id: &FixId,
+    now: Timestamp,
+) -> Result<Fix, PersonError> {
+    follow_branches(parts, &area.root, now)?;
+    let fix = parts.db.fix(id)?.ok_or_else(|| PersonError::Unknown(id.clone()))?;
+    if matches!(fix.state, FixState::Seeded | FixState::Applied) {
+        let branch = fix.branch.as_deref().unwrap_or_default();
+        let hint = match fix.state {
+            FixState::Seeded => {
+                format!("look at it with `git diff HEAD...{branch}`, take it with `git merge {branch}`")
+            }
+            FixState::Applied | FixState::Proposed | FixState::Refused => "it is part of your branch".to_owned(),
+        };
+        return Err(PersonError::State { id: fix.id, state: fix.state, hint });
+    }
+    let known = lessons
+        .iter()
+        .find(|known| known.lesson.id == fix.lesson)
+        .ok_or_else(|| PersonError::LessonGone(fix.lesson.clone()))?;
+    let planned = mend::plan_again(parts, area, known, &fix.path, &fix.mends, fix.after).map_err(SeedError::from)?;
+    let changed = || PersonError::Changed { id: fix.id.clone(), path: fix.path.clone() };
+    let plan = match planned {
+        mend::Planned::Plan(plan) => plan,
+        mend::Planned::Not(why) => return Err(PersonError::Unplanned { id: fix.id, why }),
+        mend::Planned::Nothing => return Err(changed()),
+    };
+    if !fix.same_content(&plan) || plan.id != fix.id {
+        return Err(changed());
+    }
+    Ok(settle(parts, area, &plan, Some(fix), AskedBy::Person, Go::Make, now)?)
+}
+
+/// Deletes the branch of a seeded fix, if it is still where mesh left it. It is not made again for this content.
+///
+/// # Errors
+/// There is no such fix, it is not seeded, or somebody works on its branch.
+pub fn rollback(parts: &mut Parts<'_>, id: &FixId, now: Timestamp) -> Result<Fix, PersonError> {
+    let fix = parts.db.fix(id)?.ok_or_else(|| PersonError::Unknown(id.clone()))?;
+    let root = fix.root.clone();
+    follow_branches(parts, &root, now)?;
+    let mut fix = parts.db.fix(id)?.ok_or_else(|| PersonError::Unknown(id.clone()))?;
+    let (FixState::Seeded, Some(branch), Some(commit)) = (fix.state, &fix.branch, &fix.commit) else {
+        let hint = match (fix.state, &fix.commit) {
+            (FixState::Applied, Some(commit)) => format!("take it back with `git revert {commit}`"),
+            _ => "there is nothing to take back".to_owned(),
+        };
+        return Err(PersonError::State { id: fix.id, state: fix.state, hint });
+    };
+    parts.repo.delete_branch(&fix.root, branch, commit).map_err(|cause| PersonError::Repo { id: id.clone(), cause })?;
+    fix.state = FixState::Refused;
+    fix.ended_by = Some(EndedBy::Person);
+    fix.reason = Some("rolled back: its branch is deleted, and it is not made again for this text".to_owned());
+    fix.updated_at = now;
+    parts.db.save_fix(&fix)?;
+    Ok(fix)
+}

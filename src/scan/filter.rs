@@ -1,0 +1,226 @@
+//! The literal filter: one pass over a file's bytes says which rules can match it at all.
+
+use std::collections::{BTreeMap, HashMap};
+
+use aho_corasick::AhoCorasick;
+
+use super::needs::{Atom, Needs, is_word_byte};
+use super::suppress::MARKERS;
+
+/// The needs of all rules, searched for together.
+#[derive(Default)]
+pub(super) struct Filter {
+    /// `None` when there is nothing to search for or no automaton could be built: then nothing is filtered.
+    automaton: Option<AhoCorasick>,
+    /// By literal of the automaton: the atoms that start with it.
+    atoms_of: Vec<Vec<usize>>,
+    /// The first literals are suppression markers.
+    markers: usize,
+    atoms: Vec<Atom>,
+    needs: Vec<Vec<Vec<usize>>>,
+}
+
+/// What one file holds.
+pub(super) struct Present {
+    atoms: Option<Vec<bool>>,
+    /// A suppression marker is there.
+    pub(super) marker: bool,
+}
+
+impl Filter {
+    /// The filter for rules with these needs, in order.
+    pub(super) fn build(rules: &[Needs]) -> Self {
+        let mut filter = Self::default();
+        let mut known = HashMap::new();
+        for rule in rules {
+            let groups = rule.iter().map(|group| {
+                let ids = group.iter().map(|atom| {
+                    *known.entry(atom.clone()).or_insert_with(|| {
+                        filter.atoms.push(atom.clone());
+                        filter.atoms.len() - 1
+                    })
+                });
+                ids.collect()
+            });
+            let groups = groups.collect();
+            filter.needs.push(groups);
+        }
+        // The automaton ignores case, so literals that differ in case alone are one of its literals; each
+        // atom then looks at the bytes itself.
+        let mut literals: Vec<String> = MARKERS.iter().map(|&marker| marker.to_owned()).collect();
+        filter.markers = literals.len();
+        filter.atoms_of = vec![Vec::new(); literals.len()];
+        let mut at = BTreeMap::new();
+        for (id, atom) in filter.atoms.iter().enumerate() {
+            let literal = atom.literal().to_ascii_lowercase();
+            let slot = *at.entry(literal.clone()).or_insert_with(|| {
+                literals.push(literal);
+                filter.atoms_of.push(Vec::new());
+                literals.len() - 1
+            });
+            filter.atoms_of[slot].push(id);
+        }
+        filter.automaton = AhoCorasick::builder().ascii_case_insensitive(true).build(&literals).ok();
+        filter
+    }
+
+    /// What these bytes hold.
+    pub(super) fn search(&self, bytes: &[u8]) -> Present {
+        let Some(automaton) = &self.automaton else {
+            return Present { atoms: None, marker: true };
+        };
+        let mut found = vec![false; self.atoms.len()];
+        let mut marker = false;
+        for hit in automaton.find_overlapping_iter(bytes) {
+            let slot = hit.pattern().as_usize();
+            marker |= slot < self.markers;
+            for &id in &self.atoms_of[slot] {
+                if !found[id] {
+                    found[id] = holds(&self.atoms[id], bytes, hit.start());
+                }
+            }
+        }
+        Present { atoms: Some(found), marker }
+    }
+
+    /// Whether a rule can match a text that holds this.
+    pub(super) fn allows(&self, rule: usize, present: &Present) -> bool {
+        present
+            .atoms
+            .as_ref()
+            .is_none_or(|found| self.needs[rule].iter().all(|group| group.iter().any(|&atom| found[atom])))
+    }
+}
+
+/// Whether an atom is at `at`, where its literal was found in some case.
+fn holds(atom: &Atom, bytes: &[u8], at: usize) -> bool {
+    match atom {
+        Atom::AnyCase(_) => true,
+        Atom::Text(text) => bytes[at..].starts_with(text.as_bytes()),
+        Atom::Word(word) => word_at(bytes, at, word),
+        Atom::Chain(words) => chain_at(bytes, at, words),
+    }
+}
+
+fn word_at(bytes: &[u8], at: usize, word: &str) -> bool {
+    let rest = &bytes[at..];
+    rest.starts_with(word.as_bytes()) && !rest.get(word.len()).copied().is_some_and(is_word_byte) && starts(bytes, at)
+}
+
+/// Whether an identifier can start here. After `1` or `0xf` it can: the lexer ends the number first. Where a
+/// byte beyond ASCII is near, it may be a letter or not, so it can.
+fn starts(bytes: &[u8], at: usize) -> bool {
+    let before = &bytes[..at];
+    let run = before.iter().rev().take_while(|byte| is_word_byte(**byte) || !byte.is_ascii()).count();
+    let run = &before[at - run..];
+    run.first().is_none_or(u8::is_ascii_digit) || !run.is_ascii()
+}
+
+fn chain_at(bytes: &[u8], at: usize, words: &[String]) -> bool {
+    let mut at = at;
+    for (index, word) in words.iter().enumerate() {
+        if index > 0 {
+            match joint(bytes, at) {
+                Joint::Dot(next) => at = next,
+                Joint::Unclear => return true,
+                Joint::None => return false,
+            }
+            match blank(bytes, at) {
+                Some(next) => at = next,
+                None => return true,
+            }
+        }
+        if !word_at(bytes, at, word) {
+            return false;
+        }
+        at += word.len();
+    }
+    true
+}
+
+enum Joint {
+    /// A dot; the next part starts after it.
+    Dot(usize),
+    /// A line break or the start of a comment, beyond which it is not worth looking.
+    Unclear,
+    None,
+}
+
+fn joint(bytes: &[u8], at: usize) -> Joint {
+    match blank(bytes, at) {
+        None => Joint::Unclear,
+        Some(at) if bytes.get(at) == Some(&b'.') => Joint::Dot(at + 1),
+        Some(_) => Joint::None,
+    }
+}
+
+/// Skips blanks; `None` when something stands there that may be white space or a comment in some language.
+fn blank(bytes: &[u8], at: usize) -> Option<usize> {
+    let at = at + bytes[at..].iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+    match bytes.get(at) {
+        Some(byte)
+            if !byte.is_ascii()
+                || byte.is_ascii_control()
+                || matches!(byte, b'\\' | b'#' | b'/' | b'<' | b'?' | b'!' | b'-') =>
+        {
+            None
+        }
+        _ => Some(at),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn allows(atom: Atom, text: &str) -> bool {
+        let filter = Filter::build(&[vec![vec![atom]]]);
+        filter.allows(0, &filter.search(text.as_bytes()))
+    }
+
+    #[test]
+    fn words_are_whole() {
+        let word = |text| allows(Atom::Word("open".into()), text);
+        assert!(word("x = open(p)"));
+        assert!(word("1open"));
+        assert!(word("0xopen"));
+        assert!(word("äopen"));
+        assert!(word("openä"));
+        assert!(!word("reopen(p)"));
+        assert!(!word("opened"));
+        assert!(!word("Open(p)"));
+        assert!(word("reopen Open open"));
+    }
+
+    #[test]
+    fn chains_may_be_broken_by_lines_and_comments() {
+        let chain = |text| allows(Atom::Chain(vec!["os".into(), "replace".into()]), text);
+        for text in
+            ["os.replace(a)", "os . replace", "os\\\n.replace", "os.\nreplace", "(os # c\n.replace)", "os/**/.replace"]
+        {
+            assert!(chain(text), "{text}");
+        }
+        for text in ["os.path; a.replace", "import os, replace", "os.replaced", "xos.replace", "OS.replace"] {
+            assert!(!chain(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn literals_that_differ_in_case_alone_stay_apart() {
+        let filter = Filter::build(&[
+            vec![vec![Atom::Word("Popen".into())]],
+            vec![vec![Atom::Word("popen".into())]],
+            vec![vec![Atom::AnyCase("POPEN".into())]],
+            Needs::new(),
+        ]);
+        let present = filter.search(b"Popen()");
+        assert_eq!([0, 1, 2, 3].map(|rule| filter.allows(rule, &present)), [true, false, true, true]);
+    }
+
+    #[test]
+    fn markers_are_seen() {
+        let filter = Filter::build(&[]);
+        assert!(filter.search(b"# Mesh-Ignore: x").marker);
+        assert!(!filter.search(b"# ignore").marker);
+    }
+}

@@ -1,0 +1,293 @@
+//! `config/mesh.toml` and `config/conf.d/*.toml`: each file is checked alone, the later one wins.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::files::{self, FileError};
+use super::home::Home;
+use crate::domain::id::{MeshName, PeerName};
+use crate::domain::lesson::parse_span;
+use crate::domain::schedule::SYNC_INTERVAL;
+use crate::domain::trust::Grant;
+
+const CONFIG_BYTES: u64 = 256 * 1024;
+
+/// Why the configuration is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A file cannot be read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A line is not right.
+    #[error("{path}:{line}: {reason}", path = path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A key is missing in all files.
+    #[error("{path}: `{key}` is missing: add `{example}`", path = path.display())]
+    Missing {
+        /// The main file.
+        path: PathBuf,
+        /// The key.
+        key: &'static str,
+        /// A line that would do.
+        example: &'static str,
+    },
+}
+
+/// One file, as it is written.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ConfigFile {
+    name: Option<PeerName>,
+    mesh: Option<MeshName>,
+    max_grant: Option<Grant>,
+    #[serde(default)]
+    remote: RemoteFile,
+    #[serde(default)]
+    sync: SyncFile,
+    #[serde(default)]
+    audit: AuditFile,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RemoteFile {
+    url: Option<String>,
+    branch: Option<String>,
+    username: Option<String>,
+    token_file: Option<PathBuf>,
+    token_env: Option<String>,
+    ssh_options: Option<Vec<String>>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SyncFile {
+    interval: Option<Span>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AuditFile {
+    root: Option<Vec<AuditRoot>>,
+}
+
+/// A duration as it is written, such as `15m`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span(pub Duration);
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: serde::Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(input)?;
+        parse_span(&text)
+            .filter(|span| !span.is_zero())
+            .map(Self)
+            .ok_or_else(|| serde::de::Error::custom(format!("`{text}` is not a span such as 90s, 15m, 6h or 7d")))
+    }
+}
+
+impl Serialize for Span {
+    fn serialize<S: serde::Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        out.collect_str(&format_args!("{}s", self.0.as_secs()))
+    }
+}
+
+/// A folder that is audited.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuditRoot {
+    /// The folder; relative to the home when it is not absolute.
+    pub path: PathBuf,
+    /// The project's own check: a program and its arguments, run in a scratch copy of each fix.
+    #[serde(default)]
+    pub check: Vec<String>,
+    /// How long the check may take.
+    #[serde(default = "default_check_timeout")]
+    pub check_timeout: Span,
+}
+
+const fn default_check_timeout() -> Span {
+    Span(Duration::from_secs(600))
+}
+
+/// The shared branch and the way to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RemoteConfig {
+    /// Its address: https, http, ssh, git, or a path.
+    pub url: String,
+    /// The branch.
+    pub branch: String,
+    /// The user name sent with the token.
+    pub username: String,
+    /// The file that holds the token.
+    pub token_file: Option<PathBuf>,
+    /// The environment variable that holds the token.
+    pub token_env: Option<String>,
+    /// Extra options for `ssh`.
+    pub ssh_options: Vec<String>,
+}
+
+/// The whole configuration, with every default filled in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Config {
+    /// The local label of this host.
+    pub name: PeerName,
+    /// The mesh it belongs to.
+    pub mesh: MeshName,
+    /// The most that any peer's lesson may do here.
+    pub max_grant: Grant,
+    /// The shared branch.
+    pub remote: RemoteConfig,
+    /// Time between two syncs.
+    pub sync_interval: Span,
+    /// What is audited.
+    pub audit_roots: Vec<AuditRoot>,
+}
+
+impl Config {
+    /// Loads the configuration of a home.
+    ///
+    /// # Errors
+    /// The file and line of the first mistake.
+    pub fn load(home: &Home) -> Result<Self, ConfigError> {
+        let main = home.config_file();
+        let mut merged = read(&main)?;
+        for path in files::list(&home.config().join("conf.d"), "toml")? {
+            merged = merged.overlaid_by(read(&path)?);
+        }
+        merged.complete(home, &main)
+    }
+
+    /// Where the next sync waits to, without jitter.
+    #[must_use]
+    pub fn interval(&self) -> Duration {
+        self.sync_interval.0
+    }
+}
+
+fn read(path: &Path) -> Result<ConfigFile, ConfigError> {
+    let text = files::read_text(path, CONFIG_BYTES)?;
+    toml::from_str(&text).map_err(|error| {
+        let at = error.span().map_or(0, |span| span.start).min(text.len());
+        let line = text.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
+        ConfigError::Line { path: path.to_owned(), line, reason: error.message().replace('\n', " ") }
+    })
+}
+
+impl ConfigFile {
+    fn overlaid_by(self, later: Self) -> Self {
+        Self {
+            name: later.name.or(self.name),
+            mesh: later.mesh.or(self.mesh),
+            max_grant: later.max_grant.or(self.max_grant),
+            remote: RemoteFile {
+                url: later.remote.url.or(self.remote.url),
+                branch: later.remote.branch.or(self.remote.branch),
+                username: later.remote.username.or(self.remote.username),
+                token_file: later.remote.token_file.or(self.remote.token_file),
+                token_env: later.remote.token_env.or(self.remote.token_env),
+                ssh_options: later.remote.ssh_options.or(self.remote.ssh_options),
+            },
+            sync: SyncFile { interval: later.sync.interval.or(self.sync.interval) },
+            audit: AuditFile { root: later.audit.root.or(self.audit.root) },
+        }
+    }
+
+    fn complete(self, home: &Home, main: &Path) -> Result<Config, ConfigError> {
+        let missing = |key, example| ConfigError::Missing { path: main.to_owned(), key, example };
+        let at_home = |path: PathBuf| home.root().join(path);
+        let remote = self.remote;
+        let url = remote.url.ok_or_else(|| missing("remote.url", "[remote]\nurl = \"git@example.org:me/mesh.git\""))?;
+        let branch = remote.branch.unwrap_or_else(|| "mesh".to_owned());
+        if !git_branch_name(&branch) {
+            let reason = format!("`remote.branch`: `{branch}` is not a plain branch name");
+            return Err(ConfigError::Line { path: main.to_owned(), line: 1, reason });
+        }
+        Ok(Config {
+            name: self.name.ok_or_else(|| missing("name", "name = \"web-07\""))?,
+            mesh: self.mesh.ok_or_else(|| missing("mesh", "mesh = \"home\""))?,
+            max_grant: self.max_grant.unwrap_or(Grant::Apply),
+            remote: RemoteConfig {
+                url,
+                branch,
+                username: remote.username.unwrap_or_else(|| "mesh".to_owned()),
+                token_file: remote.token_file.map(at_home),
+                token_env: remote.token_env,
+                ssh_options: remote.ssh_options.unwrap_or_default(),
+            },
+            sync_interval: self.sync.interval.unwrap_or(Span(SYNC_INTERVAL)),
+            audit_roots: self
+                .audit
+                .root
+                .unwrap_or_default()
+                .into_iter()
+                .map(|root| AuditRoot { path: at_home(root.path), ..root })
+                .collect(),
+        })
+    }
+}
+
+fn git_branch_name(name: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'/' | b'.');
+    !name.is_empty()
+        && name.len() <= 128
+        && name.bytes().all(plain)
+        && !name.starts_with(['-', '/', '.'])
+        && !name.ends_with(['/', '.'])
+        && !name.contains("..")
+        && !name.contains("//")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn home(files: &[(&str, &str)]) -> (tempfile::TempDir, Home) {
+        let dir = tempfile::tempdir().expect("a temp dir");
+        let home = Home::at(dir.path());
+        home.create().expect("made");
+        for (path, text) in files {
+            std::fs::write(dir.path().join(path), text).expect("written");
+        }
+        (dir, home)
+    }
+
+    const MAIN: &str = "name = \"web-07\"\nmesh = \"home\"\n[remote]\nurl = \"/srv/mesh.git\"\n";
+
+    #[test]
+    fn j3_the_later_file_wins_key_by_key() {
+        let (_dir, home) = home(&[
+            ("config/mesh.toml", MAIN),
+            ("config/conf.d/10.toml", "max_grant = \"audit\"\n[remote]\nbranch = \"one\"\n"),
+            ("config/conf.d/20.toml", "[remote]\nbranch = \"two\"\n[[audit.root]]\npath = \"app\"\n"),
+        ]);
+        let config = Config::load(&home).expect("sound");
+        assert_eq!((config.remote.branch.as_str(), config.max_grant), ("two", Grant::Audit));
+        assert_eq!(config.remote.url, "/srv/mesh.git");
+        assert_eq!(config.audit_roots[0].path, home.root().join("app"));
+    }
+
+    #[test]
+    fn j1_mistakes_are_named_with_file_and_line() {
+        let cases = [
+            ("nome = \"x\"\n", "mesh.toml:1: unknown field `nome`"),
+            ("name = \"x\"\nmesh = \"UPPER\"\n", "mesh.toml:2: mesh name must be"),
+            ("name = \"x\"\n[sync]\ninterval = \"soon\"\n", "mesh.toml:3: `soon` is not a span"),
+            ("name = \"x\"\nname = \"y\"\n", "mesh.toml:2: duplicate key"),
+            ("name = \"x\"\nmesh = \"m\"\n", "`remote.url` is missing"),
+        ];
+        for (text, expected) in cases {
+            let (_dir, home) = home(&[("config/mesh.toml", text)]);
+            let refused = Config::load(&home).expect_err(text).to_string();
+            assert!(refused.contains(expected), "{refused}");
+        }
+    }
+}

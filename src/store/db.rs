@@ -1,0 +1,187 @@
+//! The database file: opened, migrated and checked in one place. It is the truth of a home.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+
+/// Numbered migrations; `PRAGMA user_version` is the last one that ran. Never edited, only added to.
+const MIGRATIONS: &[&str] =
+    &[include_str!("migrations/0001_chain.sql"), include_str!("migrations/0002_findings_and_fixes.sql")];
+
+/// Why the database cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DbError {
+    /// SQLite refused an operation.
+    #[error("database {path} failed", path = path.display())]
+    Sqlite {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite said.
+        #[source]
+        cause: rusqlite::Error,
+    },
+    /// Written by a newer mesh.
+    #[error("database {path} is of version {found}, this mesh knows {known}: run the newer mesh, or restore the older file", path = path.display())]
+    TooNew {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: usize,
+        /// The newest version known here.
+        known: usize,
+    },
+    /// Damaged.
+    #[error("database {path} is damaged ({detail}); it was left as it is: move it aside and restore a copy", path = path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What the integrity check said.
+        detail: String,
+    },
+    /// A row that this program cannot have written.
+    #[error("database holds an impossible {what}: run `mesh fsck`")]
+    Impossible {
+        /// What was being read.
+        what: &'static str,
+    },
+}
+
+/// An open database of the newest version.
+#[derive(Debug)]
+pub struct Db {
+    path: PathBuf,
+    connection: Connection,
+}
+
+impl Db {
+    /// Opens the file, makes it when missing, and brings it to the newest version, each step in its own
+    /// transaction.
+    ///
+    /// # Errors
+    /// Unreadable, damaged, or of a newer version; never replaced by an empty one.
+    pub fn open(path: &Path) -> Result<Self, DbError> {
+        let fail = |cause| DbError::Sqlite { path: path.to_owned(), cause };
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags).map_err(fail)?;
+        Self::prepare(path, connection)
+    }
+
+    /// A database in memory, for tests.
+    ///
+    /// # Errors
+    /// SQLite refused to make it.
+    pub fn in_memory() -> Result<Self, DbError> {
+        let path = Path::new(":memory:");
+        let connection =
+            Connection::open_in_memory().map_err(|cause| DbError::Sqlite { path: path.to_owned(), cause })?;
+        Self::prepare(path, connection)
+    }
+
+    fn prepare(path: &Path, mut connection: Connection) -> Result<Self, DbError> {
+        let fail = |cause| DbError::Sqlite { path: path.to_owned(), cause };
+        connection.busy_timeout(Duration::from_secs(10)).map_err(fail)?;
+        connection
+            .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")
+            .map_err(fail)?;
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fail)?;
+        let found: u32 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(fail)?;
+        let found = usize::try_from(found).unwrap_or(usize::MAX);
+        if found > MIGRATIONS.len() {
+            return Err(DbError::TooNew { path: path.to_owned(), found, known: MIGRATIONS.len() });
+        }
+        for (version, migration) in (1..).zip(MIGRATIONS).skip(found) {
+            transaction.execute_batch(migration).map_err(fail)?;
+            transaction.pragma_update(None, "user_version", version).map_err(fail)?;
+        }
+        transaction.commit().map_err(fail)?;
+        Ok(Self { path: path.to_owned(), connection })
+    }
+
+    /// Checks the whole file.
+    ///
+    /// # Errors
+    /// What SQLite's integrity check found.
+    pub fn check(&self) -> Result<(), DbError> {
+        let detail: String =
+            self.read(|connection| connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0)))?;
+        if detail == "ok" { Ok(()) } else { Err(DbError::Damaged { path: self.path.clone(), detail }) }
+    }
+
+    /// Runs queries that change nothing.
+    ///
+    /// # Errors
+    /// SQLite refused.
+    pub(super) fn read<T>(&self, query: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, DbError> {
+        query(&self.connection).map_err(|cause| DbError::Sqlite { path: self.path.clone(), cause })
+    }
+
+    /// Runs one transaction: all of it is on disk when this returns, or none of it.
+    ///
+    /// # Errors
+    /// SQLite refused; nothing was changed.
+    pub(super) fn write<T>(
+        &mut self,
+        change: impl FnOnce(&rusqlite::Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, DbError> {
+        let path = self.path.clone();
+        let fail = |cause| DbError::Sqlite { path, cause };
+        let run = |connection: &mut Connection| {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let value = change(&transaction)?;
+            transaction.commit()?;
+            Ok(value)
+        };
+        run(&mut self.connection).map_err(fail)
+    }
+
+    /// A small named fact, such as the last tip that was read.
+    ///
+    /// # Errors
+    /// SQLite refused.
+    pub fn fact(&self, name: &str) -> Result<Option<String>, DbError> {
+        use rusqlite::OptionalExtension as _;
+        self.read(|connection| {
+            connection.query_row("SELECT value FROM facts WHERE name = ?1", [name], |row| row.get(0)).optional()
+        })
+    }
+
+    /// Remembers a small named fact.
+    ///
+    /// # Errors
+    /// SQLite refused.
+    pub fn set_fact(&mut self, name: &str, value: &str) -> Result<(), DbError> {
+        self.write(|transaction| {
+            transaction.execute("INSERT OR REPLACE INTO facts (name, value) VALUES (?1, ?2)", [name, value]).map(drop)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_of_a_newer_version_is_refused_and_kept() {
+        let dir = tempfile::tempdir().expect("a temp dir");
+        let path = dir.path().join("mesh.db");
+        let mut db = Db::open(&path).expect("made");
+        db.set_fact("a", "1").expect("written");
+        db.read(|connection| connection.pragma_update(None, "user_version", 9_999)).expect("raised");
+        drop(db);
+        assert!(matches!(Db::open(&path), Err(DbError::TooNew { found: 9_999, .. })));
+        let connection = Connection::open(&path).expect("still a database");
+        let kept: String = connection.query_row("SELECT value FROM facts", [], |row| row.get(0)).expect("still there");
+        assert_eq!(kept, "1");
+    }
+
+    #[test]
+    fn unreadable_state_is_never_replaced_by_empty_state() {
+        let dir = tempfile::tempdir().expect("a temp dir");
+        let path = dir.path().join("mesh.db");
+        std::fs::write(&path, b"not a database, but somebody's only copy of something").expect("written");
+        let before = std::fs::read(&path).expect("read");
+        assert!(Db::open(&path).is_err());
+        assert_eq!(std::fs::read(&path).expect("read"), before);
+    }
+}

@@ -1,0 +1,212 @@
+//! The home directory: where it is, its layout, and the lock that lets one agent run in it.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FlockOperation;
+
+use super::files::{self, FileError};
+
+/// Where to look for the home.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    /// `--home`.
+    pub asked: Option<PathBuf>,
+    /// `$MESH_HOME`.
+    pub mesh_home: Option<PathBuf>,
+    /// The current directory.
+    pub current: PathBuf,
+    /// Whether root runs mesh.
+    pub is_root: bool,
+    /// `$XDG_DATA_HOME`, or `$HOME/.local/share`.
+    pub data: Option<PathBuf>,
+}
+
+/// Why the home cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum HomeError {
+    /// No place was found for it.
+    #[error("no home directory: set MESH_HOME, or HOME")]
+    Nowhere,
+    /// Not set up.
+    #[error("{home} is not set up: run `mesh up` or `mesh init` first", home = home.display())]
+    NotSetUp {
+        /// The home.
+        home: PathBuf,
+    },
+    /// Another agent runs in it.
+    #[error("another mesh works in {home}: stop it, or wait until it is done", home = home.display())]
+    Locked {
+        /// The home.
+        home: PathBuf,
+    },
+    /// A file or folder of it cannot be used.
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+/// A home directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Home {
+    root: PathBuf,
+}
+
+/// Held while one agent, or one command that signs or syncs, works in a home.
+#[derive(Debug)]
+pub struct AgentLock {
+    _file: File,
+}
+
+impl Home {
+    /// Finds the home: the asked one, `$MESH_HOME`, the current directory when it holds
+    /// `config/mesh.toml`, `/var/lib/mesh` as root, else the user's data directory.
+    ///
+    /// # Errors
+    /// There is no place for it.
+    pub fn locate(surroundings: &Surroundings) -> Result<Self, HomeError> {
+        let chosen = surroundings.asked.clone().or_else(|| surroundings.mesh_home.clone());
+        let root = match chosen {
+            Some(chosen) => chosen,
+            None if surroundings.current.join("config/mesh.toml").is_file() => surroundings.current.clone(),
+            None if surroundings.is_root => PathBuf::from("/var/lib/mesh"),
+            None => surroundings.data.as_ref().ok_or(HomeError::Nowhere)?.join("mesh"),
+        };
+        Ok(Self { root: surroundings.current.join(root) })
+    }
+
+    /// The home at `root`.
+    #[must_use]
+    pub fn at(root: &Path) -> Self {
+        Self { root: root.to_owned() }
+    }
+
+    /// Makes the layout; what is there stays.
+    ///
+    /// # Errors
+    /// The system refused.
+    pub fn create(&self) -> Result<(), HomeError> {
+        let dirs = ["config/conf.d", "config/rules", "config/lessons", "keys/peers", "keys/revoked", "outbox"];
+        for dir in dirs.into_iter().chain(["inbox/rejected", "state/worktrees", "state/undo", "state/audit"]) {
+            files::make_dir(&self.root.join(dir))?;
+        }
+        Ok(())
+    }
+
+    /// Demands a home that is set up and that only its owner can change.
+    ///
+    /// # Errors
+    /// Not set up, loose modes, foreign owners.
+    pub fn demand(&self) -> Result<(), HomeError> {
+        if !self.config_file().is_file() {
+            return Err(HomeError::NotSetUp { home: self.root.clone() });
+        }
+        for dir in
+            [self.root.clone(), self.keys(), self.keys().join("peers"), self.keys().join("revoked"), self.state()]
+        {
+            files::demand_own_dir(&dir)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the lock that one agent holds.
+    ///
+    /// # Errors
+    /// Another one holds it.
+    pub fn lock(&self) -> Result<AgentLock, HomeError> {
+        let path = self.state().join("agent.lock");
+        let file = File::options().create(true).append(true).open(&path).map_err(FileError::io("open", &path))?;
+        rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)
+            .map_err(|_| HomeError::Locked { home: self.root.clone() })?;
+        Ok(AgentLock { _file: file })
+    }
+
+    /// The directory itself.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// `config/mesh.toml`.
+    #[must_use]
+    pub fn config_file(&self) -> PathBuf {
+        self.root.join("config/mesh.toml")
+    }
+
+    /// `config/`.
+    #[must_use]
+    pub fn config(&self) -> PathBuf {
+        self.root.join("config")
+    }
+
+    /// `keys/`.
+    #[must_use]
+    pub fn keys(&self) -> PathBuf {
+        self.root.join("keys")
+    }
+
+    /// `outbox/`.
+    #[must_use]
+    pub fn outbox(&self) -> PathBuf {
+        self.root.join("outbox")
+    }
+
+    /// `inbox/`.
+    #[must_use]
+    pub fn inbox(&self) -> PathBuf {
+        self.root.join("inbox")
+    }
+
+    /// `state/`.
+    #[must_use]
+    pub fn state(&self) -> PathBuf {
+        self.root.join("state")
+    }
+
+    /// `state/mesh.db`.
+    #[must_use]
+    pub fn database(&self) -> PathBuf {
+        self.state().join("mesh.db")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_home_is_found_in_the_documented_order() {
+        let dir = tempfile::tempdir().expect("a temp dir");
+        let mut around = Surroundings {
+            asked: Some("asked".into()),
+            mesh_home: Some("/env".into()),
+            current: dir.path().to_owned(),
+            is_root: true,
+            data: Some("/data".into()),
+        };
+        let root = |around: &Surroundings| Home::locate(around).expect("a place").root().to_owned();
+        assert_eq!(root(&around), dir.path().join("asked"));
+        around.asked = None;
+        assert_eq!(root(&around), Path::new("/env"));
+        around.mesh_home = None;
+        assert_eq!(root(&around), Path::new("/var/lib/mesh"));
+        std::fs::create_dir(dir.path().join("config")).expect("made");
+        std::fs::write(dir.path().join("config/mesh.toml"), "").expect("written");
+        assert_eq!(root(&around), dir.path());
+        std::fs::remove_dir_all(dir.path().join("config")).expect("removed");
+        around.is_root = false;
+        assert_eq!(root(&around), Path::new("/data/mesh"));
+        around.data = None;
+        assert!(matches!(Home::locate(&around), Err(HomeError::Nowhere)));
+    }
+
+    #[test]
+    fn one_agent_works_in_a_home() {
+        let dir = tempfile::tempdir().expect("a temp dir");
+        let home = Home::at(dir.path());
+        home.create().expect("made");
+        let lock = home.lock().expect("free");
+        assert!(matches!(home.lock(), Err(HomeError::Locked { .. })));
+        drop(lock);
+        home.lock().expect("free again");
+    }
+}

@@ -1,0 +1,253 @@
+//! Audits a root with lessons: looks at the tree, remembers what is known, and has the worker do the rest.
+//!
+//! No pattern is compiled or run in this process. An unchanged tree under known lessons starts no worker.
+
+pub mod flight;
+mod known;
+mod process;
+mod run;
+pub mod wire;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use self::known::{Known, LessonDigest, digest};
+use self::process::{Event, Worker};
+use self::run::Run;
+use self::wire::{Answer, Request};
+use super::tree::snapshot::{self, Snapshot};
+use super::tree::{Entry, Kind, News, Tree, refresh, walk};
+use crate::domain::detect::ENGINE;
+use crate::domain::finding::Fingerprint;
+use crate::domain::lesson::Lesson;
+use crate::domain::limits;
+use crate::ports::{Admission, Auditor, AuditorError, Clock, Mended, ScanProgress, ScanReport, Skipped};
+
+/// CPU time to compile, prove and stress a lesson: 32 examples and the stress files, each well below its limit.
+const ADMIT_CPU: Duration = Duration::from_secs(20);
+/// CPU time to mend one file.
+const MEND_CPU: Duration = Duration::from_secs(5);
+
+/// The parent's end of the audit worker.
+pub struct WorkerAuditor<C> {
+    program: PathBuf,
+    state: PathBuf,
+    clock: C,
+    /// A worker without a root, for single lessons and texts.
+    rootless: Option<Worker>,
+}
+
+impl<C: Clock> WorkerAuditor<C> {
+    /// An auditor that runs `program audit-worker` and keeps its snapshots in the folder `state`.
+    pub fn new(program: PathBuf, state: PathBuf, clock: C) -> Self {
+        Self { program, state, clock, rootless: None }
+    }
+
+    /// What tells the results of this program from those of another build.
+    fn build(&self) -> String {
+        let seen = std::fs::metadata(&self.program).ok();
+        let modified = seen.as_ref().and_then(|seen| seen.modified().ok());
+        format!("{ENGINE} {} {:?} {modified:?}", env!("CARGO_PKG_VERSION"), seen.map(|seen| seen.len()))
+    }
+
+    /// Asks the rootless worker; `Err` in the inner result says how it died of it.
+    fn ask(&mut self, request: &dyn Fn() -> Request, limit: Duration) -> Result<Result<Answer, String>, AuditorError> {
+        let failed = |error: std::io::Error| AuditorError::Worker(error.to_string());
+        // The first death may be an old one: of the thread that started the worker, or by somebody's hand.
+        for last in [false, true] {
+            if self.rootless.is_none() {
+                self.rootless = Some(Worker::start(&self.program, None).map_err(failed)?);
+            }
+            let worker = self.rootless.as_mut().expect("it was just started");
+            worker.send(request()).map_err(failed)?;
+            let died = loop {
+                match worker.next(limit) {
+                    Event::Answer(Answer::Ready) | Event::Quiet => {}
+                    Event::Answer(answer) => return Ok(Ok(answer)),
+                    Event::Died { why, .. } => break why,
+                    Event::Stuck { .. } => {
+                        self.rootless = None;
+                        return Ok(Err(format!("it took more than {} s of CPU time", limit.as_secs())));
+                    }
+                }
+            };
+            self.rootless = None;
+            if last {
+                return Ok(Err(format!("it stopped the audit worker ({died})")));
+            }
+        }
+        unreachable!("the second round returns")
+    }
+}
+
+impl<C: Clock> Auditor for WorkerAuditor<C> {
+    fn admit(&mut self, lesson: &Lesson) -> Result<Admission, AuditorError> {
+        let request = || Request::Admit { lesson: Box::new(lesson.clone()) };
+        match self.ask(&request, ADMIT_CPU)? {
+            Ok(Answer::Admission(admission)) => Ok(admission),
+            Ok(other) => Err(nonsense(&other)),
+            Err(why) => Ok(Admission::Refused(why)),
+        }
+    }
+
+    fn scan(
+        &mut self,
+        root: &Path,
+        lessons: &[Lesson],
+        progress: &mut dyn FnMut(ScanProgress),
+    ) -> Result<ScanReport, AuditorError> {
+        let at_root = |cause| AuditorError::Root { root: root.to_owned(), cause };
+        let root = root.canonicalize().map_err(at_root)?;
+        let seen_at = i64::try_from(self.clock.now().as_nanosecond()).unwrap_or(i64::MAX);
+        let file = snapshot::path_of(&self.state, &root);
+        let old = snapshot::load(&file, &root);
+        let mut known: Known = old.as_ref().and_then(|old| serde_json::from_slice(&old.known).ok()).unwrap_or_default();
+        let old = old.map(|old| (old.tree, old.seen_at));
+        let looked = Looked::at(&root, old).map_err(at_root)?;
+
+        let build = self.build();
+        let lessons: Vec<_> = lessons.iter().map(|lesson| (digest(lesson, &build), lesson)).collect();
+        let files: Vec<&str> = looked.readable().collect();
+        let changed: BTreeSet<&str> = files.iter().copied().filter(|path| looked.is_changed(path)).collect();
+        let mut dirty = looked.is_news();
+        if dirty {
+            looked.gone().chain(changed.iter().copied()).for_each(|path| known.forget_file(path));
+            // What another set of lessons knows of these files would go stale.
+            known.keep_lessons(&lessons.iter().map(|(digest, _)| digest).collect());
+        }
+        let (old_lessons, new_lessons): (Vec<_>, Vec<_>) =
+            lessons.iter().cloned().partition(|(digest, _)| known.knows(digest));
+        let mut run = Run::new(&self.program, &root, &mut known, progress);
+        let unchanged = if new_lessons.is_empty() { files.len() - changed.len() } else { 0 };
+        if new_lessons.is_empty() || changed.len() == files.len() {
+            let which: Vec<&str> = if new_lessons.is_empty() { changed.into_iter().collect() } else { files.clone() };
+            dirty |= !which.is_empty() || !new_lessons.is_empty();
+            run.job(&lessons, &which)?;
+        } else {
+            dirty = true;
+            run.job(&new_lessons, &files)?;
+            run.job(&old_lessons, &changed.into_iter().collect::<Vec<_>>())?;
+        }
+        let again: Vec<_> = lessons.iter().filter(|(digest, _)| !run.known.suffices(digest)).cloned().collect();
+        if !again.is_empty() {
+            again.iter().for_each(|(digest, _)| run.known.forget_lesson(digest));
+            run.job(&again, &files)?;
+        }
+
+        let mut report = ScanReport {
+            skipped: looked.skipped(),
+            files: files.len() as u64,
+            parsed: run.parsed,
+            unchanged: unchanged as u64,
+            ..ScanReport::default()
+        };
+        known.report(&lessons, &mut report);
+        report.skipped.sort_by(|a, b| (&a.path, &a.reason).cmp(&(&b.path, &b.reason)));
+        if dirty {
+            known.tidy();
+            let known = serde_json::to_vec(&known).expect("what is known is text, numbers, lists and maps");
+            let stored = snapshot::store(&file, &root, &Snapshot { seen_at, tree: looked.tree, known });
+            if let Err(error) = stored {
+                tracing::warn!(%error, "snapshot of the audit is not kept; the next one starts anew");
+            }
+        }
+        Ok(report)
+    }
+
+    fn mend(
+        &mut self,
+        lesson: &Lesson,
+        path: &str,
+        text: &str,
+        only: Option<Fingerprint>,
+    ) -> Result<Mended, AuditorError> {
+        let request =
+            || Request::Mend { lesson: Box::new(lesson.clone()), path: path.to_owned(), text: text.to_owned(), only };
+        match self.ask(&request, MEND_CPU)? {
+            Ok(Answer::Mended(mended)) => Ok(mended),
+            Ok(other) => Err(nonsense(&other)),
+            Err(why) => Ok(Mended::Refused(why)),
+        }
+    }
+}
+
+fn nonsense(answer: &Answer) -> AuditorError {
+    AuditorError::Worker(format!("it answered {answer:.100?} to another question"))
+}
+
+/// The tree as it is, beside what it was.
+struct Looked {
+    tree: Tree,
+    /// The earlier tree and when it was seen; `None` as well when nothing changed.
+    old: Option<(Tree, i64)>,
+    same: bool,
+}
+
+impl Looked {
+    fn at(root: &Path, old: Option<(Tree, i64)>) -> std::io::Result<Self> {
+        let Some((tree, seen_at)) = old else {
+            return Ok(Self { tree: walk(root)?, old: None, same: false });
+        };
+        Ok(match refresh(root, &tree, seen_at)? {
+            News::Nothing => Self { tree, old: None, same: true },
+            News::Tree(new) => Self { tree: new, old: Some((tree, seen_at)), same: false },
+        })
+    }
+
+    const fn is_news(&self) -> bool {
+        !self.same
+    }
+
+    /// Files that the worker may look at.
+    fn readable(&self) -> impl Iterator<Item = &str> {
+        let readable = self.tree.entries().iter().filter(|entry| is_readable(entry));
+        readable.filter_map(|entry| std::str::from_utf8(self.tree.path(entry)).ok())
+    }
+
+    fn is_changed(&self, path: &str) -> bool {
+        if self.same {
+            return false;
+        }
+        let Some((old, seen_at)) = &self.old else { return true };
+        match (old.get(path.as_bytes()), self.tree.get(path.as_bytes())) {
+            (Some(was), Some(is)) => was.kind != is.kind || was.stat != is.stat || was.stat.is_racy(*seen_at),
+            _ => true,
+        }
+    }
+
+    /// Files that were known and are not there any more, or not to be read.
+    fn gone(&self) -> impl Iterator<Item = &str> {
+        let old = self.old.iter().flat_map(|(old, _)| old.entries().iter().map(move |entry| (old.path(entry), entry)));
+        old.filter(|(path, was)| is_readable(was) && !self.tree.get(path).is_some_and(is_readable))
+            .filter_map(|(path, _)| std::str::from_utf8(path).ok())
+    }
+
+    fn skipped(&self) -> Vec<Skipped> {
+        let reason = |kind, size| match kind {
+            Kind::Secret => Some("a key or secret by its name: only its mode is looked at"),
+            Kind::Link => Some("a symbolic link: not followed"),
+            Kind::Special => Some("not a plain file"),
+            Kind::Unnamed => Some("its name is not UTF-8"),
+            Kind::Sealed => Some("a directory that cannot be listed"),
+            Kind::File if size > limits::AUDIT_FILE_BYTES => Some("larger than 1 MiB"),
+            Kind::File | Kind::Dir | Kind::Boundary | Kind::Above => None,
+        };
+        let entries = self.tree.entries().iter();
+        entries
+            .filter_map(|entry| {
+                let reason = reason(entry.kind, entry.stat.size)?.to_owned();
+                Some(Skipped { path: String::from_utf8_lossy(self.tree.path(entry)).into_owned(), reason })
+            })
+            .collect()
+    }
+}
+
+fn is_readable(entry: &Entry) -> bool {
+    entry.kind == Kind::Secret || entry.kind == Kind::File && entry.stat.size <= limits::AUDIT_FILE_BYTES
+}
+
+/// Lessons by their id, for answers that name them.
+fn by_id(lessons: &[(LessonDigest, &Lesson)]) -> BTreeMap<crate::domain::id::Slug, LessonDigest> {
+    lessons.iter().map(|(digest, lesson)| (lesson.id.clone(), digest.clone())).collect()
+}

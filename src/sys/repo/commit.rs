@@ -1,0 +1,191 @@
+//! One commit with one file changed, and the branch that leads to it.
+
+use std::fs::File;
+use std::path::Path;
+
+use git2::build::TreeUpdateBuilder;
+use git2::{Commit, Delta, ErrorCode, FileMode, Oid, Repository, Signature, Time, Tree};
+use jiff::Timestamp;
+
+use super::facts::plain_entry;
+use super::{git, must_open, within};
+use crate::domain::fix::{FixPlan, TextHash};
+use crate::domain::guard::Approved;
+use crate::ports::{BranchIs, Committed, RepoError};
+
+pub(super) fn commit(plan: &Approved<FixPlan>, email: &str, now: Timestamp) -> Result<Committed, RepoError> {
+    let repo = must_open(&plan.root)?;
+    let unusable = |why: &str| RepoError::Unusable { root: plan.root.clone(), why: why.to_owned() };
+    let real_root = plan.root.canonicalize().map_err(|error| unusable(&error.to_string()))?;
+    let path = within(&repo, &real_root.join(&plan.path)).ok_or_else(|| unusable("the file is outside of it"))?;
+    let base = find(&repo, plan.head())?;
+    let old_tree = base.tree().map_err(git("read the tree at HEAD"))?;
+    let entry = plain_entry(&old_tree, &path).ok_or_else(|| unusable("HEAD does not hold the file"))?;
+    let held = repo.find_blob(entry.id()).map_err(git("read the file at HEAD"))?;
+    if TextHash::of(held.content()) != plan.before_hash() {
+        return Err(unusable("HEAD holds another text than the plan starts from"));
+    }
+    let mode = if entry.filemode() == 0o100_755 { FileMode::BlobExecutable } else { FileMode::Blob };
+
+    let blob = repo.blob(plan.after.as_bytes()).map_err(git("write the mended file"))?;
+    let tree_id = TreeUpdateBuilder::new()
+        .upsert(path.as_path(), blob, mode)
+        .create_updated(&repo, &old_tree)
+        .map_err(git("write the tree"))?;
+    let tree = repo.find_tree(tree_id).map_err(git("read the new tree"))?;
+    one_file_differs(&repo, &old_tree, &tree, &path)?;
+
+    let time = Time::new(now.as_second(), 0);
+    let author = Signature::new("mesh", email, &time).map_err(git("name the author"))?;
+    let id = repo.commit(None, &author, &author, &plan.message(), &tree, &[&base]).map_err(git("write the commit"))?;
+    let mut written = vec![blob, tree_id, id];
+    for folder in path.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty()) {
+        written.push(tree.get_path(folder).map_err(git("read the new tree"))?.id());
+    }
+    sync_objects(&repo, &written)?;
+    Ok(Committed { commit: id.to_string(), base: base.id().to_string() })
+}
+
+/// The promise of a seeded commit, checked on what was written.
+fn one_file_differs(repo: &Repository, old: &Tree<'_>, new: &Tree<'_>, path: &Path) -> Result<(), RepoError> {
+    let diff = repo.diff_tree_to_tree(Some(old), Some(new), None).map_err(git("compare the trees"))?;
+    let only = diff.deltas().len() == 1
+        && diff.deltas().all(|delta| {
+            let (before, after) = (delta.old_file(), delta.new_file());
+            delta.status() == Delta::Modified && before.mode() == after.mode() && after.path() == Some(path)
+        });
+    if only {
+        return Ok(());
+    }
+    Err(RepoError::Git { what: "write the tree", why: "more than the one file would change".to_owned() })
+}
+
+/// Puts new objects on disk before a branch leads to them: libgit2 does not, and a branch to an empty object after
+/// a power cut breaks the user's repository.
+fn sync_objects(repo: &Repository, objects: &[Oid]) -> Result<(), RepoError> {
+    let failed = |error: std::io::Error| RepoError::Git { what: "put objects on disk", why: error.to_string() };
+    for object in objects {
+        let hex = object.to_string();
+        let folder = repo.commondir().join("objects").join(&hex[..2]);
+        match File::open(folder.join(&hex[2..])) {
+            Ok(file) => {
+                file.sync_all().map_err(failed)?;
+                File::open(&folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
+            }
+            // In a pack or an alternate, and so on disk for longer.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn set_branch(
+    plan: &Approved<FixPlan>,
+    made: &Committed,
+    expected: Option<&str>,
+) -> Result<String, RepoError> {
+    let repo = must_open(&plan.root)?;
+    let branch = plan.branch();
+    let new = find(&repo, &made.commit)?;
+    let at = tip(&repo, &branch)?;
+    if let Some(at) = at
+        && let Ok(there) = repo.find_commit(at)
+        && same_change(&there, &new)
+    {
+        return Ok(at.to_string());
+    }
+    if at.map(|at| at.to_string()).as_deref() != expected {
+        return Err(RepoError::Moved { branch });
+    }
+    if checked_out(&repo, &branch)? {
+        return Err(RepoError::CheckedOut { branch });
+    }
+    for other in ["mesh", "mesh/fix"] {
+        if tip(&repo, other)?.is_some() {
+            return Err(RepoError::InTheWay { branch, other: other.to_owned() });
+        }
+    }
+    let expected = at.unwrap_or(Oid::ZERO_SHA1);
+    match repo.reference_matching(&full(&branch), new.id(), true, expected, "mesh: fix seeded") {
+        Ok(_) => Ok(made.commit.clone()),
+        Err(error) if matches!(error.code(), ErrorCode::Modified | ErrorCode::Exists | ErrorCode::Locked) => {
+            Err(RepoError::Moved { branch })
+        }
+        Err(error) => Err(git("make the branch")(error)),
+    }
+}
+
+/// Whether two commits are the same change of the same base by the same lesson, whenever they were made.
+fn same_change(one: &Commit<'_>, other: &Commit<'_>) -> bool {
+    one.tree_id() == other.tree_id()
+        && one.parent_ids().eq(other.parent_ids())
+        && one.message_bytes() == other.message_bytes()
+        && one.author().email_bytes() == other.author().email_bytes()
+}
+
+pub(super) fn delete_branch(root: &Path, branch: &str, expected: &str) -> Result<(), RepoError> {
+    let repo = must_open(root)?;
+    let moved = || RepoError::Moved { branch: branch.to_owned() };
+    let mut reference = match repo.find_reference(&full(branch)) {
+        Ok(reference) => reference,
+        Err(error) if error.code() == ErrorCode::NotFound => return Ok(()),
+        Err(error) => return Err(git("read the branch")(error)),
+    };
+    if reference.target().map(|at| at.to_string()).as_deref() != Some(expected) {
+        return Err(moved());
+    }
+    if checked_out(&repo, branch)? {
+        return Err(RepoError::CheckedOut { branch: branch.to_owned() });
+    }
+    // Compares with what was read above before it deletes.
+    match reference.delete() {
+        Ok(()) => Ok(()),
+        Err(error) if matches!(error.code(), ErrorCode::Modified | ErrorCode::Locked) => Err(moved()),
+        Err(error) => Err(git("delete the branch")(error)),
+    }
+}
+
+pub(super) fn branch(root: &Path, branch: &str, commit: &str) -> Result<BranchIs, RepoError> {
+    let repo = must_open(root)?;
+    let ours = Oid::from_str(commit).map_err(git("read the commit's name"))?;
+    let head = repo.head().ok().and_then(|head| head.target());
+    let merged = head.is_some_and(|head| head == ours || repo.graph_descendant_of(head, ours).unwrap_or_default());
+    Ok(match tip(&repo, branch)? {
+        _ if merged => BranchIs::Merged,
+        Some(at) if at == ours => BranchIs::Ours,
+        Some(_) => BranchIs::Moved,
+        None => BranchIs::Gone,
+    })
+}
+
+fn full(branch: &str) -> String {
+    format!("refs/heads/{branch}")
+}
+
+fn find<'r>(repo: &'r Repository, commit: &str) -> Result<Commit<'r>, RepoError> {
+    Oid::from_str(commit).and_then(|id| repo.find_commit(id)).map_err(git("read the commit"))
+}
+
+fn tip(repo: &Repository, branch: &str) -> Result<Option<Oid>, RepoError> {
+    match repo.find_reference(&full(branch)) {
+        Ok(reference) => Ok(Some(reference.target().unwrap_or(Oid::ZERO_SHA1))),
+        Err(error) if error.code() == ErrorCode::NotFound => Ok(None),
+        Err(error) => Err(git("read the branch")(error)),
+    }
+}
+
+/// Whether any work tree of the repository stands on the branch: moving it would make that tree look changed.
+fn checked_out(repo: &Repository, branch: &str) -> Result<bool, RepoError> {
+    let on = |repo: &Repository| {
+        let head = repo.find_reference("HEAD").ok();
+        let name = head.as_ref().and_then(|head| head.symbolic_target_bytes());
+        name == Some(full(branch).as_bytes())
+    };
+    if on(repo) || Repository::open(repo.commondir()).is_ok_and(|main| on(&main)) {
+        return Ok(true);
+    }
+    let names = repo.worktrees().map_err(git("list the work trees"))?;
+    let linked = names.iter().flatten().flatten().filter_map(|name| repo.find_worktree(name).ok());
+    Ok(linked.filter_map(|tree| Repository::open_from_worktree(&tree).ok()).any(|tree| on(&tree)))
+}

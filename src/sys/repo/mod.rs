@@ -1,0 +1,110 @@
+//! The user's repositories, through libgit2: looked at, and given one branch with one commit per fix. The user's
+//! branches, index, files and uncommitted work are never written, and no hook is run (libgit2 knows none).
+
+mod commit;
+mod facts;
+mod scratch;
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use git2::{ErrorCode, Repository, RepositoryOpenFlags};
+use jiff::Timestamp;
+
+use crate::domain::fix::{FixId, FixPlan};
+use crate::domain::guard::{Approved, Facts};
+use crate::domain::id::HostId;
+use crate::ports::{BranchIs, Committed, Repo, RepoError, Scratch};
+
+pub use facts::{identities, read_text};
+
+/// Repositories on this machine.
+#[derive(Clone, Debug)]
+pub struct GitRepo {
+    /// Who signs the commits, such as `mesh@1a2b3c4d`.
+    email: String,
+    /// Where scratch copies are made.
+    worktrees: PathBuf,
+}
+
+impl GitRepo {
+    /// Commits are by `host`; scratch copies are made below `worktrees`.
+    #[must_use]
+    pub fn new(host: HostId, worktrees: PathBuf) -> Self {
+        Self { email: format!("mesh@{}", host.short()), worktrees }
+    }
+}
+
+impl Repo for GitRepo {
+    fn read(&self, root: &Path, path: &str) -> Result<String, RepoError> {
+        read_text(root, path).map_err(|why| RepoError::File { path: path.to_owned(), why })
+    }
+
+    fn facts(&self, root: &Path, path: &str) -> Facts {
+        facts::gather(root, path)
+    }
+
+    fn commit(&self, plan: &Approved<FixPlan>, now: Timestamp) -> Result<Committed, RepoError> {
+        commit::commit(plan, &self.email, now)
+    }
+
+    fn scratch(&self, root: &Path, commit: &str, id: &FixId) -> Result<Box<dyn Scratch>, RepoError> {
+        Ok(Box::new(scratch::Copy::make(root, commit, &self.worktrees.join(id.as_str()))?))
+    }
+
+    fn set_branch(
+        &self,
+        plan: &Approved<FixPlan>,
+        made: &Committed,
+        expected: Option<&str>,
+    ) -> Result<String, RepoError> {
+        commit::set_branch(plan, made, expected)
+    }
+
+    fn delete_branch(&self, root: &Path, branch: &str, expected: &str) -> Result<(), RepoError> {
+        commit::delete_branch(root, branch, expected)
+    }
+
+    fn branch(&self, root: &Path, branch: &str, commit: &str) -> Result<BranchIs, RepoError> {
+        commit::branch(root, branch, commit)
+    }
+}
+
+/// What opening a repository can come to.
+enum Opened {
+    Yes(Repository),
+    None,
+    Unusable(String),
+}
+
+/// Opens the repository that `dir` is in; the environment has no say.
+fn open(dir: &Path) -> Opened {
+    match Repository::open_ext(dir, RepositoryOpenFlags::empty(), &[] as &[&OsStr]) {
+        Ok(repo) if repo.is_bare() => Opened::Unusable("it is a bare repository, without files".to_owned()),
+        Ok(repo) => Opened::Yes(repo),
+        Err(error) if error.code() == ErrorCode::NotFound => Opened::None,
+        Err(error) if error.code() == ErrorCode::Owner => {
+            Opened::Unusable("it belongs to another user: run mesh as that user".to_owned())
+        }
+        Err(error) => Opened::Unusable(error.message().to_owned()),
+    }
+}
+
+fn must_open(root: &Path) -> Result<Repository, RepoError> {
+    let unusable = |why| RepoError::Unusable { root: root.to_owned(), why };
+    match open(root) {
+        Opened::Yes(repo) => Ok(repo),
+        Opened::None => Err(unusable("there is none".to_owned())),
+        Opened::Unusable(why) => Err(unusable(why)),
+    }
+}
+
+/// The path of `real` within the repository's files. Both have every link resolved.
+fn within(repo: &Repository, real: &Path) -> Option<PathBuf> {
+    let top = repo.workdir()?.canonicalize().ok()?;
+    real.strip_prefix(top).ok().map(Path::to_owned)
+}
+
+fn git(what: &'static str) -> impl Fn(git2::Error) -> RepoError {
+    move |error| RepoError::Git { what, why: error.message().to_owned() }
+}
