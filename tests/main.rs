@@ -1,9 +1,13 @@
 //! The one test binary; one module per subject.
 
 mod audit_worker;
+mod documents;
 mod exec;
+mod foreign_programs;
+mod protocol_example;
 mod scan;
 mod seeding;
 mod support;
 mod tidy;
 mod transports;
+mod vectors;
