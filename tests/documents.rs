@@ -5,6 +5,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use mesh::cli::ExitKind;
 use mesh::domain::chain::PeerState;
@@ -276,6 +277,43 @@ fn the_example_config_loads_and_shows_the_defaults() {
         .map(|line| line.strip_prefix("# ").filter(|key| key.contains(" = ") && !key.contains(". ")).unwrap_or(line))
         .collect();
     load(&all.join("\n"));
+}
+
+/// Every `mesh ...` line in a fenced block: its words, up to the first that is text in quotes.
+fn documented_commands() -> Vec<(String, Vec<String>)> {
+    let mut commands = Vec::new();
+    for page in ["README.md", "docs/operations.md"] {
+        for line in read(page).lines() {
+            let command = line.strip_prefix("mesh ").or_else(|| line.strip_prefix("cargo run --release -- "));
+            let Some(command) = command else { continue };
+            let plain = command.split('"').next().unwrap_or_default();
+            let flags = command.split(' ').filter(|word| word.starts_with("--"));
+            let words = plain.split(' ').filter(|word| !word.is_empty() && !word.starts_with("--"));
+            let words: Vec<String> = words.chain(flags).map(str::to_owned).collect();
+            commands.push((format!("{page}: {line}"), words));
+        }
+    }
+    commands
+}
+
+#[test]
+fn commands_in_the_documents_exist_with_their_options() {
+    let commands = documented_commands();
+    assert!(commands.len() > 10, "{commands:?}");
+    for (place, words) in commands {
+        let (flags, names): (Vec<_>, Vec<_>) = words.iter().partition(|word| word.starts_with("--"));
+        #[expect(clippy::disallowed_methods, reason = "a test runs the program itself")]
+        let output = Command::new(env!("CARGO_BIN_EXE_mesh"))
+            .args(names.iter().take(2))
+            .arg("--help")
+            .output()
+            .expect("the program was built with this test");
+        assert!(output.status.success(), "{place}\n{}", String::from_utf8_lossy(&output.stderr));
+        let help = String::from_utf8_lossy(&output.stdout);
+        for flag in flags {
+            assert!(help.contains(flag.as_str()), "{place}: there is no {flag}");
+        }
+    }
 }
 
 #[test]
