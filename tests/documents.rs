@@ -279,17 +279,16 @@ fn the_example_config_loads_and_shows_the_defaults() {
     load(&all.join("\n"));
 }
 
-/// Every `mesh ...` line in a fenced block: its words, up to the first that is text in quotes.
+/// Every `mesh ...` line in a fenced block: the one or two words that name the command, and its options.
 fn documented_commands() -> Vec<(String, Vec<String>)> {
     let mut commands = Vec::new();
     for page in ["README.md", "docs/operations.md"] {
         for line in read(page).lines() {
             let command = line.strip_prefix("mesh ").or_else(|| line.strip_prefix("cargo run --release -- "));
             let Some(command) = command else { continue };
-            let plain = command.split('"').next().unwrap_or_default();
             let flags = command.split(' ').filter(|word| word.starts_with("--"));
-            let words = plain.split(' ').filter(|word| !word.is_empty() && !word.starts_with("--"));
-            let words: Vec<String> = words.chain(flags).map(str::to_owned).collect();
+            let words = command.split(' ').take_while(|word| !word.starts_with(['-', '"', '.']));
+            let words: Vec<String> = words.take(2).chain(flags).map(str::to_owned).collect();
             commands.push((format!("{page}: {line}"), words));
         }
     }
@@ -304,7 +303,7 @@ fn commands_in_the_documents_exist_with_their_options() {
         let (flags, names): (Vec<_>, Vec<_>) = words.iter().partition(|word| word.starts_with("--"));
         #[expect(clippy::disallowed_methods, reason = "a test runs the program itself")]
         let output = Command::new(env!("CARGO_BIN_EXE_mesh"))
-            .args(names.iter().take(2))
+            .args(names)
             .arg("--help")
             .output()
             .expect("the program was built with this test");
