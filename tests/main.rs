@@ -6,6 +6,7 @@ mod exec;
 mod foreign_programs;
 mod protocol_example;
 mod scan;
+mod scan_filter;
 mod seeding;
 mod support;
 mod tidy;
