@@ -1,22 +1,45 @@
-#!/bin/sh
-# Makes what the tests need beside Rust: a Python environment with a JSON schema checker and a second implementation of
-# the envelope, and the SARIF schema, all below target/. Safe to run again; does nothing when all is there.
-set -eu
+#!/usr/bin/env bash
+# Installs what the tests need besides Rust. Safe to run again; says what it does.
+set -euo pipefail
 cd "$(dirname "$0")/.."
 
-venv=target/venv
-pins='jsonschema==4.26.0 securesystemslib[crypto]==1.6.0'
-stamp=$venv/pins
-if [ "$(cat "$stamp" 2>/dev/null || true)" != "$pins" ]; then
-    command -v python3 >/dev/null || { echo 'python3 is missing: apt-get install python3 python3-venv' >&2; exit 1; }
-    rm -rf "$venv"
-    mkdir -p target
-    python3 -m venv "$venv"
-    # shellcheck disable=SC2086 # the pins are words
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check $pins
-    printf '%s\n' "$pins" >"$stamp"
+# program:package, for Debian and its relatives
+needed=(git:git ssh:openssh-client ssh-keygen:openssh-client sshd:openssh-server openssl:openssl python3:python3
+        cc:build-essential pkg-config:pkg-config)
+
+missing=()
+for pair in "${needed[@]}"; do
+    PATH="$PATH:/usr/sbin:/sbin" command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
+done
+# These two belong to git, but some systems package them apart.
+if command -v git >/dev/null; then
+    for part in git-daemon git-http-backend; do
+        [ -x "$(git --exec-path)/$part" ] || missing+=(git)
+    done
+fi
+python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+
+if [ "${#missing[@]}" -gt 0 ]; then
+    if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
+        echo "setup: apt-get install ${missing[*]}"
+        apt-get update -qq
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+    else
+        echo "setup: missing: ${missing[*]}" >&2
+        echo "setup: install them, on Debian with: sudo apt-get install ${missing[*]}" >&2
+        exit 1
+    fi
 fi
 
+stamp=target/venv/requirements.txt
+if ! cmp -s scripts/requirements.txt "$stamp"; then
+    echo "setup: making target/venv with $(grep -c '==' scripts/requirements.txt) pinned Python packages"
+    mkdir -p target
+    rm -rf target/venv
+    python3 -m venv target/venv
+    target/venv/bin/pip install --quiet --disable-pip-version-check -r scripts/requirements.txt
+    cp scripts/requirements.txt "$stamp"
+fi
 # The schema comes with the crate serde-sarif; it is only read, never built.
 schema=target/sarif-2.1.0.schema.json
 sum=af47e7b67f24efe74076621fd3a5fbe7398add9e84fe820c971219a385895cea
@@ -38,7 +61,7 @@ serde-sarif = { version = "=0.8.0", default-features = false }
 [workspace]
 TOML
     found=$(cargo metadata --quiet --format-version 1 --manifest-path "$fetch/Cargo.toml" |
-        "$venv/bin/python" -c '
+        target/venv/bin/python -c '
 import json, os, sys
 packages = json.load(sys.stdin)["packages"]
 manifest = next(p["manifest_path"] for p in packages if p["name"] == "serde-sarif")
@@ -47,3 +70,5 @@ print(os.path.join(os.path.dirname(manifest), "src", "schema.json"))')
     cp "$found" "$schema"
     rm -rf "$fetch"
 fi
+
+echo "setup: everything the tests need is here"
