@@ -75,7 +75,8 @@ fn publish_as_a_loop_would(user: &mut GitRemote, files: &BTreeMap<String, Vec<u8
     for _ in 0..5 {
         match user.publish(files, "entry") {
             Err(RemoteError::Contended { .. } | RemoteError::Limit(_)) => {}
-            published => return drop(published.unwrap_or_else(|error| panic!("{files:?}: {error}"))),
+            Ok(_) => return,
+            Err(error) => panic!("{files:?}: {error}"),
         }
     }
     panic!("{files:?}: contended in five cycles");
