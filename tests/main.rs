@@ -9,6 +9,7 @@ mod protocol_example;
 mod scan;
 mod scan_filter;
 mod seeding;
+mod hostile_servers;
 mod support;
 mod tidy;
 mod transports;

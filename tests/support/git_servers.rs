@@ -18,6 +18,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use mesh::domain::id::HostId;
 use mesh::sys::remote::{GitRemote, RemoteConfig};
 
 /// The four ways to reach a repository.
@@ -123,6 +124,23 @@ impl Site {
 
 pub(crate) fn config(address: &str) -> RemoteConfig {
     RemoteConfig::new(address.parse().unwrap_or_else(|error| panic!("{address}: {error}")))
+}
+
+pub(crate) fn host(byte: u8) -> HostId {
+    HostId::from_bytes([byte; 32])
+}
+
+pub(crate) fn one_file(path: String, text: &str) -> BTreeMap<String, Vec<u8>> {
+    BTreeMap::from([(path, text.as_bytes().to_vec())])
+}
+
+pub(crate) fn set_private(path: &Path) {
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).expect("our own file");
+}
+
+/// A remote that no [`Site`] stands behind.
+pub(crate) fn stranger(address: &str, dir: &tempfile::TempDir) -> GitRemote {
+    GitRemote::new(env!("CARGO_BIN_EXE_mesh"), dir.path().join("cache.git"), config(address))
 }
 
 /// A command that cannot be steered by whoever runs the tests.
