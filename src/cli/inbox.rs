@@ -84,13 +84,13 @@ fn list(context: &Context, parts: &mut Parts) -> Outcome {
         out::line("The inbox is empty. Peers are enrolled with `mesh enroll`, entries fetched with `mesh sync`.");
         return Ok(ExitKind::Ok);
     }
-    let mut table = Table::new(&["HOST~", "SEQ", "LESSON~", "SEV", "SCOPE~", "STATE~", "FIND", "GRANT", "ATT", "AGE"]);
+    let mut table = Table::new(&["HOST~", "SEQ", "LESSON~", "SEV~", "SCOPE~", "STATE~", "FIND", "GRANT", "ATT", "AGE"]);
     for (row, name, grant) in &rows {
         table.row([
             name.clone(),
             row.seq.to_string(),
             row.slug.clone(),
-            row.severity.chars().take(4).collect(),
+            row.severity.clone(),
             row.scope.clone(),
             row.state.name().to_owned(),
             row.findings.map_or("-".to_owned(), |count| count.to_string()),
