@@ -1,8 +1,15 @@
 //! The one test binary; one module per subject.
 
+mod audit_cli;
+mod audit_worker;
+mod documents;
 mod exec;
+mod foreign_programs;
+mod protocol_example;
 mod scan;
 mod scan_filter;
 mod seeding;
 mod support;
 mod tidy;
+mod transports;
+mod vectors;

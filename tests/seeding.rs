@@ -19,9 +19,12 @@ use mesh::sys::repo::{GitRepo, identities};
 
 use crate::support::project::{Project, git};
 
+/// A path and a text to what becomes of it.
+type Mend = dyn FnMut(&str, &str) -> Mended + Send;
+
 /// Mends by a function, and records what it was asked.
 struct Told {
-    mend: Box<dyn FnMut(&str, &str) -> Mended + Send>,
+    mend: Box<Mend>,
     asked: Vec<(String, Option<Fingerprint>)>,
 }
 
@@ -183,7 +186,7 @@ fn a_safe_fix_becomes_one_commit_and_nothing_of_the_users_changes() {
     assert_eq!(fix.state, FixState::Seeded, "{:?}", fix.reason);
     let branch = fix.branch.expect("a branch");
     assert_eq!(branch, format!("mesh/fix/no-bad-{}", fix.id));
-    assert_eq!(project.mesh_branches(), [branch.clone()]);
+    assert_eq!(project.mesh_branches(), [branch.as_str()]);
     assert_eq!(project.git(&["rev-parse", &branch]), fix.commit.expect("a commit"));
     assert_eq!(project.git(&["rev-parse", &format!("{branch}^")]), project.git(&["rev-parse", "main"]));
     assert_eq!(project.git(&["diff", "--raw", "--no-abbrev", &format!("main..{branch}")]).lines().count(), 1);

@@ -109,17 +109,22 @@ pub fn serve() -> Result<(), WorkerError> {
     confine(root.as_deref())?;
     let root = root.map(|root| Root::open(&root)).transpose().map_err(WorkerError::Root)?;
     say(&Answer::Ready)?;
-    let mut engine = Engine::compile(&[]).0;
+    let (mut engine, _) = Engine::compile(&[]);
+    let mut names = Vec::new();
     while let Some(Asked { round, request }) = next()? {
         let answer = match request {
             Request::Hello { .. } => return Err(WorkerError::Order),
             Request::Compile { lessons } => {
                 let (compiled, refused) = on_big_stack(round, || Engine::compile(&lessons));
                 engine = compiled;
+                names = lessons.into_iter().map(|lesson| lesson.id).collect::<Vec<_>>();
+                #[cfg(debug_assertions)]
+                super::misbehave::at("(compile)", &names);
                 Answer::Compiled(refused.into_iter().map(|(lesson, why)| (lesson, chain(&why))).collect())
             }
             Request::Scan { files, deadline_ms } => {
-                let scan = Scan { engine: &engine, root: root.as_ref(), files: &files, round, deadline_ms };
+                let scan =
+                    Scan { engine: &engine, root: root.as_ref(), files: &files, names: &names, round, deadline_ms };
                 Answer::Scanned { parsed: scan.run(threads)? }
             }
             Request::Admit { lesson } => Answer::Admission(on_big_stack(round, || admit(&lesson))),
@@ -137,6 +142,8 @@ pub fn serve() -> Result<(), WorkerError> {
 }
 
 fn admit(lesson: &Lesson) -> Admission {
+    #[cfg(debug_assertions)]
+    super::misbehave::at("(admit)", std::slice::from_ref(&lesson.id));
     match prove(lesson) {
         Ok(()) => Admission::Admitted,
         Err(why) => Admission::Refused(chain(&why)),
@@ -188,6 +195,7 @@ struct Scan<'a> {
     engine: &'a Engine,
     root: Option<&'a Root>,
     files: &'a [String],
+    names: &'a [Slug],
     round: u64,
     deadline_ms: u64,
 }
@@ -242,6 +250,8 @@ impl Scan<'_> {
             Err(Unread::Gone) => return None,
             Err(why) => return refused(why.to_string()),
         };
+        #[cfg(debug_assertions)]
+        super::misbehave::at(path, self.names);
         let candidates = self.engine.candidates(&interest, text.as_bytes())?;
         let deadline = Deadline::after(Duration::from_millis(self.deadline_ms));
         let report = match self.engine.scan(path, text, &candidates, deadline) {
@@ -279,4 +289,37 @@ fn bound(answer: &mut FileAnswer) {
     });
     let over = open.into_iter().filter(|&(_, seen)| seen > most);
     answer.dropped = over.map(|(lesson, seen)| (lesson, seen - most)).collect();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn t20_a_confined_thread_reads_below_the_root_alone_and_writes_and_connects_nowhere() {
+        let temp = tempfile::tempdir().unwrap();
+        let root = temp.path().join("root");
+        std::fs::create_dir(&root).unwrap();
+        let (inside, outside) = (root.join("inside"), temp.path().join("outside"));
+        std::fs::write(&inside, "i").unwrap();
+        std::fs::write(&outside, "o").unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let seen = std::thread::spawn(move || {
+            // It holds for this thread alone, and the test's other threads go on as they were.
+            confine(Some(&root)).unwrap();
+            [
+                std::fs::read(&inside).is_ok(),
+                std::fs::read_dir(&root).is_ok(),
+                std::fs::read(&outside).is_ok(),
+                std::fs::read("/etc/passwd").is_ok(),
+                std::fs::write(&inside, "x").is_ok(),
+                std::fs::remove_file(&inside).is_ok(),
+                std::net::TcpStream::connect(address).is_ok(),
+                std::net::TcpListener::bind("127.0.0.1:0").is_ok(),
+            ]
+        });
+        let expected = [true, true, false, false, false, false, false, false];
+        assert_eq!(seen.join().unwrap(), expected, "this test needs a kernel with Landlock ABI 4 (Linux 6.7)");
+    }
 }

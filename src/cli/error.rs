@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use crate::domain::foreign_text::error_line;
+
 /// The documented exit codes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ExitKind {
@@ -66,17 +68,7 @@ impl CliError {
 
     /// A failure with the chain of causes of `error`, each layer said once.
     pub fn of(kind: ExitKind, error: &(dyn std::error::Error + 'static)) -> Self {
-        let mut message = error.to_string();
-        let mut source = error.source();
-        while let Some(cause) = source {
-            let cause_text = cause.to_string();
-            if !message.ends_with(&cause_text) {
-                message.push_str(": ");
-                message.push_str(&cause_text);
-            }
-            source = cause.source();
-        }
-        Self::new(kind, message)
+        Self::new(kind, error_line(error))
     }
 }
 

@@ -1,20 +1,45 @@
 //! All words for people. One file per command; errors become a sentence, a hint and an exit code.
 
+mod audit;
+mod configuration;
+mod enroll;
 mod error;
+mod fix;
+mod fsck;
+mod id;
+mod inbox;
+mod init;
+mod lesson;
 mod out;
+mod outbox;
+mod peers;
+mod report;
+mod run;
+mod shell;
+mod status;
+mod sync;
+mod table;
+mod up;
+mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+use crate::agent::parts::{Parts, PartsError};
+use crate::store::home::{Home, HomeError, Surroundings};
 
 pub use error::{CliError, ExitKind};
+
+/// How a command ends.
+type Outcome = Result<ExitKind, CliError>;
 
 /// Learns a fix on one host, proves it, and seeds it on every other host of yours.
 #[derive(Parser, Debug)]
 #[command(name = "mesh", version, max_term_width = 100)]
 struct Arguments {
-    /// The home directory (default: $MESH_HOME, `.` when it holds config/mesh.toml, else the user's data directory)
+    /// The home directory [default: $MESH_HOME, `.` when it holds config/mesh.toml, else the data directory]
     #[arg(long, global = true, value_name = "DIR")]
     home: Option<PathBuf>,
     /// Print JSON instead of text
@@ -26,9 +51,57 @@ struct Arguments {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    /// Set up what is missing, audit here, then run: the one command for newcomers
+    Up(up::Args),
+    /// Run the agent in the foreground
+    Run(run::Args),
+    /// Set up a home: key, config and remote
+    Init(init::Args),
+    /// Show where everything stands; the exit code tells the worst
+    Status,
+    /// Check or show the configuration
+    #[command(subcommand)]
+    Config(configuration::Action),
+    /// Print this host's public key
+    Id(id::Args),
+    /// Trust a peer's key
+    Enroll(enroll::Args),
+    /// List peers, or show one
+    Peers(peers::Args),
+    /// Change what a peer's lessons may do here
+    Grant(peers::GrantArgs),
+    /// Stop trusting a peer's key, for good
+    Revoke(peers::RevokeArgs),
+    /// Write, check and list lessons
+    #[command(subcommand)]
+    Lesson(lesson::Action),
+    /// What this host publishes
+    #[command(subcommand)]
+    Outbox(outbox::Action),
+    /// What peers published
+    #[command(subcommand)]
+    Inbox(inbox::Action),
+    /// Exchange entries with the remote
+    Sync(sync::Args),
+    /// Look for the mistakes of every lesson that holds here, and list the fixes
+    Audit(audit::Args),
+    /// List, show, make and take back fixes
+    #[command(subcommand)]
+    Fix(fix::Action),
+    /// Check envelope files offline
+    Verify(verify::Args),
+    /// Check the database and every signature in it
+    Fsck,
+    /// Print completions for a shell
+    Completions(shell::CompletionsArgs),
+    /// Print the manual page
+    Man,
     /// Runs patterns in a limited process; started by mesh itself
     #[command(hide = true)]
     AuditWorker,
+    /// Speaks to a git server in a limited process; started by mesh itself
+    #[command(hide = true)]
+    NetWorker,
 }
 
 /// What every command is given.
@@ -40,19 +113,80 @@ pub struct Context {
     pub json: bool,
 }
 
+impl Context {
+    /// The home, set up or not.
+    fn home(&self) -> Result<Home, CliError> {
+        let path = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let surroundings = Surroundings {
+            asked: self.home.clone(),
+            mesh_home: path("MESH_HOME"),
+            current: std::env::current_dir()?,
+            is_root: rustix::process::geteuid().is_root(),
+            data: path("XDG_DATA_HOME").or_else(|| path("HOME").map(|home| home.join(".local/share"))),
+        };
+        Home::locate(&surroundings).map_err(|error| CliError::of(ExitKind::Usage, &error))
+    }
+
+    /// The home, opened.
+    fn open(&self) -> Result<Parts, CliError> {
+        Parts::open(self.home()?).map_err(|error| CliError::of(exit_kind(&error), &error))
+    }
+}
+
+/// Configuration and modes are the user's to mend; the rest is a failure.
+fn exit_kind(error: &PartsError) -> ExitKind {
+    match error {
+        PartsError::Config(_) | PartsError::Keyring(_) | PartsError::Address(_) | PartsError::File(_) => {
+            ExitKind::Usage
+        }
+        PartsError::Home(HomeError::NotSetUp { .. } | HomeError::Nowhere | HomeError::File(_)) => ExitKind::Usage,
+        PartsError::Home(HomeError::Locked { .. })
+        | PartsError::Db(_)
+        | PartsError::System(_)
+        | PartsError::Repository { .. } => ExitKind::Error,
+    }
+}
+
 /// Runs the program: arguments in, exit code out.
 #[must_use]
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let context = Context { home: arguments.home, json: arguments.json };
-    let result: Result<ExitKind, CliError> = match arguments.command {
-        Command::AuditWorker => crate::agent::audit_worker::serve().map(|()| ExitKind::Ok).map_err(Into::into),
-    };
-    match result {
+    match run(&context, arguments.command) {
         Ok(kind) => kind.into(),
         Err(error) => {
             out::error(&context, &error);
             error.kind.into()
+        }
+    }
+}
+
+fn run(context: &Context, command: Command) -> Outcome {
+    match command {
+        Command::Up(args) => up::run(context, &args),
+        Command::Run(args) => run::run(context, &args),
+        Command::Init(args) => init::run(context, args),
+        Command::Status => status::run(context),
+        Command::Config(action) => configuration::run(context, &action),
+        Command::Id(args) => id::run(context, &args),
+        Command::Enroll(args) => enroll::run(context, args),
+        Command::Peers(args) => peers::run(context, args),
+        Command::Grant(args) => peers::grant(context, &args),
+        Command::Revoke(args) => peers::revoke(context, &args),
+        Command::Lesson(action) => lesson::run(context, action),
+        Command::Outbox(action) => outbox::run(context, action),
+        Command::Inbox(action) => inbox::run(context, action),
+        Command::Sync(args) => sync::run(context, &args),
+        Command::Audit(args) => audit::run(context, &args),
+        Command::Fix(action) => fix::run(context, &action),
+        Command::Verify(args) => verify::run(context, &args),
+        Command::Fsck => fsck::run(context),
+        Command::Completions(args) => shell::completions(&args, &mut Arguments::command()),
+        Command::Man => shell::man(Arguments::command()),
+        Command::AuditWorker => Ok(crate::agent::audit_worker::serve().map(|()| ExitKind::Ok)?),
+        Command::NetWorker => {
+            crate::sys::remote::worker::run(std::io::stdin().lock(), std::io::stdout().lock())?;
+            Ok(ExitKind::Ok)
         }
     }
 }

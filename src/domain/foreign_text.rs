@@ -54,6 +54,27 @@ pub fn display(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
+/// Escapes what may not be shown in a finished JSON document: the document means the same and is safe on a terminal.
+#[must_use]
+pub fn json_escaped(document: &str) -> Cow<'_, str> {
+    if !document.chars().any(is_forbidden) {
+        return Cow::Borrowed(document);
+    }
+    let mut escaped = String::with_capacity(document.len() + 16);
+    for c in document.chars() {
+        if is_forbidden(c) {
+            // Outside ASCII such a character only stands in strings; JSON itself escapes the others.
+            let mut units = [0; 2];
+            for unit in c.encode_utf16(&mut units) {
+                escaped.push_str(&format!("\\u{unit:04x}"));
+            }
+        } else {
+            escaped.push(c);
+        }
+    }
+    Cow::Owned(escaped)
+}
+
 /// As [`display`], and in one line: line breaks and tabs become single spaces.
 #[must_use]
 pub fn display_line(text: &str) -> String {
@@ -71,6 +92,22 @@ pub fn display_line(text: &str) -> String {
 #[must_use]
 pub fn display_bytes(bytes: &[u8]) -> String {
     display_line(&String::from_utf8_lossy(bytes))
+}
+
+/// An error and its causes in one safe line, each layer said once.
+#[must_use]
+pub fn error_line(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let said = cause.to_string();
+        if !text.ends_with(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        source = cause.source();
+    }
+    display_line(&text)
 }
 
 #[cfg(test)]
@@ -95,6 +132,15 @@ mod tests {
         }
         assert_eq!(check("ab\u{202e}"), Err(ForbiddenChar { code: 0x202e, at: 2 }));
         assert!(check("plain\n\ttext, naïve, 日本語, 🙂").is_ok());
+    }
+
+    #[test]
+    fn t23_escaped_json_means_the_same() {
+        let value = serde_json::Value::String("\u{1b}[2J\u{9b}31m\u{202e}\u{e0041}\u{1ffff}ä".to_owned());
+        let document = value.to_string();
+        let escaped = json_escaped(&document);
+        assert_eq!(check(&escaped), Ok(()));
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&escaped).expect("JSON"), value);
     }
 
     #[test]

@@ -35,6 +35,27 @@ pub const FETCH_CPU: Duration = Duration::from_secs(60);
 /// Wall time of the process that speaks to a git server.
 pub const FETCH_WALL: Duration = Duration::from_secs(120);
 
+/// Largest commit object of the shared branch that is parsed, in bytes.
+pub const COMMIT_BYTES: usize = 64 * 1024;
+/// Largest directory of the shared branch that is parsed, in bytes: about 60,000 hosts below one prefix.
+pub const TREE_BYTES: usize = 4 * 1024 * 1024;
+/// Largest file of the shared branch that anybody reads, in bytes.
+pub const LARGEST_FILE: usize = ROSTER_BYTES;
+/// Most log directories of one host that are opened in search of an entry beyond a hole.
+pub const LOG_CHUNKS_SEARCHED: usize = 64;
+/// Received packs after which the cache is made anew: libgit2 never joins them.
+pub const CACHE_PACKS: usize = 256;
+/// Time to reach a git server.
+pub const CONNECT: Duration = Duration::from_secs(15);
+/// Time a git server may be silent in the middle of a conversation.
+pub const SERVER_SILENCE: Duration = Duration::from_secs(60);
+/// Most tries to push against other pushers.
+pub const PUSH_TRIES: u32 = 12;
+/// Refusals of the same push, with nobody else's push in between, that are believed.
+pub const PUSH_REFUSALS: u32 = 3;
+/// Longest text of a server that is kept, in characters.
+pub const SERVER_TEXT_CHARS: usize = 400;
+
 /// Largest lesson `detect` part, in bytes of JSON.
 pub const DETECT_BYTES: usize = 16 * 1024;
 /// Most rules in one lesson.

@@ -129,7 +129,11 @@ impl Db {
     ///
     /// # Errors
     /// SQLite refused; the old baseline stays.
-    pub fn replace_baseline(&mut self, root: &Path, accepted: &[Accepted]) -> Result<(), DbError> {
+    pub fn replace_baseline<'a>(
+        &mut self,
+        root: &Path,
+        accepted: impl Iterator<Item = &'a Accepted>,
+    ) -> Result<(), DbError> {
         let root = path_bytes(root);
         self.write(|transaction| {
             transaction.execute("DELETE FROM baseline WHERE root = ?1", [root])?;

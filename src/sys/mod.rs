@@ -1,7 +1,10 @@
 //! The real adapters of the ports. Everything that touches the machine is below here.
 
 pub mod auditor;
+pub mod cache;
 pub mod clock;
 pub mod exec;
+pub mod host;
+pub mod remote;
 pub mod repo;
 pub mod tree;

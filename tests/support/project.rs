@@ -30,8 +30,8 @@ pub(crate) fn git(dir: &Path, arguments: &[&str]) -> String {
 
 /// A repository in a temporary directory, with one commit.
 pub(crate) struct Project {
-    /// The directory that holds everything, the repository included.
-    pub(crate) above: tempfile::TempDir,
+    /// Removed with the project.
+    _above: tempfile::TempDir,
     /// The repository.
     pub(crate) root: PathBuf,
 }
@@ -43,7 +43,7 @@ impl Project {
         let root = above.path().canonicalize().expect("it exists").join("project");
         fs::create_dir(&root).expect("made");
         git(&root, &["init", "-q", "-b", "main"]);
-        let project = Self { above, root };
+        let project = Self { _above: above, root };
         for (path, text) in files {
             project.write(path, text);
         }

@@ -63,7 +63,9 @@ pub(super) fn settle(
                 return Ok(failed.clone());
             }
             match go {
-                Go::List => fix.reason = Some(format!("nothing is made in a listing: `mesh fix apply {}`", plan.id)),
+                Go::List => {
+                    fix.reason = Some(format!("`mesh audit --seed` makes it, or `mesh fix apply {}`", plan.id));
+                }
                 Go::Full => {
                     fix.reason =
                         Some("enough branches of this lesson wait already: merge or roll back some".to_owned());

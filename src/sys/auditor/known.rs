@@ -1,6 +1,7 @@
 //! What is known of the files of one root, by lesson: the part of a report that an unchanged file keeps.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use serde::{Deserialize, Serialize};
 
@@ -83,7 +84,6 @@ impl OfFile {
 
 impl OfLesson {
     fn forget(&mut self, path: &str) {
-        self.overruns.remove(path);
         if let Some(old) = self.files.remove(path) {
             self.kept -= old.open();
         }
@@ -97,7 +97,10 @@ impl OfLesson {
         self.kept += file.open();
         self.files.insert(path.to_owned(), file);
         while self.kept > 2 * KEEP {
-            let Some((path, file)) = self.files.iter_mut().rev().find(|(_, file)| file.open() > 0) else { break };
+            // Those behind the last kept one have nothing to drop any more.
+            let end = self.last.clone().map_or(Bound::Unbounded, Bound::Included);
+            let kept = self.files.range_mut::<String, _>((Bound::Unbounded, end));
+            let Some((path, file)) = kept.rev().find(|(_, file)| file.open() > 0) else { break };
             if self.kept - file.open() < KEEP {
                 break;
             }
@@ -148,7 +151,13 @@ impl Known {
 
     /// Forgets what is known of one file.
     pub(super) fn forget_file(&mut self, path: &str) {
-        self.lessons.values_mut().for_each(|lesson| lesson.forget(path));
+        for lesson in self.lessons.values_mut() {
+            lesson.forget(path);
+            // Of a disabled lesson they are why it is.
+            if !lesson.disabled {
+                lesson.overruns.remove(path);
+            }
+        }
         self.notes.remove(path);
     }
 

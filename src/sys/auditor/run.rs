@@ -144,9 +144,11 @@ impl<'a> Run<'a> {
         let mut worker = Worker::start(self.program, Some(self.root.to_owned())).map_err(|e| failed(&e))?;
         let lessons_only = lessons.iter().map(|(_, lesson)| (*lesson).clone()).collect();
         worker.send(Request::Compile { lessons: lessons_only }).map_err(|e| failed(&e))?;
+        let mut ready = false;
         loop {
             match worker.next(COMPILE_CPU) {
-                Event::Quiet | Event::Answer(Answer::Ready) => {}
+                Event::Quiet => {}
+                Event::Answer(Answer::Ready) => ready = true,
                 Event::Answer(Answer::Compiled(refused)) => {
                     let digests = by_id(lessons);
                     for (lesson, why) in refused {
@@ -157,6 +159,8 @@ impl<'a> Run<'a> {
                     return Ok(Ok(worker));
                 }
                 Event::Answer(other) => return Err(super::nonsense(&other)),
+                // Before it was ready it had not seen a lesson.
+                Event::Died { why, .. } if !ready => return Err(AuditorError::Worker(why)),
                 Event::Died { why, .. } => return Ok(Err(why)),
                 Event::Stuck { .. } => return Ok(Err(format!("more than {} s", COMPILE_CPU.as_secs()))),
             }

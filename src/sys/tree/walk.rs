@@ -92,10 +92,7 @@ impl<'a> Walker<'a> {
     /// Lists the directory at `relative`, and all below it when `deep`.
     pub(super) fn list(&mut self, relative: &[u8], deep: bool) {
         let mut rules = Rules::default();
-        let mut chain = match ignoring_above(self.root) {
-            Some(above) => above,
-            None => Vec::new(),
-        };
+        let mut chain = ignoring_above(self.root).unwrap_or_default();
         // Directories from the root down to, and without, the listed one.
         let mut at = 0;
         while !relative.is_empty() {

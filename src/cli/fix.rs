@@ -1,0 +1,120 @@
+//! `mesh fix`: the fixes that were planned here, and what became of each.
+
+use std::path::Path;
+use std::time::Duration;
+
+use clap::Subcommand;
+use serde_json::json;
+
+use super::report::{fix_story, fix_value};
+use super::table::Table;
+use super::{CliError, Context, ExitKind, Outcome, out};
+use crate::agent::auditing::{Auditing, areas};
+use crate::domain::fix::{Fix, FixId, FixState, KnownLesson};
+use crate::domain::foreign_text::{display_bytes, display_line};
+use crate::loops::library::Held;
+use crate::loops::seed::{Area, PersonError, apply, rollback};
+use crate::store::db::Db;
+
+/// What to do.
+#[derive(Subcommand, Debug)]
+pub(super) enum Action {
+    /// Every fix: seeded, proposed, refused, applied
+    List,
+    /// One fix with its diff and what each guard said
+    Show {
+        /// Its id
+        id: FixId,
+    },
+    /// Make a proposed fix on a branch of its own
+    Apply {
+        /// Its id
+        id: FixId,
+    },
+    /// Delete the branch of a seeded fix, if nobody has committed on it
+    Rollback {
+        /// Its id
+        id: FixId,
+    },
+}
+
+pub(super) fn run(context: &Context, action: &Action) -> Outcome {
+    let mut home = context.open()?;
+    let now = home.now();
+    match action {
+        Action::List => list(context, &home.db),
+        Action::Show { id } => show(context, &known(&home.db, id)?),
+        Action::Apply { id } => {
+            let lessons: Vec<KnownLesson> = home.library()?.held.iter().map(Held::known).collect();
+            let root = known(&home.db, id)?.root;
+            let area = areas(&home).into_iter().find(|area| area.root == root);
+            let area = area.unwrap_or(Area { root, check: Vec::new(), check_timeout: Duration::ZERO });
+            let fix = apply(&mut Auditing::of(&home).with(&mut home.db), &area, &lessons, id, now).map_err(failed)?;
+            told(context, &fix, FixState::Seeded)
+        }
+        Action::Rollback { id } => {
+            let fix = rollback(&mut Auditing::of(&home).with(&mut home.db), id, now).map_err(failed)?;
+            told(context, &fix, FixState::Refused)
+        }
+    }
+}
+
+fn known(db: &Db, id: &FixId) -> Result<Fix, CliError> {
+    db.fix(id)?.ok_or_else(|| failed(PersonError::Unknown(id.clone())))
+}
+
+fn failed(error: PersonError) -> CliError {
+    let kind = if matches!(error, PersonError::Unknown(_)) { ExitKind::Usage } else { ExitKind::Error };
+    CliError::of(kind, &error)
+}
+
+fn list(context: &Context, db: &Db) -> Outcome {
+    let fixes = db.fixes()?;
+    if context.json {
+        out::json(&json!({ "fixes": fixes.iter().map(fix_value).collect::<Vec<_>>() }));
+        return Ok(ExitKind::Ok);
+    }
+    if fixes.is_empty() {
+        out::line("no fixes: `mesh audit` finds what there is to mend");
+        return Ok(ExitKind::Ok);
+    }
+    let mut table = Table::new(&["id", "state", "class", "lesson~", "file~"]);
+    for fix in &fixes {
+        let project = fix.root.file_name().unwrap_or_default();
+        let file = display_bytes(Path::new(project).join(&fix.path).as_os_str().as_encoded_bytes());
+        let (id, lesson) = (fix.id.to_string(), fix.lesson.to_string());
+        table.row([id, fix.state.name().to_owned(), fix.class.name().to_owned(), lesson, file]);
+    }
+    table.lines().iter().for_each(out::line);
+    Ok(ExitKind::Ok)
+}
+
+fn show(context: &Context, fix: &Fix) -> Outcome {
+    if context.json {
+        out::json(&fix_value(fix));
+    } else {
+        fix_story(fix).iter().for_each(out::line);
+    }
+    Ok(ExitKind::Ok)
+}
+
+/// Says where the fix stands now; anything but `wanted` is a failure.
+fn told(context: &Context, fix: &Fix, wanted: FixState) -> Outcome {
+    if fix.state != wanted {
+        let reason = display_line(fix.reason.as_deref().unwrap_or("no reason is recorded"));
+        let error = CliError::new(ExitKind::Error, format!("fix {} is {}: {reason}", fix.id, fix.state.name()));
+        return Err(error.hint(format!("see `mesh fix show {}`", fix.id)));
+    }
+    if context.json {
+        out::json(&fix_value(fix));
+        return Ok(ExitKind::Ok);
+    }
+    match (&fix.branch, fix.state) {
+        (Some(branch), FixState::Seeded) => {
+            out::line(format!("fix {} is on branch {branch}", fix.id));
+            out::line(format!("look at it with `git diff HEAD...{branch}`, take it with `git merge {branch}`"));
+        }
+        _ => out::line(format!("fix {} is taken back: its branch is deleted", fix.id)),
+    }
+    Ok(ExitKind::Ok)
+}

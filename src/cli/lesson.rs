@@ -1,0 +1,239 @@
+//! `mesh lesson`: write, check and list lessons.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use super::table::Table;
+use super::{CliError, Context, ExitKind, Outcome, exit_kind, out};
+use crate::agent::authoring::{self, AuthoringError};
+use crate::agent::parts::Parts;
+use crate::domain::foreign_text::error_line;
+use crate::domain::id::Slug;
+use crate::domain::lesson::Lesson;
+use crate::loops::library::Held;
+use crate::store::authored;
+use crate::store::files;
+
+/// What to do.
+#[derive(clap::Subcommand, Debug)]
+pub(super) enum Action {
+    /// Write a new lesson file to fill in
+    New {
+        /// Its name: a-z, 0-9 and '-'
+        id: Slug,
+    },
+    /// Check lesson files and try them on their own examples
+    Check {
+        /// Files, or names of lessons here [default: all lessons of this home]
+        lessons: Vec<String>,
+    },
+    /// List the lessons that hold here
+    List,
+    /// Show one lesson
+    Show {
+        /// Its name
+        id: Slug,
+    },
+    /// Take a lesson out of use here, and take it back from the peers where it was published
+    Retire {
+        /// Its name
+        id: Slug,
+        /// Why
+        #[arg(long)]
+        reason: String,
+    },
+}
+
+/// How an authoring error ends a command.
+pub(super) fn failure(error: &AuthoringError) -> CliError {
+    let kind = match error {
+        AuthoringError::Unknown { .. } | AuthoringError::NotPublished(_) => ExitKind::Usage,
+        _ => ExitKind::Error,
+    };
+    CliError::of(kind, error)
+}
+
+pub(super) fn run(context: &Context, action: Action) -> Outcome {
+    match action {
+        Action::New { id } => new(context, &id),
+        Action::Check { lessons } => check(context, &lessons),
+        Action::List => list(context),
+        Action::Show { id } => show(context, &id),
+        Action::Retire { id, reason } => retire(context, &id, &reason),
+    }
+}
+
+const TEMPLATE: &str = include_str!("lesson_template.toml");
+
+fn new(context: &Context, id: &Slug) -> Outcome {
+    let parts = context.open()?;
+    let path = authored::folder(&parts.home).join(format!("{id}.toml"));
+    if path.symlink_metadata().is_ok() {
+        return Err(CliError::new(ExitKind::Usage, format!("{} is there already", path.display()))
+            .hint(format!("edit it, then run `mesh lesson check {id}`")));
+    }
+    files::write_whole(&path, TEMPLATE.replace("LESSON-ID", id.as_str()).as_bytes(), 0o600)?;
+    if context.json {
+        out::json(&json!({ "id": id, "path": path }));
+    } else {
+        out::line(format!("Wrote {}.", path.display()));
+        out::line(format!("Next: fill it in, run `mesh lesson check {id}`, then `mesh outbox preview {id}`."));
+    }
+    Ok(ExitKind::Ok)
+}
+
+fn check(context: &Context, lessons: &[String]) -> Outcome {
+    let parts = context.open()?;
+    let folder = authored::folder(&parts.home);
+    let paths: Vec<PathBuf> = if lessons.is_empty() {
+        files::list(&folder, "toml")?
+    } else {
+        lessons.iter().map(|lesson| file_of(&folder, lesson)).collect()
+    };
+    let mut rows = Vec::new();
+    for path in &paths {
+        let verdict = authored::load_file(path)
+            .map_err(|error| error_line(&error))
+            .and_then(|lesson| authoring::try_out(&parts, &lesson).map_err(|error| error_line(&error)));
+        if !context.json {
+            match &verdict {
+                Ok(()) => out::line(format!("{}: good", path.display())),
+                Err(why) => out::line(format!("{}: {why}", path.display())),
+            }
+        }
+        rows.push((path, verdict));
+    }
+    let good = rows.iter().all(|(_, verdict)| verdict.is_ok());
+    if context.json {
+        let lessons: Vec<_> = rows
+            .iter()
+            .map(|(path, verdict)| json!({ "path": path, "ok": verdict.is_ok(), "why": verdict.as_ref().err() }))
+            .collect();
+        out::json(&json!({ "lessons": lessons }));
+    } else if rows.is_empty() {
+        out::line(format!("No lesson in {}: nothing to check.", folder.display()));
+    }
+    Ok(if good { ExitKind::Ok } else { ExitKind::Error })
+}
+
+fn file_of(folder: &Path, lesson: &str) -> PathBuf {
+    match lesson.parse::<Slug>() {
+        Ok(slug) => folder.join(format!("{slug}.toml")),
+        Err(_) => PathBuf::from(lesson),
+    }
+}
+
+fn library(parts: &mut Parts) -> Result<crate::loops::library::Library, CliError> {
+    parts.library().map_err(|error| CliError::of(ExitKind::Error, &error))
+}
+
+fn list(context: &Context) -> Outcome {
+    let mut parts = context.open()?;
+    let library = library(&mut parts)?;
+    if context.json {
+        let lessons: Vec<_> = library.held.iter().map(summary).collect();
+        let left_out: Vec<_> =
+            library.left_out.iter().map(|(name, why)| json!({ "lesson": name, "why": why })).collect();
+        out::json(&json!({ "lessons": lessons, "left_out": left_out }));
+        return Ok(ExitKind::Ok);
+    }
+    let mut table = Table::new(&["LESSON~", "REV", "FROM~", "SEVERITY", "FIX", "TITLE~"]);
+    for held in &library.held {
+        let lesson = &held.lesson;
+        table.row([
+            lesson.id.to_string(),
+            lesson.rev.to_string(),
+            held.origin.name().to_owned(),
+            lesson.severity.name().to_owned(),
+            lesson.fix.class.name().to_owned(),
+            lesson.title.clone(),
+        ]);
+    }
+    table.lines().iter().for_each(out::line);
+    for (name, why) in &library.left_out {
+        out::note(format!("left out {name}: {why}"));
+    }
+    Ok(ExitKind::Ok)
+}
+
+fn summary(held: &Held) -> serde_json::Value {
+    let lesson = &held.lesson;
+    json!({
+        "id": lesson.id, "rev": lesson.rev, "from": held.origin.name(), "grant": held.origin.grant(),
+        "severity": lesson.severity, "risk": lesson.risk, "scope": lesson.scope, "title": lesson.title,
+        "fix": lesson.fix.class,
+    })
+}
+
+fn show(context: &Context, id: &Slug) -> Outcome {
+    let mut parts = context.open()?;
+    let library = library(&mut parts)?;
+    let held = library.held.iter().find(|held| held.lesson.id == *id).ok_or_else(|| {
+        CliError::new(ExitKind::Usage, format!("no lesson `{id}` holds here")).hint("see `mesh lesson list`")
+    })?;
+    if context.json {
+        out::json(&held.lesson);
+        return Ok(ExitKind::Ok);
+    }
+    describe(&held.lesson);
+    out::line(format!("from         {}", held.origin.name()));
+    Ok(ExitKind::Ok)
+}
+
+/// A lesson in words.
+pub(super) fn describe(lesson: &Lesson) {
+    let line = |name: &str, text: &str| {
+        let mut lines = text.trim().lines();
+        out::line(format!("{name:12} {}", lines.next().unwrap_or_default()));
+        lines.for_each(|more| out::line(format!("{:12} {more}", "")));
+    };
+    line("lesson", &format!("{} rev {}", lesson.id, lesson.rev));
+    line("title", &lesson.title);
+    line("scope", &lesson.scope);
+    line("severity", lesson.severity.name());
+    line("when", &lesson.when);
+    line("prefer", &lesson.prefer);
+    line("because", &lesson.because);
+    line("claim", &lesson.falsifiable.claim);
+    line("", &format!("{} within {}", lesson.falsifiable.expr, lesson.falsifiable.within));
+    line("retired when", &lesson.retired_when.claim);
+    line("", &format!("{} or after {}", lesson.retired_when.expr, lesson.retired_when.after));
+    line("fix", lesson.fix.class.name());
+    let tests = &lesson.tests;
+    line("examples", &format!("{} that match, {} that do not", tests.positive.len(), tests.negative.len()));
+}
+
+fn retire(context: &Context, id: &Slug, reason: &str) -> Outcome {
+    let mut parts = context.open()?;
+    let lock = parts.lock().map_err(|error| CliError::of(exit_kind(&error), &error))?;
+    let published = authoring::published(&parts).map_err(|error| failure(&error))?;
+    let is_published = published.iter().any(|lesson| lesson.body().id == *id);
+    let path = authored::folder(&parts.home).join(format!("{id}.toml"));
+    let here = path.symlink_metadata().is_ok();
+    if !is_published && !here {
+        return Err(CliError::new(
+            ExitKind::Usage,
+            format!("`{id}` is neither in {} nor published by this host", path.display()),
+        )
+        .hint("a peer's lesson is taken out of use with `mesh inbox reject`"));
+    }
+    if is_published {
+        authoring::queue_retraction(&mut parts, id, reason).map_err(|error| failure(&error))?;
+    }
+    if here {
+        let text = files::read_bytes(&path, 1024 * 1024)?;
+        files::write_whole(&path.with_extension("retired"), &text, 0o600)?;
+        files::remove(&path)?;
+    }
+    drop(lock);
+    if context.json {
+        out::json(&json!({ "id": id, "retraction_queued": is_published }));
+    } else {
+        out::line(format!("{id} is out of use here."));
+        if is_published {
+            out::line("Its retraction is signed and sent at the next sync: `mesh sync --once`.");
+        }
+    }
+    Ok(ExitKind::Ok)
+}

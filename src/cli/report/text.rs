@@ -1,0 +1,213 @@
+//! For people, readable at 80 columns.
+
+use std::collections::{BTreeSet, HashSet};
+use std::path::Path;
+use std::time::Duration;
+
+use super::{View, first_sentence, outcome_of, wrap};
+use crate::domain::finding::Finding;
+use crate::domain::fix::{CheckResult, Fix, FixId, FixState};
+use crate::domain::foreign_text::{display, display_bytes, display_line};
+use crate::domain::guard::Answer;
+use crate::loops::audit::RootAudit;
+use crate::loops::seed::Outcome;
+use crate::ports::ScanProgress;
+
+const WIDTH: usize = 80;
+
+/// The audit, line by line.
+pub(crate) fn lines(view: &View<'_>) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut explained = HashSet::new();
+    let mut shown: BTreeSet<&FixId> = BTreeSet::new();
+    for audited in view.roots {
+        let reported: Vec<&Finding> = audited.report.findings.iter().filter(|f| f.suppressed.is_none()).collect();
+        for (at, finding) in reported.iter().enumerate() {
+            lines.extend(headline(view, audited, finding));
+            if explained.insert(&finding.lesson)
+                && let Some(lesson) = view.lesson(finding)
+            {
+                let because = display_line(first_sentence(&lesson.because));
+                lines.extend(wrap(&because, "  why: ", "       ", WIDTH));
+            }
+            // The fix mends every finding of the lesson in the file: shown once, after the last of them.
+            let more = reported[at + 1..].iter().any(|next| next.lesson == finding.lesson && next.path == finding.path);
+            if let Some(outcome) = outcome_of(audited, finding)
+                && !more
+                && shown.insert(&outcome.fix.id)
+            {
+                lines.extend(fix_lines(outcome, view.diff));
+            }
+            lines.push(String::new());
+        }
+        lines.extend(remarks(view, audited));
+    }
+    lines.push(closing(view));
+    lines
+}
+
+fn path_here(view: &View<'_>, root: &Path, path: &str) -> String {
+    let full = root.join(path);
+    let seen = full.strip_prefix(&view.here).unwrap_or(&full);
+    display_bytes(seen.as_os_str().as_encoded_bytes())
+}
+
+fn headline(view: &View<'_>, audited: &RootAudit, finding: &Finding) -> Vec<String> {
+    let place = format!("{}:{}:{}", path_here(view, &audited.root, &finding.path), finding.line, finding.column);
+    let head = format!("{place} {} {}", finding.severity.name(), finding.lesson);
+    let mut lines = wrap(&head, "", "  ", WIDTH);
+    lines.extend(wrap(&display_line(&finding.message), "  ", "  ", WIDTH));
+    lines
+}
+
+fn fix_lines(outcome: &Outcome, diff: bool) -> Vec<String> {
+    let fix = &outcome.fix;
+    let mut lines = wrap(&fix_sentence(fix), "  fix: ", "       ", WIDTH);
+    if diff && fix.state != FixState::Applied {
+        lines.extend(fix.diff.lines().map(|line| format!("    {}", display(line))));
+    }
+    lines
+}
+
+/// Where a fix stands, in one sentence.
+fn fix_sentence(fix: &Fix) -> String {
+    let reason = fix.reason.as_deref().map(display_line);
+    let because = |reason: Option<String>| reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+    let branch = fix.branch.as_deref().unwrap_or_default();
+    match fix.state {
+        FixState::Seeded if fix.check == CheckResult::Passed && reason.is_none() => {
+            format!("seeded on branch {branch}; the project's check passes")
+        }
+        FixState::Seeded => format!("seeded on branch {branch} ({})", reason.unwrap_or_default()),
+        FixState::Proposed => format!("{} proposed{}", fix.id, because(reason)),
+        FixState::Refused => format!("{} refused{}", fix.id, because(reason)),
+        FixState::Applied => "its fix was merged before, and the finding is back".to_owned(),
+    }
+}
+
+/// What else a person should know of a root.
+fn remarks(view: &View<'_>, audited: &RootAudit) -> Vec<String> {
+    let mut lines = Vec::new();
+    for idle in &audited.report.idle_suppressions {
+        let place = format!("{}:{}", path_here(view, &audited.root, &idle.path), idle.line);
+        let remark = format!("{place} suppresses nothing: {}", display_line(&idle.why));
+        lines.extend(wrap(&remark, "", "  ", WIDTH));
+    }
+    for (lesson, path) in &audited.report.overruns {
+        let place = path_here(view, &audited.root, path);
+        let remark = format!("{lesson} was stopped at {place} for taking too long");
+        lines.extend(wrap(&remark, "", "  ", WIDTH));
+    }
+    for unplanned in &audited.seeding.unplanned {
+        let place = path_here(view, &audited.root, &unplanned.path);
+        let remark = format!("no fix for {place}: {}", display_line(&unplanned.reason));
+        lines.extend(wrap(&remark, "", "  ", WIDTH));
+    }
+    if !lines.is_empty() {
+        lines.push(String::new());
+    }
+    lines
+}
+
+fn count(number: usize, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
+fn seconds(took: Duration) -> String {
+    format!("{:.1} s", took.as_secs_f64())
+}
+
+fn closing(view: &View<'_>) -> String {
+    let reported = view.reported().count();
+    let suppressed = view.all().count() - reported;
+    let places: BTreeSet<_> = view.reported().map(|(audited, finding)| (&audited.root, &finding.path)).collect();
+    let looked_at = view.roots.iter().map(|audited| audited.report.files).sum::<u64>();
+    let skipped = view.roots.iter().map(|audited| audited.report.skipped.len()).sum::<usize>();
+    let mut line = match reported {
+        0 => "no findings".to_owned(),
+        _ => format!("{} in {}", count(reported, "finding", "findings"), count(places.len(), "file", "files")),
+    };
+    if suppressed > 0 {
+        line.push_str(&format!(" ({suppressed} suppressed)"));
+    }
+    let files = if looked_at == 1 { "file" } else { "files" };
+    line.push_str(&format!(", {looked_at} {files} looked at in {}", seconds(view.took)));
+    if skipped > 0 {
+        line.push_str(&format!(", {skipped} skipped"));
+    }
+    if reported == 0 {
+        line.push_str(": nothing to do");
+    }
+    line
+}
+
+/// One line that says how far an audit is.
+pub(crate) fn progress(progress: ScanProgress) -> String {
+    let found = match progress.findings {
+        1 => "1 finding".to_owned(),
+        more => format!("{more} findings"),
+    };
+    format!("{} of {} files, {found}", progress.done, progress.total)
+}
+
+/// One fix as a story: what, why, what the guard said, what was made, what can be done.
+pub(crate) fn fix_story(fix: &Fix) -> Vec<String> {
+    let mut lines = vec![format!("fix {} ({})", fix.id, fix.state.name())];
+    let entry = fix.entry.map(|entry| format!(", entry {}", entry.short())).unwrap_or_default();
+    lines.push(format!("lesson  {} rev {}{entry}, class {}", fix.lesson, fix.rev, fix.class.name()));
+    lines.push(format!("root    {}", display_bytes(fix.root.as_os_str().as_encoded_bytes())));
+    lines.push(format!("file    {}, {}", display_line(&fix.path), count(fix.mends.len(), "place", "places")));
+    if let (Some(branch), Some(commit)) = (&fix.branch, &fix.commit) {
+        lines.push(format!("branch  {branch}"));
+        lines.push(format!("commit  {commit}"));
+    }
+    let check = match &fix.check {
+        CheckResult::Pending => "not run".to_owned(),
+        CheckResult::Unchecked => "none configured for this root".to_owned(),
+        CheckResult::Passed => "passed".to_owned(),
+        CheckResult::Failed { .. } => "failed".to_owned(),
+    };
+    lines.push(format!("check   {check}"));
+    if let Some(reason) = &fix.reason {
+        lines.extend(wrap(&display_line(reason), "why     ", "        ", WIDTH));
+    }
+    lines.push("guard".to_owned());
+    for verdict in &fix.verdicts {
+        let answer = match verdict.answer {
+            Answer::Pass => "pass",
+            Answer::Ask => "ask",
+            Answer::Refuse => "refuse",
+        };
+        let line = format!("{:<15} {answer:<7} {}", verdict.check.name(), display_line(&verdict.why));
+        lines.extend(wrap_after(&line, 26));
+    }
+    lines.push(String::new());
+    lines.extend(fix.diff.lines().map(|line| format!("    {}", display(line))));
+    lines.push(String::new());
+    lines.extend(next_steps(fix));
+    lines
+}
+
+/// A table row whose last column, from `column` on, is wrapped.
+fn wrap_after(line: &str, column: usize) -> Vec<String> {
+    let at = line.char_indices().nth(column - 2).map_or(line.len(), |(at, _)| at);
+    let (head, tail) = line.split_at(at);
+    if tail.trim().is_empty() {
+        return vec![format!("  {}", head.trim_end())];
+    }
+    wrap(tail, &format!("  {head}"), &" ".repeat(column), WIDTH)
+}
+
+fn next_steps(fix: &Fix) -> Vec<String> {
+    let id = &fix.id;
+    match (fix.state, &fix.branch, &fix.commit) {
+        (FixState::Seeded, Some(branch), _) => vec![
+            format!("look at it:  git diff HEAD...{branch}"),
+            format!("take it:     git merge {branch}"),
+            format!("drop it:     mesh fix rollback {id}"),
+        ],
+        (FixState::Applied, _, Some(commit)) => vec![format!("take it back: git revert {commit}")],
+        (FixState::Proposed | FixState::Refused, ..) => vec![format!("make it:     mesh fix apply {id}")],
+        (FixState::Seeded | FixState::Applied, ..) => Vec::new(),
+    }
+}

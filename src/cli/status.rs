@@ -1,0 +1,76 @@
+//! `mesh status`: where everything stands on one screen; the exit code tells the worst.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
+use super::table::age;
+use super::{Context, Outcome, out, peers};
+use crate::agent::parts::Parts;
+use crate::domain::chain::PeerState;
+use crate::loops::exchange::SYNCED_FACT;
+
+pub(super) fn run(context: &Context) -> Outcome {
+    let parts = context.open()?;
+    let mut states: Vec<(String, PeerState, String)> = Vec::new();
+    for peer in parts.keyring.peers() {
+        let row = parts.db.peer(peer.line.host)?;
+        let state = row.as_ref().map_or(PeerState::Unseen, |row| row.state);
+        let state = match parts.keyring.revoked(peer.line.host) {
+            Some(_) if state != PeerState::Quarantined => PeerState::Revoked,
+            _ => state,
+        };
+        states.push((peer.name.to_string(), state, row.map(|row| row.detail).unwrap_or_default()));
+    }
+    let mut inbox: BTreeMap<&str, usize> = BTreeMap::new();
+    for row in parts.db.inbox()? {
+        *inbox.entry(row.state.name()).or_default() += 1;
+    }
+    let mut fixes: BTreeMap<&str, usize> = BTreeMap::new();
+    for fix in parts.db.fixes()? {
+        *fixes.entry(fix.state.name()).or_default() += 1;
+    }
+    let own = parts.db.own_position()?.seq;
+    let waiting = parts.db.unconfirmed_entries()?.len() + parts.db.drafts()?.len();
+    let synced = parts.db.fact(SYNCED_FACT)?;
+    let code = peers::worst(states.iter().map(|(_, state, _)| *state));
+    if context.json {
+        let peers: Vec<_> =
+            states.iter().map(|(name, state, why)| json!({ "name": name, "state": state, "why": why })).collect();
+        out::json(&json!({
+            "name": parts.config.name, "mesh": parts.config.mesh, "host": parts.key.host(),
+            "home": parts.home.root(), "remote": parts.config.remote.url, "synced_at": synced,
+            "entries": own, "waiting": waiting, "peers": peers, "inbox": inbox, "fixes": fixes,
+        }));
+        return Ok(code);
+    }
+    let line = |name: &str, value: String| out::line(format!("{name:8} {value}"));
+    line("host", format!("{} of mesh {} ({})", parts.config.name, parts.config.mesh, parts.key.host().short()));
+    line("home", parts.home.root().display().to_string());
+    line("remote", format!("{}, {}", parts.config.remote.url, last_sync(&parts, synced.as_deref())));
+    let waiting = if waiting == 0 { "nothing waits".to_owned() } else { format!("{waiting} wait to be published") };
+    line("outbox", format!("{own} entries signed, {waiting}"));
+    line("inbox", counts(&inbox, "empty"));
+    line("fixes", counts(&fixes, "none"));
+    line("peers", if states.is_empty() { "nobody enrolled".to_owned() } else { states.len().to_string() });
+    for (name, state, why) in states.iter().filter(|(_, state, _)| *state != PeerState::Ok) {
+        let why = if why.is_empty() { String::new() } else { format!(": {why}") };
+        line("", format!("{name} is {}{why}", state.name()));
+    }
+    Ok(code)
+}
+
+fn last_sync(parts: &Parts, synced: Option<&str>) -> String {
+    let at = synced.and_then(|at| at.parse::<jiff::Timestamp>().ok());
+    match at {
+        Some(at) => format!("synced {} ago", age(parts.now().as_second() - at.as_second())),
+        None => "never synced".to_owned(),
+    }
+}
+
+fn counts(counts: &BTreeMap<&str, usize>, none: &str) -> String {
+    if counts.is_empty() {
+        return none.to_owned();
+    }
+    counts.iter().map(|(name, count)| format!("{count} {name}")).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,47 @@
+//! Facts of this machine: what tells it from a copy of it, what it is, what it is called.
+
+use std::fs;
+use std::path::Path;
+
+use sha2::{Digest as _, Sha256};
+
+/// What tells this machine from a copy of its disk: a hash of the system's machine id. `None` where there
+/// is none, as in small containers.
+#[must_use]
+pub fn machine_id() -> Option<String> {
+    let id = ["/etc/machine-id", "/var/lib/dbus/machine-id"]
+        .into_iter()
+        .filter_map(|path| fs::read_to_string(path).ok())
+        .find(|id| id.trim().len() >= 32)?;
+    // The raw id is not to leave its file: other programs derive secrets from it.
+    let hash = Sha256::digest(format!("mesh machine {}", id.trim()));
+    Some(hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// The distribution's `ID`, such as `debian`.
+#[must_use]
+pub fn distribution() -> Option<String> {
+    let release = fs::read_to_string("/etc/os-release").ok()?;
+    let id = release.lines().find_map(|line| line.strip_prefix("ID="))?;
+    Some(id.trim_matches(['"', '\'']).to_owned())
+}
+
+/// This host's name, as a peer name: lower case, other characters as `-`.
+#[must_use]
+pub fn name() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().to_lowercase();
+    let short = name.split('.').next().unwrap_or_default();
+    let plain: String = short.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect::<String>();
+    let plain = plain.trim_matches('-');
+    if plain.is_empty() { "host".to_owned() } else { plain.chars().take(48).collect() }
+}
+
+/// Makes an empty bare repository whose first branch is `branch`; one that is there stays.
+///
+/// # Errors
+/// What git said.
+pub fn make_bare_repository(path: &Path, branch: &str) -> Result<(), String> {
+    let mut options = git2::RepositoryInitOptions::new();
+    options.bare(true).no_reinit(false).initial_head(branch).mkpath(true).external_template(false);
+    git2::Repository::init_opts(path, &options).map(drop).map_err(|error| error.message().to_owned())
+}

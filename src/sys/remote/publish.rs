@@ -1,0 +1,167 @@
+//! Puts files on top of the branch, against other pushers, and believes only what it reads back.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use git2::{ObjectType, Odb, Oid, Repository, Signature};
+
+use super::address::Address;
+use super::local;
+use super::request::shown;
+use super::session::{Pushed, Session};
+use crate::domain::branch_path::{self, ATTRIBUTES_FILE, FORMAT_FILE};
+use crate::domain::limits;
+use crate::ports::RemoteError;
+use crate::sys::cache::objects::{self, Found};
+use crate::sys::cache::tree::{DIRECTORY, FILE, Lookup, Tree};
+
+/// Shortest and longest unit of the wait after a lost race.
+const BACKOFF_UNIT: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+/// How often the wait doubles: about six pushers that never stop find room in the longest one.
+const BACKOFF_DOUBLINGS: u32 = 3;
+
+/// Publishes `files`, and returns a tip, read back from the remote, that holds every one of them.
+pub(super) fn publish(
+    session: &Session<'_>,
+    files: &BTreeMap<String, Vec<u8>>,
+    message: &str,
+) -> Result<Oid, RemoteError> {
+    if let Some(path) = files.keys().find(|path| !branch_path::is_constructed(path)) {
+        return Err(RemoteError::Cache(format!("{} is not a path of the shared branch", shown(path))));
+    }
+    let mut refusals = 0;
+    let mut last_push: Option<(Option<Oid>, Pushed)> = None;
+    let mut started = Instant::now();
+    for attempt in 0..=limits::PUSH_TRIES {
+        if let Some((_, Pushed::Raced | Pushed::Refused(_))) = last_push {
+            back_off(attempt, started.elapsed());
+        }
+        started = Instant::now();
+        let (cache, tip) = session.fetch()?;
+        if let Some(tip) = tip
+            && holds(&cache, tip, files)?
+        {
+            return Ok(tip);
+        }
+        if let Some((base, pushed)) = &last_push
+            && *base == tip
+        {
+            refusals += 1;
+            if refusals >= limits::PUSH_REFUSALS {
+                return Err(RemoteError::Refused(refusal(pushed)));
+            }
+        }
+        if attempt < limits::PUSH_TRIES {
+            last_push = Some((tip, push(session, &cache, tip, files, message)?));
+        }
+    }
+    Err(RemoteError::Contended { tries: limits::PUSH_TRIES })
+}
+
+fn refusal(pushed: &Pushed) -> String {
+    match pushed {
+        Pushed::Refused(text) => text.clone(),
+        Pushed::Accepted => "it says that it took the push, but the branch does not hold it".to_owned(),
+        Pushed::Raced => "it says that others pushed, but the branch is as it was".to_owned(),
+    }
+}
+
+/// Waits a random part of a growing span, so that those who lost the same race do not meet again. What one try took
+/// is the measure: a slow server needs its pushers spread wider.
+fn back_off(attempt: u32, took: Duration) {
+    let unit = took.clamp(BACKOFF_UNIT.0, BACKOFF_UNIT.1);
+    let span = unit.saturating_mul(1 << attempt.min(BACKOFF_DOUBLINGS));
+    // Without randomness the middle of the span still spreads hosts by their own pace.
+    let part = getrandom::u32().unwrap_or(u32::MAX / 2);
+    std::thread::sleep(span.mul_f64(f64::from(part) / f64::from(u32::MAX)));
+}
+
+/// Whether each file stands at its path below `tip` with the very same bytes.
+fn holds(cache: &Repository, tip: Oid, files: &BTreeMap<String, Vec<u8>>) -> Result<bool, RemoteError> {
+    let odb = objects::open(cache.path())?;
+    let Ok(root) = objects::root_of(&odb, tip) else { return Ok(false) };
+    Ok(files.iter().all(|(path, bytes)| match objects::follow(&odb, root, path, FILE) {
+        Found::Object(id) => objects::read(&odb, id, ObjectType::Blob, bytes.len()).is_ok_and(|found| found == *bytes),
+        Found::Missing | Found::Refused(_) => false,
+    }))
+}
+
+fn push(
+    session: &Session<'_>,
+    cache: &Repository,
+    tip: Option<Oid>,
+    files: &BTreeMap<String, Vec<u8>>,
+    message: &str,
+) -> Result<Pushed, RemoteError> {
+    let explain = |error: git2::Error| session.explain(&error);
+    let Address::Local(path) = session.address() else {
+        let commit = commit(cache, tip, files, message).map_err(explain)?;
+        return session.push(cache, commit);
+    };
+    local::push(path, session.branch_ref(), |remote, tip| commit(remote, tip, files, message))
+}
+
+/// A commit on top of `tip` with `files` added.
+fn commit(
+    repository: &Repository,
+    tip: Option<Oid>,
+    files: &BTreeMap<String, Vec<u8>>,
+    message: &str,
+) -> Result<Oid, git2::Error> {
+    let odb = repository.odb()?;
+    let parent = tip.map(|tip| repository.find_commit(tip)).transpose()?;
+    let base = parent.as_ref().map(git2::Commit::tree_id);
+    let mut additions = Additions::default();
+    let root = base.map(|base| read_tree(&odb, base)).transpose()?.unwrap_or_default();
+    for (path, text) in [FORMAT_FILE, ATTRIBUTES_FILE] {
+        if root.get(path.as_bytes()) == Lookup::Missing {
+            additions.add(path, odb.write(ObjectType::Blob, text.as_bytes())?);
+        }
+    }
+    for (path, bytes) in files {
+        additions.add(path, odb.write(ObjectType::Blob, bytes)?);
+    }
+    let tree = additions.write(&odb, base)?;
+    let tree = repository.find_tree(tree)?;
+    let author = Signature::now("mesh", "mesh@localhost")?;
+    repository.commit(None, &author, &author, message, &tree, &parent.iter().collect::<Vec<_>>())
+}
+
+/// Files to add, by directory.
+#[derive(Default)]
+struct Additions {
+    files: BTreeMap<String, Oid>,
+    directories: BTreeMap<String, Additions>,
+}
+
+impl Additions {
+    fn add(&mut self, path: &str, blob: Oid) {
+        match path.split_once('/') {
+            Some((directory, rest)) => self.directories.entry(directory.to_owned()).or_default().add(rest, blob),
+            None => {
+                self.files.insert(path.to_owned(), blob);
+            }
+        }
+    }
+
+    /// Writes the directory `base` with the additions made; what stands in the way of one of them gives way.
+    fn write(&self, odb: &Odb<'_>, base: Option<Oid>) -> Result<Oid, git2::Error> {
+        let mut tree = base.map(|base| read_tree(odb, base)).transpose()?.unwrap_or_default();
+        for (name, &blob) in &self.files {
+            tree.set(name.as_bytes(), FILE, blob);
+        }
+        for (name, additions) in &self.directories {
+            let below = match tree.get(name.as_bytes()) {
+                Lookup::One(entry) if entry.mode == DIRECTORY => Some(entry.id),
+                Lookup::One(_) | Lookup::Several | Lookup::Missing => None,
+            };
+            let id = additions.write(odb, below)?;
+            tree.set(name.as_bytes(), DIRECTORY, id);
+        }
+        odb.write(ObjectType::Tree, &tree.to_bytes())
+    }
+}
+
+fn read_tree(odb: &Odb<'_>, id: Oid) -> Result<Tree, git2::Error> {
+    objects::tree(odb, id).map_err(|unread| git2::Error::from_str(&format!("directory {id}: {}", unread.why())))
+}

@@ -1,0 +1,235 @@
+//! One conversation with the remote, inside the worker: what it has, what of it the cache lacks, what we add.
+
+use std::cell::RefCell;
+use std::path::Path;
+
+use git2::{
+    AutotagOption, Direction, FetchOptions, Oid, PushOptions, RemoteCallbacks, Repository, RepositoryOpenFlags,
+};
+
+use super::address::Address;
+use super::daemon::Daemon;
+use super::http::Http;
+use super::local;
+use super::packs;
+use super::request::{Limits, RemoteConfig, Request, shown};
+use super::setup;
+use super::ssh::Ssh;
+use super::token;
+use super::traffic::{Failures, Traffic, traffic};
+use crate::domain::limits;
+use crate::ports::RemoteError;
+use crate::sys::cache::objects;
+
+/// The cache's own name for what it last fetched.
+const MIRROR: &str = "refs/mesh/remote";
+/// The cache's own name for what it pushes.
+const OUTGOING: &str = "refs/mesh/push";
+
+/// What became of a push.
+pub(super) enum Pushed {
+    Accepted,
+    Raced,
+    Refused(String),
+}
+
+/// The remote, ready to be spoken to.
+pub(super) struct Session<'a> {
+    config: &'a RemoteConfig,
+    limits: Limits,
+    cache_path: &'a Path,
+    branch_ref: String,
+    traffic: Traffic,
+    failures: Failures,
+}
+
+impl<'a> Session<'a> {
+    pub(super) fn new(request: &'a Request) -> Result<Self, RemoteError> {
+        let (config, limits) = (&request.config, request.limits);
+        let branch_ref = format!("refs/heads/{}", config.branch);
+        if config.branch.starts_with('-') || !git2::Reference::is_valid_name(&branch_ref) {
+            return Err(RemoteError::Address(format!("{} is no branch name", shown(&config.branch))));
+        }
+        let (traffic, failures) = traffic(limits.bytes);
+        let registered = match &config.address {
+            Address::Http(base) => {
+                let token = config.token.as_ref().map(token::read).transpose()?;
+                setup::register(Http::new(base, config, token, &limits, traffic.clone())?, true)
+            }
+            Address::Ssh { login, port, path } => {
+                let (login, port, path) = (login.clone(), *port, path.clone());
+                setup::register(
+                    Ssh { login, port, path, options: config.ssh_options.clone(), traffic: traffic.clone() },
+                    false,
+                )
+            }
+            Address::Daemon { host, port, path } => {
+                let (host, port, path) = (host.clone(), *port, path.clone());
+                setup::register(Daemon { host, port, path, traffic: traffic.clone() }, false)
+            }
+            Address::Local(path) if !path.is_dir() => {
+                return Err(RemoteError::Unreachable(format!("there is no directory {}", config.address)));
+            }
+            Address::Local(_) => Ok(()),
+        };
+        registered.map_err(|error| RemoteError::Cache(shown(error.message())))?;
+        Ok(Self { config, limits, cache_path: &request.cache, branch_ref, traffic, failures })
+    }
+
+    pub(super) fn address(&self) -> &Address {
+        &self.config.address
+    }
+
+    pub(super) fn branch_ref(&self) -> &str {
+        &self.branch_ref
+    }
+
+    pub(super) fn explain(&self, error: &git2::Error) -> RemoteError {
+        self.failures.explain(error)
+    }
+
+    /// The branch's tip; the cache is not touched.
+    pub(super) fn tip(&self) -> Result<Option<Oid>, RemoteError> {
+        if let Address::Local(path) = &self.config.address {
+            return local::tip(path, &self.branch_ref);
+        }
+        let explain = |error| self.failures.explain(&error);
+        self.failures.forget();
+        let mut remote = git2::Remote::create_detached(setup::URL).map_err(explain)?;
+        let connection = remote.connect_auth(Direction::Fetch, Some(self.callbacks()), None).map_err(explain)?;
+        self.listed(connection.list().map_err(explain)?)
+    }
+
+    fn listed(&self, heads: &[git2::RemoteHead<'_>]) -> Result<Option<Oid>, RemoteError> {
+        if heads.len() as u64 > self.limits.objects {
+            return Err(RemoteError::Limit(format!("it has {} branches and tags", heads.len())));
+        }
+        Ok(heads.iter().find(|head| head.name() == self.branch_ref).map(git2::RemoteHead::oid))
+    }
+
+    fn callbacks(&self) -> RemoteCallbacks<'_> {
+        let mut callbacks = RemoteCallbacks::new();
+        // What the server says on the side is for nobody.
+        callbacks.sideband_progress(|_| true);
+        callbacks.transfer_progress(|progress| {
+            let objects = progress.total_objects() as u64;
+            if objects > self.limits.objects {
+                let text = format!("it sends {objects} objects, and at most {} are taken", self.limits.objects);
+                let _for_libgit2 = self.traffic.fail(RemoteError::Limit(text));
+                return false;
+            }
+            true
+        });
+        callbacks
+    }
+
+    /// Brings the branch into the cache, which is made anew once when it turns out to be damaged.
+    pub(super) fn fetch(&self) -> Result<(Repository, Option<Oid>), RemoteError> {
+        let tip = match open_cache(self.cache_path).and_then(|cache| self.fetch_into(&cache)) {
+            Err(RemoteError::Cache(_)) => self.fetch_into(&packs::make_anew(self.cache_path)?)?,
+            tip => tip?,
+        };
+        // Opened again: libgit2 would go on with what it knew before of where the history is cut off.
+        let cache = open_repository(self.cache_path);
+        Ok((cache.map_err(|error| cache_error(self.cache_path, error.message()))?, tip))
+    }
+
+    fn fetch_into(&self, cache: &Repository) -> Result<Option<Oid>, RemoteError> {
+        if let Address::Local(path) = &self.config.address {
+            return self.copy_into(cache, path);
+        }
+        let explain = |error| self.failures.explain(&error);
+        self.failures.forget();
+        let mut remote = cache.remote_anonymous(setup::URL).map_err(explain)?;
+        let mut connection = remote.connect_auth(Direction::Fetch, Some(self.callbacks()), None).map_err(explain)?;
+        let Some(tip) = self.listed(connection.list().map_err(explain)?)? else { return Ok(None) };
+        if cache.refname_to_id(MIRROR).ok() == Some(tip) {
+            return Ok(Some(tip));
+        }
+        let known_packs = packs::tidy(self.cache_path);
+        let mut options = FetchOptions::new();
+        options.download_tags(AutotagOption::None).update_fetchhead(false).remote_callbacks(self.callbacks());
+        // Only the newest tree is read. The whole history would not fit the limits after some weeks.
+        options.depth(1);
+        let refspec = format!("+{}:{MIRROR}", self.branch_ref);
+        packs::expect_new(self.cache_path)?;
+        let fetched = connection.remote().fetch(&[refspec.as_str()], Some(&mut options), None).map_err(explain);
+        let oversized = packs::hold_oversized(self.cache_path, &known_packs)?;
+        if !oversized {
+            packs::all_vetted(self.cache_path)?;
+        }
+        fetched?;
+        let tip = cache.refname_to_id(MIRROR).map_err(explain)?;
+        if oversized {
+            packs::replace_by_tip(self.cache_path, MIRROR, tip)?;
+        }
+        self.readable(tip)
+    }
+
+    fn copy_into(&self, cache: &Repository, remote: &Path) -> Result<Option<Oid>, RemoteError> {
+        let Some(tip) = self.tip()? else { return Ok(None) };
+        local::copy(remote, cache, tip, &self.limits)?;
+        let mirrored = cache.reference(MIRROR, tip, true, "mesh");
+        mirrored.map_err(|error| cache_error(self.cache_path, error.message()))?;
+        self.readable(tip)
+    }
+
+    fn readable(&self, tip: Oid) -> Result<Option<Oid>, RemoteError> {
+        if is_readable(self.cache_path, tip) {
+            return Ok(Some(tip));
+        }
+        Err(RemoteError::Protocol(format!("it sent a branch whose commit {tip} has no readable root directory")))
+    }
+
+    /// Offers `commit`, which stands in the cache, as the branch's new tip.
+    pub(super) fn push(&self, cache: &Repository, commit: Oid) -> Result<Pushed, RemoteError> {
+        let explain = |error| self.failures.explain(&error);
+        self.failures.forget();
+        cache.reference(OUTGOING, commit, true, "mesh").map_err(explain)?;
+        let mut remote = cache.remote_anonymous(setup::URL).map_err(explain)?;
+        let refusal = RefCell::new(None);
+        let mut callbacks = self.callbacks();
+        callbacks.push_update_reference(|_, status| {
+            *refusal.borrow_mut() = status.map(shown);
+            Ok(())
+        });
+        let mut options = PushOptions::new();
+        options.packbuilder_parallelism(1).remote_callbacks(callbacks);
+        let pushed = remote.push(&[format!("{OUTGOING}:{}", self.branch_ref)], Some(&mut options));
+        drop(options);
+        match pushed {
+            Ok(()) => Ok(refusal.into_inner().map_or(Pushed::Accepted, Pushed::Refused)),
+            Err(error) if error.code() == git2::ErrorCode::NotFastForward => Ok(Pushed::Raced),
+            Err(error) => Err(self.failures.explain(&error)),
+        }
+    }
+}
+
+fn cache_error(path: &Path, why: &str) -> RemoteError {
+    RemoteError::Cache(format!("{}: {}", shown(&path.display().to_string()), shown(why)))
+}
+
+fn is_readable(cache: &Path, tip: Oid) -> bool {
+    objects::open(cache)
+        .is_ok_and(|odb| objects::root_of(&odb, tip).is_ok_and(|root| objects::tree(&odb, root).is_ok()))
+}
+
+/// `Repository::open_bare` would not learn that the history is cut off.
+fn open_repository(path: &Path) -> Result<Repository, git2::Error> {
+    let here = RepositoryOpenFlags::BARE | RepositoryOpenFlags::NO_SEARCH | RepositoryOpenFlags::NO_DOTGIT;
+    Repository::open_ext(path, here, &[] as &[&Path])
+}
+
+fn open_cache(path: &Path) -> Result<Repository, RemoteError> {
+    let Ok(cache) = open_repository(path) else { return packs::make_anew(path) };
+    let packs = packs::tidy(path).len();
+    let whole = match cache.refname_to_id(MIRROR) {
+        Ok(tip) => is_readable(path, tip),
+        Err(error) => error.code() == git2::ErrorCode::NotFound,
+    };
+    if whole && packs <= limits::CACHE_PACKS && !packs::are_unvetted(path) {
+        return Ok(cache);
+    }
+    drop(cache);
+    packs::make_anew(path)
+}
