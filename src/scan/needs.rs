@@ -259,10 +259,10 @@ struct Run {
 impl Run {
     fn flush(&mut self, needs: &mut Needs) {
         let run = std::mem::take(self);
-        if let Ok(text) = String::from_utf8(run.bytes) {
-            if text.len() >= LITERAL_MIN {
-                needs.push(vec![if run.any_case { Atom::AnyCase(text) } else { Atom::Text(text) }]);
-            }
+        if let Ok(text) = String::from_utf8(run.bytes)
+            && text.len() >= LITERAL_MIN
+        {
+            needs.push(vec![if run.any_case { Atom::AnyCase(text) } else { Atom::Text(text) }]);
         }
     }
 }
