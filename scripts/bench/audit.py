@@ -178,11 +178,15 @@ class Home:
     def __init__(self, mesh, name, lessons):
         self.mesh, self.path, self.kept = mesh, BENCH / "homes" / name, BENCH / "homes" / f"{name}.kept"
         shutil.rmtree(self.path, ignore_errors=True)
+        remote = BENCH / "homes" / "remote.git"
+        if not remote.exists():
+            sh("git", "init", "--quiet", "--bare", remote)
+        sh(mesh, "--home", self.path, "init", "--name", "bench", "--mesh", "bench", "--remote", remote,
+           stdout=subprocess.DEVNULL)
         authored = self.path / "config" / "lessons"
-        authored.mkdir(parents=True)
+        authored.mkdir(parents=True, exist_ok=True)
         for file, text in lessons.items():
             (authored / file).write_text(text)
-        os.chmod(self.path, 0o700)
         # The first run imports and admits the lessons, which is not what is measured.
         Program("mesh", self.argv()).run()
         self.keep()

@@ -14,8 +14,9 @@ use super::wire::{Answer, Asked, Request};
 const LOOK: Duration = Duration::from_millis(50);
 /// A longer answer is not one of an honest worker.
 const LINE_BYTES: u64 = 16 * 1024 * 1024;
-/// Wall time after which even a worker that got no CPU is given up, as a multiple of its CPU limit.
-const WALL_FACTOR: u32 = 30;
+/// Wall time at one place after which even a worker that got no CPU is given up. The worker has the lowest
+/// priority, so on a busy host some milliseconds of work can take it many seconds.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5 * 60);
 
 /// What a worker did next.
 #[derive(Debug)]
@@ -159,7 +160,7 @@ impl Worker {
             });
             let wall = stay.since.elapsed();
             let used = cpu.map_or(wall, |cpu| cpu.saturating_sub(stay.cpu));
-            if used >= limit || wall >= limit * WALL_FACTOR {
+            if used >= limit || wall >= PATIENCE.max(limit) {
                 return Some(slot.file);
             }
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::by_id;
 use super::known::{Known, LessonDigest};
-use super::process::{Event, Worker};
+use super::process::{Event, PATIENCE, Worker};
 use super::wire::{Answer, Request};
 use crate::domain::foreign_text::display_line;
 use crate::domain::id::Slug;
@@ -92,7 +92,7 @@ impl<'a> Run<'a> {
             let batch = queue.split_off(queue.len().saturating_sub(BATCH));
             let batch: Vec<&str> = batch.into_iter().rev().collect();
             let mut suspects = BTreeSet::new();
-            match self.scan(ready, &ran, &batch, limits::WORKER_SILENCE, &mut suspects)? {
+            match self.scan(ready, &ran, &batch, &mut suspects)? {
                 End::Done => barren = 0,
                 End::Died { why, suspects: seen, left } => {
                     worker = None;
@@ -173,13 +173,13 @@ impl<'a> Run<'a> {
         worker: &mut Worker,
         lessons: &Lessons<'_>,
         batch: &[&'f str],
-        deadline: Duration,
         late: &mut BTreeSet<&'f str>,
     ) -> Result<End, AuditorError> {
         let digests = by_id(lessons);
         let set = self.known.set(&digests.values().cloned().collect());
         let files = batch.iter().map(|&path| path.to_owned()).collect();
-        let deadline_ms = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
+        // A backstop in wall time: what counts is CPU time, which is watched from here.
+        let deadline_ms = u64::try_from(PATIENCE.as_millis()).unwrap_or(u64::MAX);
         worker.send(Request::Scan { files, deadline_ms }).map_err(|e| failed(&e))?;
         let base = self.at.done;
         let end = loop {
@@ -273,7 +273,7 @@ impl<'a> Run<'a> {
             }
             let Some(ready) = worker.as_mut() else { return Ok(false) };
             let mut late = BTreeSet::new();
-            match self.scan(ready, alone, &[file], limits::WORKER_SILENCE * 10, &mut late)? {
+            match self.scan(ready, alone, &[file], &mut late)? {
                 End::Done => return Ok(!late.is_empty()),
                 End::Died { why: Death::Stuck, .. } => {
                     *worker = None;
