@@ -132,6 +132,22 @@ impl Parts {
         Self::open(home)
     }
 
+    /// Reads keys and configuration again: peers are enrolled and revoked while the agent runs.
+    ///
+    /// # Errors
+    /// A key file is not in order, since trust is never guessed. A config that is not in order is named, and the
+    /// one that was read before stays.
+    pub fn refresh(&mut self) -> Result<Option<ConfigError>, PartsError> {
+        self.keyring = Keyring::load(&self.home)?;
+        match Config::load(&self.home) {
+            Ok(config) => {
+                self.config = config;
+                Ok(None)
+            }
+            Err(error) => Ok(Some(error)),
+        }
+    }
+
     /// Now.
     #[must_use]
     pub fn now(&self) -> Timestamp {

@@ -14,10 +14,12 @@ mod out;
 mod outbox;
 mod peers;
 mod report;
+mod run;
 mod shell;
 mod status;
 mod sync;
 mod table;
+mod up;
 mod verify;
 
 use std::path::PathBuf;
@@ -49,6 +51,10 @@ struct Arguments {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    /// Set up what is missing, audit here, then run: the one command for newcomers
+    Up(up::Args),
+    /// Run the agent in the foreground
+    Run(run::Args),
     /// Set up a home: key, config and remote
     Init(init::Args),
     /// Show where everything stands; the exit code tells the worst
@@ -77,11 +83,11 @@ enum Command {
     Inbox(inbox::Action),
     /// Exchange entries with the remote
     Sync(sync::Args),
-    /// Look for the mistakes of every lesson that holds here, and list the fixes
-    Audit(audit::Args),
+    /// Look for the mistakes of every lesson, and list the fixes
+    Audit(audit::Ask),
     /// List, show, make and take back fixes
     #[command(subcommand)]
-    Fix(fix::Action),
+    Fix(fix::Ask),
     /// Check envelope files offline
     Verify(verify::Args),
     /// Check the database and every signature in it
@@ -157,6 +163,8 @@ pub fn main() -> ExitCode {
 
 fn run(context: &Context, command: Command) -> Outcome {
     match command {
+        Command::Up(args) => up::run(context, &args),
+        Command::Run(args) => run::run(context, &args),
         Command::Init(args) => init::run(context, args),
         Command::Status => status::run(context),
         Command::Config(action) => configuration::run(context, &action),
@@ -169,8 +177,8 @@ fn run(context: &Context, command: Command) -> Outcome {
         Command::Outbox(action) => outbox::run(context, action),
         Command::Inbox(action) => inbox::run(context, action),
         Command::Sync(args) => sync::run(context, &args),
-        Command::Audit(args) => audit::run(context, &args),
-        Command::Fix(action) => fix::run(context, &action),
+        Command::Audit(ask) => audit::open_and_run(context, &ask),
+        Command::Fix(ask) => fix::open_and_run(context, &ask),
         Command::Verify(args) => verify::run(context, &args),
         Command::Fsck => fsck::run(context),
         Command::Completions(args) => shell::completions(&args, &mut Arguments::command()),

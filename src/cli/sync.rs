@@ -27,7 +27,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Outcome {
             say(&report);
         }
         if args.once {
-            return Ok(outcome(&parts, &report)?);
+            return outcome(&parts, &report);
         }
         let wait = crate::agent::timing::next_wait(parts.config.interval());
         out::note(format!("next sync in {}s", wait.as_secs()));

@@ -79,11 +79,14 @@ pub fn load_file(path: &Path) -> Result<Lesson, AuthoredError> {
     parse(path, &files::read_text(path, LESSON_BYTES)?)
 }
 
+/// A lesson file and what it holds.
+pub type Authored = (PathBuf, Result<Lesson, AuthoredError>);
+
 /// Every lesson authored in this home, each with its file.
 ///
 /// # Errors
 /// The folder cannot be listed.
-pub fn load(home: &Home) -> Result<Vec<(PathBuf, Result<Lesson, AuthoredError>)>, FileError> {
+pub fn load(home: &Home) -> Result<Vec<Authored>, FileError> {
     let paths = files::list(&folder(home), "toml")?;
     Ok(paths.into_iter().map(|path| (path.clone(), load_file(&path))).collect())
 }

@@ -1,4 +1,5 @@
 //! Real parts for tests: projects, servers, repositories, hostile bytes.
+//! Real parts for tests: servers, repositories, hosts, hostile bytes.
 
 pub mod git_servers;
 pub mod hostile_git;

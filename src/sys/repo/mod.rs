@@ -2,7 +2,7 @@
 //! branches, index, files and uncommitted work are never written, and no hook is run (libgit2 knows none).
 
 mod commit;
-mod facts;
+pub mod facts;
 mod scratch;
 
 use std::ffi::OsStr;

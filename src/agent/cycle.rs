@@ -1,0 +1,96 @@
+//! One round of the agent: sync, then audit every root with what holds here, then seed.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::parts::{Parts, SyncError};
+use super::workshop::{Workshop, configured_areas, mesh_areas};
+use crate::domain::fix::KnownLesson;
+use crate::domain::id::EntryId;
+use crate::loops::audit::{RootAudit, audit};
+use crate::loops::exchange::SyncReport;
+use crate::loops::library::{Library, LibraryError, Origin};
+use crate::loops::seed::{Area, Mode, SeedError};
+use crate::ports::ScanProgress;
+use crate::store::config::ConfigError;
+use crate::store::db::DbError;
+use crate::store::peer_log::InboxState;
+
+/// Why a round was broken off. What was done until then is remembered.
+#[derive(Debug, thiserror::Error)]
+pub enum CycleError {
+    /// The sync.
+    #[error(transparent)]
+    Sync(#[from] SyncError),
+    /// The lessons.
+    #[error(transparent)]
+    Library(#[from] LibraryError),
+    /// The audit or the seeding.
+    #[error(transparent)]
+    Seed(#[from] SeedError),
+    /// The database.
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+/// What one round did.
+#[derive(Debug)]
+pub struct Round {
+    /// The exchange.
+    pub sync: SyncReport,
+    /// The lessons that were used.
+    pub library: Library,
+    /// Each root.
+    pub roots: Vec<RootAudit>,
+    /// Configured roots that are not there.
+    pub missing: Vec<PathBuf>,
+    /// What is wrong with the configuration as it is now; the one that was read before is used.
+    pub bad_config: Option<ConfigError>,
+}
+
+/// Runs one round. `more` are roots besides the configured ones. Hold the lock.
+///
+/// # Errors
+/// This host's own state failed.
+pub fn round(
+    parts: &mut Parts,
+    more: &[Area],
+    mode: Mode,
+    progress: &mut dyn FnMut(ScanProgress),
+) -> Result<Round, CycleError> {
+    let bad_config = parts.refresh().map_err(SyncError::from)?;
+    let sync = parts.sync()?;
+    let library = parts.library()?;
+    let (mut areas, missing) = configured_areas(parts);
+    for area in more {
+        if !areas.iter().any(|known| known.root == area.root) {
+            areas.push(area.clone());
+        }
+    }
+    areas.extend(mesh_areas(parts));
+    let lessons: Vec<KnownLesson> = library.held.iter().map(crate::loops::library::Held::known).collect();
+    let mut workshop = Workshop::of(parts);
+    let now = parts.now();
+    let mut roots = Vec::new();
+    for area in &areas {
+        roots.push(audit(&mut workshop.with(&mut parts.db), area, &lessons, mode, now, progress)?);
+    }
+    note_inbox(parts, &library, &roots)?;
+    Ok(Round { sync, library, roots, missing, bad_config })
+}
+
+/// Notes in the inbox what the lessons of peers found and led to here.
+fn note_inbox(parts: &mut Parts, library: &Library, roots: &[RootAudit]) -> Result<(), DbError> {
+    let mut counts: BTreeMap<EntryId, u32> = BTreeMap::new();
+    for held in &library.held {
+        let Origin::Peer { entry, .. } = held.origin else { continue };
+        let found = roots.iter().flat_map(|root| &root.report.findings);
+        let count = found.filter(|finding| finding.lesson == held.lesson.id && finding.suppressed.is_none()).count();
+        counts.insert(entry, u32::try_from(count).unwrap_or(u32::MAX));
+        let made = roots.iter().flat_map(|root| &root.seeding.outcomes);
+        if made.into_iter().any(|outcome| outcome.plan.lesson == held.lesson.id && outcome.fix.branch.is_some()) {
+            parts.db.set_inbox_state(entry, InboxState::Applied, "its fix is on a branch here")?;
+        }
+    }
+    counts.into_iter().try_for_each(|(entry, count)| parts.db.set_inbox_findings(entry, count))
+}

@@ -1,0 +1,73 @@
+//! `mesh run`: the agent in the foreground, as a service manager starts it.
+
+use std::time::Duration;
+
+use super::{CliError, Context, ExitKind, Outcome, exit_kind, out, sync};
+use crate::agent::cycle::Round;
+use crate::agent::parts::Parts;
+use crate::agent::service::{self, Note};
+use crate::domain::fix::FixState;
+use crate::domain::foreign_text::error_line;
+use crate::loops::seed::Mode;
+
+/// How far to go.
+#[derive(clap::Args, Debug)]
+pub(super) struct Args {
+    /// Do everything but make fixes
+    #[arg(long)]
+    dry_run: bool,
+}
+
+pub(super) fn run(context: &Context, args: &Args) -> Outcome {
+    let parts = context.open()?;
+    serve(context, parts, if args.dry_run { Mode::List } else { Mode::Seed })
+}
+
+/// Runs the agent until it is told to stop.
+pub(super) fn serve(context: &Context, parts: Parts, mode: Mode) -> Outcome {
+    let json = context.json;
+    service::serve(parts, mode, &mut |note| match note {
+        Note::Round(round) => tell(json, round),
+        Note::Failed(error) => out::note(format!("round failed: {}", error_line(error))),
+        Note::Waiting(wait) => say_wait(json, wait),
+        Note::Stopping => out::note("stopping"),
+    })
+    .map_err(|error| match &error {
+        service::ServiceError::Parts(cause) => CliError::of(exit_kind(cause), &error),
+        service::ServiceError::System(_) | service::ServiceError::Round(_) => CliError::of(ExitKind::Error, &error),
+    })?;
+    Ok(ExitKind::Ok)
+}
+
+fn say_wait(json: bool, wait: Duration) {
+    if !json {
+        out::line(format!("Next round in {} min.", wait.as_secs().div_ceil(60)));
+    }
+}
+
+fn tell(json: bool, round: &Round) {
+    let findings = round.roots.iter().flat_map(|root| &root.report.findings);
+    let findings = findings.filter(|finding| finding.suppressed.is_none()).count();
+    let outcomes = || round.roots.iter().flat_map(|root| &root.seeding.outcomes);
+    let new: Vec<_> = outcomes().filter(|outcome| outcome.new && outcome.fix.state == FixState::Seeded).collect();
+    if json {
+        out::json(&serde_json::json!({
+            "sync": sync::as_json(&round.sync), "findings": findings,
+            "seeded": new.iter().map(|outcome| &outcome.fix.branch).collect::<Vec<_>>(),
+        }));
+        return;
+    }
+    if let Some(error) = &round.bad_config {
+        out::line(format!("config not read again: {}", error_line(error)));
+    }
+    sync::say(&round.sync);
+    out::line(format!("Audited with {} lessons: {findings} findings.", round.library.held.len()));
+    for outcome in new {
+        let branch = outcome.fix.branch.as_deref().unwrap_or_default();
+        out::line(format!(
+            "Seeded {} in {}: {branch}",
+            outcome.fix.lesson,
+            outcome.fix.root.join(&outcome.fix.path).display()
+        ));
+    }
+}
