@@ -216,6 +216,24 @@ fn t19_a_lesson_that_stops_the_worker_three_times_is_disabled_and_stays_so() {
 }
 
 #[test]
+fn t19_a_lesson_that_stops_the_worker_before_any_file_is_refused_alone() {
+    let place = Place::new().misbehaving("guilty:(compile):overflow");
+    place.write("a.py", "eval(x)\n");
+    let lessons = [calls("no-eval", "eval"), calls("guilty", "exec")];
+    let report = place.scan(&lessons);
+    assert_eq!(places(&report), ["a.py:1 no-eval"]);
+    let [(lesson, why)] = report.refused.as_slice() else { panic!("{:?}", report.refused) };
+    assert_eq!(lesson.as_str(), "guilty");
+    assert!(why.contains("compiling it stopped the audit worker") && why.contains("overflow"), "{why}");
+
+    let place = Place::new().misbehaving("guilty:(admit):bomb");
+    let mut auditor = place.auditor();
+    let Admission::Refused(why) = auditor.admit(&calls("guilty", "eval")).unwrap() else { panic!("it is admitted") };
+    assert!(why.contains("memory allocation"), "{why}");
+    assert_eq!(auditor.admit(&calls("no-eval", "eval")).unwrap(), Admission::Admitted);
+}
+
+#[test]
 fn t19_a_rule_that_is_slow_by_itself_is_stopped_and_named() {
     let place = Place::new();
     place.write("long.py", &"f(x)\n".repeat(4_000));

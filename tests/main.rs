@@ -4,6 +4,7 @@ mod audit_cli;
 mod audit_worker;
 mod exec;
 mod scan;
+mod scan_filter;
 mod seeding;
 mod support;
 mod tidy;

@@ -117,7 +117,9 @@ pub fn serve() -> Result<(), WorkerError> {
             Request::Compile { lessons } => {
                 let (compiled, refused) = on_big_stack(round, || Engine::compile(&lessons));
                 engine = compiled;
-                names = lessons.into_iter().map(|lesson| lesson.id).collect();
+                names = lessons.into_iter().map(|lesson| lesson.id).collect::<Vec<_>>();
+                #[cfg(debug_assertions)]
+                super::misbehave::at("(compile)", &names);
                 Answer::Compiled(refused.into_iter().map(|(lesson, why)| (lesson, chain(&why))).collect())
             }
             Request::Scan { files, deadline_ms } => {
@@ -140,6 +142,8 @@ pub fn serve() -> Result<(), WorkerError> {
 }
 
 fn admit(lesson: &Lesson) -> Admission {
+    #[cfg(debug_assertions)]
+    super::misbehave::at("(admit)", std::slice::from_ref(&lesson.id));
     match prove(lesson) {
         Ok(()) => Admission::Admitted,
         Err(why) => Admission::Refused(chain(&why)),

@@ -5,6 +5,8 @@
 
 mod import;
 mod rule;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashSet;
 

@@ -39,6 +39,8 @@ pub const FETCH_WALL: Duration = Duration::from_secs(120);
 pub const COMMIT_BYTES: usize = 64 * 1024;
 /// Largest directory of the shared branch that is parsed, in bytes: about 60,000 hosts below one prefix.
 pub const TREE_BYTES: usize = 4 * 1024 * 1024;
+/// Largest file of the shared branch that anybody reads, in bytes.
+pub const LARGEST_FILE: usize = ROSTER_BYTES;
 /// Most log directories of one host that are opened in search of an entry beyond a hole.
 pub const LOG_CHUNKS_SEARCHED: usize = 64;
 /// Received packs after which the cache is made anew: libgit2 never joins them.

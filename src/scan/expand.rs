@@ -56,7 +56,8 @@ fn variable(text: &str) -> (Part<'_>, usize) {
     }
     let rest = &text[1..];
     if let Some((name, _)) = rest.strip_prefix('{').and_then(|inner| inner.split_once('}')) {
-        return found(Variable::Name(name), name.len() + 3);
+        let group = name.parse::<u8>().ok().filter(|_| name.len() == 1);
+        return found(group.map_or(Variable::Name(name), Variable::Group), name.len() + 3);
     }
     if let Some(digit) = rest.bytes().next().filter(u8::is_ascii_digit) {
         return found(Variable::Group(digit - b'0'), 2);
@@ -116,7 +117,10 @@ mod tests {
             Variable::Group(1) => Some("one".to_owned()),
             _ => None,
         };
-        assert_eq!(fill("$A ${name} $$$LIST $1 $2 $$ $x $B5 cost $", 99, value), "$B n 1, 2 one $2 $ $x $B5 cost $");
+        assert_eq!(
+            fill("$A ${name} $$$LIST $1${1}0 $2 $$ $x $B5 cost $", 99, value),
+            "$B n 1, 2 oneone0 $2 $ $x $B5 cost $"
+        );
         assert_eq!(message("a\n$A", |_| Some("\u{1b}[2J".into())), "a \\u{1b}[2J");
         assert_eq!(message("$A", |_| Some("ä".repeat(600))).len(), 512);
         assert_eq!(fill("$A$A$A$A", 3, |_| Some("xx".into())), "xxxx");

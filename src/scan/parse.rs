@@ -1,15 +1,16 @@
 //! One text as syntax trees, each language at most once, within time, depth and size.
 
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use ast_grep_core::AstGrep;
 use ast_grep_core::tree_sitter::{LanguageExt, StrDoc};
+use rustix::time::{ClockId, clock_gettime};
 use tree_sitter::{ParseOptions, Parser, Tree};
 
 use crate::domain::detect::LanguageName;
 use crate::domain::limits;
 
-use super::engine::Deadline;
 use super::error::FileRefusal;
 use super::lang::Lang;
 
@@ -18,13 +19,19 @@ pub(super) type Parsed = AstGrep<StrDoc<Lang>>;
 /// A node of it.
 pub(super) type Node<'t> = ast_grep_core::Node<'t, StrDoc<Lang>>;
 
+/// The processor time of this thread. Work is bounded by it where a loaded host must not change the outcome.
+pub(super) fn cpu_time() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
+}
+
 /// Parses within [`limits::AUDIT_PARSE`] and the file limits.
 pub(super) fn parse(language: LanguageName, text: &str) -> Result<Parsed, FileRefusal> {
     let lang = Lang::from(language);
     let mut parser = Parser::new();
     parser.set_language(&lang.get_ts_language()).expect("grammars of this build fit its parser, a test parses each");
-    let deadline = Deadline::after(limits::AUDIT_PARSE);
-    let mut stop = |_: &_| if deadline.passed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+    let start = cpu_time();
+    let late = || cpu_time().saturating_sub(start) > limits::AUDIT_PARSE;
+    let mut stop = |_: &_| if late() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
     let options = ParseOptions::new().progress_callback(&mut stop);
     let bytes = text.as_bytes();
     let mut read = |offset: usize, _| bytes.get(offset..).unwrap_or_default();

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use rustix::time::{ClockId, clock_gettime};
-
 use crate::domain::detect::{Negative, Positive};
 use crate::domain::finding::Finding;
 use crate::domain::foreign_text;
@@ -13,6 +11,7 @@ use crate::domain::limits;
 use super::engine::{Candidates, Deadline, Engine, FileReport};
 use super::error::{FileRefusal, ProofError};
 use super::mend::mend;
+use super::parse::cpu_time;
 use super::stress;
 
 /// Time for one example; they have at most [`limits::TEST_BYTES`].
@@ -49,12 +48,9 @@ pub fn prove(lesson: &Lesson) -> Result<(), ProofError> {
 }
 
 fn withstand(engine: &Engine, candidates: &Candidates, name: &'static str, text: &str) -> Result<(), ProofError> {
-    let start = clock_gettime(ClockId::ThreadCPUTime);
+    let start = cpu_time();
     let result = engine.scan(name, text, candidates, Deadline::after(limits::STRESS_FILE * PATIENCE));
-    let end = clock_gettime(ClockId::ThreadCPUTime);
-    let elapsed =
-        Duration::try_from(end).ok().zip(Duration::try_from(start).ok()).map(|(end, start)| end.saturating_sub(start));
-    let in_time = elapsed.is_none_or(|elapsed| elapsed <= limits::STRESS_FILE);
+    let in_time = cpu_time().saturating_sub(start) <= limits::STRESS_FILE;
     match result {
         Ok(_) if in_time => Ok(()),
         Ok(_) | Err(FileRefusal::Overrun { .. } | FileRefusal::ParseTimeout) => Err(ProofError::Stress { file: name }),

@@ -5,15 +5,18 @@ use ast_grep_core::Matcher;
 use ast_grep_core::matcher::MatcherExt;
 use ast_grep_core::replacer::TemplateFix;
 use ast_grep_core::tree_sitter::StrDoc;
+use serde_json::Value;
 
 use crate::domain::detect::{AstRule, LanguageName};
 use crate::domain::foreign_text;
+use crate::domain::id::Slug;
 use crate::domain::limits;
 
 use super::error::CompileError;
 use super::expand::{self, Variable};
 use super::hit::{Hit, HitEdit};
 use super::lang::Lang;
+use super::line_rule::compile_regex;
 use super::needs::is_chain_kind;
 use super::parse::Node;
 
@@ -60,11 +63,25 @@ fn describe(error: &dyn std::error::Error) -> String {
     text
 }
 
+fn check_regexes(rule: &Slug, part: &Value) -> Result<(), CompileError> {
+    match part {
+        Value::Object(fields) => fields.iter().try_for_each(|(key, value)| match (key.as_str(), value) {
+            ("regex", Value::String(pattern)) => compile_regex(rule, pattern).map(drop),
+            _ => check_regexes(rule, value),
+        }),
+        Value::Array(items) => items.iter().try_for_each(|item| check_regexes(rule, item)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Ok(()),
+    }
+}
+
 impl SyntaxRule {
     pub(super) fn compile(rule: &AstRule, template: Option<&str>) -> Result<Self, CompileError> {
         let wrong =
             |error: &dyn std::error::Error| CompileError::Syntax { rule: rule.id.clone(), cause: describe(error) };
         let lang = Lang::from(rule.language);
+        // The matcher compiles them with larger limits of its own; those that pass ours are small there too.
+        let parts = rule.utils.values().chain(rule.constraints.values()).chain([&rule.rule]);
+        parts.into_iter().try_for_each(|part| check_regexes(&rule.id, part))?;
         let core = serde_json::json!({ "rule": rule.rule, "constraints": rule.constraints, "utils": rule.utils });
         let core: SerializableRuleCore = serde_json::from_value(core).map_err(|error| wrong(&error))?;
         let matcher = core.get_matcher(DeserializeEnv::new(lang)).map_err(|error| wrong(&error))?;

@@ -22,7 +22,7 @@ use mesh::sys::remote::{GitRemote, RemoteConfig};
 
 /// The four ways to reach a repository.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kind {
+pub(crate) enum Kind {
     Http,
     Daemon,
     Ssh,
@@ -30,14 +30,14 @@ pub enum Kind {
 }
 
 /// A bare repository behind a server, and room for the caches of its users.
-pub struct Site {
-    pub dir: tempfile::TempDir,
-    pub repo: PathBuf,
-    pub config: RemoteConfig,
+pub(crate) struct Site {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) repo: PathBuf,
+    pub(crate) config: RemoteConfig,
 }
 
 impl Site {
-    pub fn new(kind: Kind) -> Self {
+    pub(crate) fn new(kind: Kind) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let repo = dir.path().join("mesh.git");
         git(dir.path(), &["init", "-q", "--bare", "-b", "mesh", "mesh.git"]);
@@ -56,21 +56,21 @@ impl Site {
     }
 
     /// A user of the branch with a cache of its own.
-    pub fn user(&self, name: &str) -> GitRemote {
+    pub(crate) fn user(&self, name: &str) -> GitRemote {
         GitRemote::new(env!("CARGO_BIN_EXE_mesh"), self.cache(name), self.config.clone())
     }
 
-    pub fn cache(&self, name: &str) -> PathBuf {
+    pub(crate) fn cache(&self, name: &str) -> PathBuf {
         self.dir.path().join(format!("{name}-cache.git"))
     }
 
     /// Runs git in the bare repository.
-    pub fn git(&self, arguments: &[&str]) -> String {
+    pub(crate) fn git(&self, arguments: &[&str]) -> String {
         git(&self.repo, arguments)
     }
 
     /// Installs a server hook.
-    pub fn hook(&self, name: &str, script: &str) {
+    pub(crate) fn hook(&self, name: &str, script: &str) {
         let path = self.repo.join("hooks").join(name);
         fs::create_dir_all(path.parent().expect("has one")).expect("hooks directory");
         fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("hook written");
@@ -78,7 +78,7 @@ impl Site {
     }
 
     /// What a person sees who clones: checked by git itself, then every file by path.
-    pub fn clone_and_check(&self) -> BTreeMap<String, Vec<u8>> {
+    pub(crate) fn clone_and_check(&self) -> BTreeMap<String, Vec<u8>> {
         let clone = self.dir.path().join("clone");
         let _earlier = fs::remove_dir_all(&clone);
         git(self.dir.path(), &["clone", "-q", "-b", "mesh", &self.repo.display().to_string(), "clone"]);
@@ -110,7 +110,7 @@ impl Site {
         fs::write(dir.join("known_hosts"), format!("[127.0.0.1]:{port} {host_key}")).expect("written");
         let client = format!(
             "IdentityFile {}\nIdentitiesOnly yes\nUserKnownHostsFile {}\nGlobalKnownHostsFile /dev/null\n\
-             StrictHostKeyChecking yes\n",
+             StrictHostKeyChecking yes\nKexAlgorithms curve25519-sha256\n",
             at("user"),
             at("known_hosts")
         );
@@ -121,7 +121,7 @@ impl Site {
     }
 }
 
-pub fn config(address: &str) -> RemoteConfig {
+pub(crate) fn config(address: &str) -> RemoteConfig {
     RemoteConfig::new(address.parse().unwrap_or_else(|error| panic!("{address}: {error}")))
 }
 
@@ -137,12 +137,12 @@ fn hermetic_git(dir: &Path) -> Command {
 }
 
 /// Runs git and returns what it prints.
-pub fn git(dir: &Path, arguments: &[&str]) -> String {
+pub(crate) fn git(dir: &Path, arguments: &[&str]) -> String {
     run(hermetic_git(dir).args(arguments), "git")
 }
 
 /// Runs git with `input`, and returns the one line that it prints.
-pub fn git_with(dir: &Path, arguments: &[&str], mut input: impl Read) -> String {
+pub(crate) fn git_with(dir: &Path, arguments: &[&str], mut input: impl Read) -> String {
     let mut child = hermetic_git(dir)
         .args(arguments)
         .stdin(Stdio::piped())
@@ -168,7 +168,7 @@ fn run(command: &mut Command, package: &str) -> String {
 }
 
 /// Hands every connection to `serve`, each in a thread of its own; returns `127.0.0.1:port`.
-pub fn listen(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> String {
+pub(crate) fn listen(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("bound").to_string();
     let serve = Arc::new(serve);
@@ -210,13 +210,13 @@ fn sshd(config: &Path) -> u16 {
 
 /// A request as the server saw it.
 #[derive(Debug)]
-pub struct Seen {
-    pub path: String,
-    pub authorization: Option<String>,
+pub(crate) struct Seen {
+    pub(crate) path: String,
+    pub(crate) authorization: Option<String>,
 }
 
 /// Serves all repositories below `root` by `git http-backend`; with `login` ("user:token"), only to its bearer.
-pub fn http_backend(root: &Path, login: Option<&str>) -> (String, Receiver<Seen>) {
+pub(crate) fn http_backend(root: &Path, login: Option<&str>) -> (String, Receiver<Seen>) {
     let backend = PathBuf::from(git(root, &["--exec-path"]).trim()).join("git-http-backend");
     assert!(backend.exists(), "{} is missing; run apt-get install git", backend.display());
     let (send, receive) = mpsc::channel();
@@ -235,7 +235,7 @@ pub fn http_backend(root: &Path, login: Option<&str>) -> (String, Receiver<Seen>
 }
 
 /// Answers every request with `status` and `headers`, and tells of them.
-pub fn http_canned(status: &'static str, headers: String) -> (String, Receiver<Seen>) {
+pub(crate) fn http_canned(status: &'static str, headers: String) -> (String, Receiver<Seen>) {
     let (send, receive) = mpsc::channel();
     let address = listen(move |connection| {
         let Some(request) = HttpRequest::read(&connection) else { return };

@@ -7,7 +7,7 @@ use std::net::TcpStream;
 const TIP: &str = "1111111111111111111111111111111111111111";
 
 /// One packet of the git protocol.
-pub fn packet(text: &[u8]) -> Vec<u8> {
+pub(crate) fn packet(text: &[u8]) -> Vec<u8> {
     [format!("{:04x}", text.len() + 4).as_bytes(), text].concat()
 }
 
@@ -37,7 +37,7 @@ fn read_packet(from: &mut impl Read) -> Option<Vec<u8>> {
 }
 
 /// Serves `pack` over `git://` to whoever asks, whatever they ask for.
-pub fn serve_pack(mut connection: TcpStream, pack: &[u8]) -> Option<()> {
+pub(crate) fn serve_pack(mut connection: TcpStream, pack: &[u8]) -> Option<()> {
     read_packet(&mut connection)?;
     let tip = format!("{TIP} refs/heads/mesh\0 shallow ofs-delta agent=hostile\n");
     connection.write_all(&packet(tip.as_bytes())).ok()?;
@@ -131,7 +131,7 @@ impl Bits {
 }
 
 /// A pack with one blob of about `size` zeros, in 1/158 of that: one literal, then the longest match again and again.
-pub fn zlib_bomb(size: u64) -> Vec<u8> {
+pub(crate) fn zlib_bomb(size: u64) -> Vec<u8> {
     let repeats = size / 258;
     let mut bits = Bits { bytes: vec![0x78, 0x01], ..Bits::default() };
     bits.put(0b011, 3);
@@ -145,11 +145,14 @@ pub fn zlib_bomb(size: u64) -> Vec<u8> {
     let mut pack = pack_header(1);
     pack.extend(object_header(Kind::Blob, repeats * 258 + 1));
     pack.extend(bits.bytes);
+    // Adler-32 of zeros: the first sum stays 1, the second counts the bytes.
+    let length = u32::try_from((repeats * 258 + 1) % 65521).expect("a small number");
+    pack.extend((length << 16 | 1).to_be_bytes());
     sealed(pack)
 }
 
 /// A pack whose third object is made of copies of the second, and that of copies of the first.
-pub fn delta_bomb(size: u64) -> Vec<u8> {
+pub(crate) fn delta_bomb(size: u64) -> Vec<u8> {
     let base = vec![0_u8; 0x1_0000];
     let middle_copies = 255;
     let middle = 0x1_0000 * middle_copies;

@@ -3,4 +3,8 @@
 
 pub mod git_servers;
 pub mod hostile_git;
+pub(crate) mod hostile;
+pub(crate) mod lessons;
 pub(crate) mod project;
+pub(crate) mod git_servers;
+pub(crate) mod hostile_git;

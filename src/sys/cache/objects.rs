@@ -49,9 +49,6 @@ pub(in crate::sys) fn read(odb: &Odb<'_>, id: Oid, kind: ObjectType, max: usize)
         return Err(Unread::Unfit(format!("it has {size} bytes, and at most {max} are read")));
     }
     let object = odb.read(id).map_err(|error| Unread::Unfit(display_line(error.message())))?;
-    if object.len() > max {
-        return Err(Unread::Unfit(format!("it has {} bytes, and at most {max} are read", object.len())));
-    }
     Ok(object.data().to_vec())
 }
 

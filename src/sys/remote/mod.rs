@@ -5,8 +5,11 @@
 
 mod address;
 mod child;
+mod copy;
 mod daemon;
 mod http;
+mod local;
+mod packs;
 mod publish;
 mod request;
 mod session;

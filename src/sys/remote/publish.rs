@@ -1,14 +1,12 @@
 //! Puts files on top of the branch, against other pushers, and believes only what it reads back.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use git2::{ObjectType, Odb, Oid, Repository, Signature};
-use rustix::fs::{FlockOperation, flock};
 
 use super::address::Address;
+use super::local;
 use super::request::shown;
 use super::session::{Pushed, Session};
 use crate::domain::branch_path::{self, ATTRIBUTES_FILE, FORMAT_FILE};
@@ -100,36 +98,7 @@ fn push(
         let commit = commit(cache, tip, files, message).map_err(explain)?;
         return session.push(cache, commit);
     };
-    push_to_path(path, session.branch_ref(), files, message)
-}
-
-/// libgit2's own push to a path loses pushes of others. Here the objects are made where they belong, and the branch
-/// moves only if it still is what it was, under the lock that git itself takes. Other publishers of this machine
-/// wait their turn, so that none of them loses every race.
-fn push_to_path(
-    path: &Path,
-    branch_ref: &str,
-    files: &BTreeMap<String, Vec<u8>>,
-    message: &str,
-) -> Result<Pushed, RemoteError> {
-    let unreachable = |why: String| RemoteError::Unreachable(shown(&why));
-    let directory = File::open(path).map_err(|error| unreachable(error.to_string()))?;
-    flock(&directory, FlockOperation::LockExclusive).map_err(|error| unreachable(error.to_string()))?;
-    let remote = Repository::open(path).map_err(|error| unreachable(error.message().to_owned()))?;
-    let refused = |error: git2::Error| match error.code() {
-        git2::ErrorCode::Modified | git2::ErrorCode::Locked => Pushed::Raced,
-        _ => Pushed::Refused(shown(error.message())),
-    };
-    let tip = match remote.refname_to_id(branch_ref) {
-        Ok(tip) => Some(tip),
-        Err(error) if error.code() == git2::ErrorCode::NotFound => None,
-        Err(error) => return Ok(refused(error)),
-    };
-    let moved = commit(&remote, tip, files, message).and_then(|commit| {
-        let expected = tip.unwrap_or(Oid::ZERO_SHA1);
-        remote.reference_matching(branch_ref, commit, true, expected, "mesh: publish").map(drop)
-    });
-    Ok(moved.map_or_else(refused, |()| Pushed::Accepted))
+    local::push(path, session.branch_ref(), |remote, tip| commit(remote, tip, files, message))
 }
 
 /// A commit on top of `tip` with `files` added.

@@ -1,7 +1,6 @@
 //! One conversation with the remote, inside the worker: what it has, what of it the cache lacks, what we add.
 
 use std::cell::RefCell;
-use std::fs;
 use std::path::Path;
 
 use git2::{
@@ -11,6 +10,8 @@ use git2::{
 use super::address::Address;
 use super::daemon::Daemon;
 use super::http::Http;
+use super::local;
+use super::packs;
 use super::request::{Limits, RemoteConfig, Request, shown};
 use super::setup;
 use super::ssh::Ssh;
@@ -37,7 +38,6 @@ pub(super) struct Session<'a> {
     config: &'a RemoteConfig,
     limits: Limits,
     cache_path: &'a Path,
-    url: String,
     branch_ref: String,
     traffic: Traffic,
     failures: Failures,
@@ -73,11 +73,7 @@ impl<'a> Session<'a> {
             Address::Local(_) => Ok(()),
         };
         registered.map_err(|error| RemoteError::Cache(shown(error.message())))?;
-        let url = match &config.address {
-            Address::Local(path) => path.to_string_lossy().into_owned(),
-            Address::Http(_) | Address::Ssh { .. } | Address::Daemon { .. } => format!("{}://remote", setup::SCHEME),
-        };
-        Ok(Self { config, limits, cache_path: &request.cache, url, branch_ref, traffic, failures })
+        Ok(Self { config, limits, cache_path: &request.cache, branch_ref, traffic, failures })
     }
 
     pub(super) fn address(&self) -> &Address {
@@ -94,9 +90,12 @@ impl<'a> Session<'a> {
 
     /// The branch's tip; the cache is not touched.
     pub(super) fn tip(&self) -> Result<Option<Oid>, RemoteError> {
+        if let Address::Local(path) = &self.config.address {
+            return local::tip(path, &self.branch_ref);
+        }
         let explain = |error| self.failures.explain(&error);
         self.failures.forget();
-        let mut remote = git2::Remote::create_detached(self.url.as_str()).map_err(explain)?;
+        let mut remote = git2::Remote::create_detached(setup::URL).map_err(explain)?;
         let connection = remote.connect_auth(Direction::Fetch, Some(self.callbacks()), None).map_err(explain)?;
         self.listed(connection.list().map_err(explain)?)
     }
@@ -127,7 +126,7 @@ impl<'a> Session<'a> {
     /// Brings the branch into the cache, which is made anew once when it turns out to be damaged.
     pub(super) fn fetch(&self) -> Result<(Repository, Option<Oid>), RemoteError> {
         let tip = match open_cache(self.cache_path).and_then(|cache| self.fetch_into(&cache)) {
-            Err(RemoteError::Cache(_)) => self.fetch_into(&make_cache(self.cache_path)?)?,
+            Err(RemoteError::Cache(_)) => self.fetch_into(&packs::make_anew(self.cache_path)?)?,
             tip => tip?,
         };
         // Opened again: libgit2 would go on with what it knew before of where the history is cut off.
@@ -136,28 +135,50 @@ impl<'a> Session<'a> {
     }
 
     fn fetch_into(&self, cache: &Repository) -> Result<Option<Oid>, RemoteError> {
+        if let Address::Local(path) = &self.config.address {
+            return self.copy_into(cache, path);
+        }
         let explain = |error| self.failures.explain(&error);
         self.failures.forget();
-        let mut remote = cache.remote_anonymous(&self.url).map_err(explain)?;
+        let mut remote = cache.remote_anonymous(setup::URL).map_err(explain)?;
         let mut connection = remote.connect_auth(Direction::Fetch, Some(self.callbacks()), None).map_err(explain)?;
         let Some(tip) = self.listed(connection.list().map_err(explain)?)? else { return Ok(None) };
         if cache.refname_to_id(MIRROR).ok() == Some(tip) {
             return Ok(Some(tip));
         }
+        let known_packs = packs::tidy(self.cache_path);
         let mut options = FetchOptions::new();
         options.download_tags(AutotagOption::None).update_fetchhead(false).remote_callbacks(self.callbacks());
-        if !matches!(self.config.address, Address::Local(_)) {
-            // Only the newest tree is read. The whole history would not fit the limits after some weeks.
-            options.depth(1);
-        }
+        // Only the newest tree is read. The whole history would not fit the limits after some weeks.
+        options.depth(1);
         let refspec = format!("+{}:{MIRROR}", self.branch_ref);
-        connection.remote().fetch(&[refspec.as_str()], Some(&mut options), None).map_err(explain)?;
-        let tip = cache.refname_to_id(MIRROR).map_err(explain)?;
-        if !is_readable(self.cache_path, tip) {
-            let unreadable = format!("it sent a branch whose commit {tip} has no readable root directory");
-            return Err(RemoteError::Protocol(unreadable));
+        packs::expect_new(self.cache_path)?;
+        let fetched = connection.remote().fetch(&[refspec.as_str()], Some(&mut options), None).map_err(explain);
+        let oversized = packs::hold_oversized(self.cache_path, &known_packs)?;
+        if !oversized {
+            packs::all_vetted(self.cache_path)?;
         }
-        Ok(Some(tip))
+        fetched?;
+        let tip = cache.refname_to_id(MIRROR).map_err(explain)?;
+        if oversized {
+            packs::replace_by_tip(self.cache_path, MIRROR, tip)?;
+        }
+        self.readable(tip)
+    }
+
+    fn copy_into(&self, cache: &Repository, remote: &Path) -> Result<Option<Oid>, RemoteError> {
+        let Some(tip) = self.tip()? else { return Ok(None) };
+        local::copy(remote, cache, tip, &self.limits)?;
+        let mirrored = cache.reference(MIRROR, tip, true, "mesh");
+        mirrored.map_err(|error| cache_error(self.cache_path, error.message()))?;
+        self.readable(tip)
+    }
+
+    fn readable(&self, tip: Oid) -> Result<Option<Oid>, RemoteError> {
+        if is_readable(self.cache_path, tip) {
+            return Ok(Some(tip));
+        }
+        Err(RemoteError::Protocol(format!("it sent a branch whose commit {tip} has no readable root directory")))
     }
 
     /// Offers `commit`, which stands in the cache, as the branch's new tip.
@@ -165,7 +186,7 @@ impl<'a> Session<'a> {
         let explain = |error| self.failures.explain(&error);
         self.failures.forget();
         cache.reference(OUTGOING, commit, true, "mesh").map_err(explain)?;
-        let mut remote = cache.remote_anonymous(&self.url).map_err(explain)?;
+        let mut remote = cache.remote_anonymous(setup::URL).map_err(explain)?;
         let refusal = RefCell::new(None);
         let mut callbacks = self.callbacks();
         callbacks.push_update_reference(|_, status| {
@@ -200,43 +221,15 @@ fn open_repository(path: &Path) -> Result<Repository, git2::Error> {
 }
 
 fn open_cache(path: &Path) -> Result<Repository, RemoteError> {
-    let Ok(cache) = open_repository(path) else { return make_cache(path) };
-    let packs = tidy_packs(&path.join("objects/pack"));
+    let Ok(cache) = open_repository(path) else { return packs::make_anew(path) };
+    let packs = packs::tidy(path).len();
     let whole = match cache.refname_to_id(MIRROR) {
         Ok(tip) => is_readable(path, tip),
         Err(error) => error.code() == git2::ErrorCode::NotFound,
     };
-    if whole && packs <= limits::CACHE_PACKS {
+    if whole && packs <= limits::CACHE_PACKS && !packs::are_unvetted(path) {
         return Ok(cache);
     }
     drop(cache);
-    make_cache(path)
-}
-
-/// Removes what a killed worker left behind, and counts the packs.
-fn tidy_packs(folder: &Path) -> usize {
-    let Ok(entries) = fs::read_dir(folder) else { return 0 };
-    let mut packs = 0;
-    for path in entries.flatten().map(|entry| entry.path()) {
-        match path.extension().and_then(|ext| ext.to_str()) {
-            Some("pack") => packs += 1,
-            Some("idx" | "keep" | "rev") => {}
-            _ => {
-                let _tried_again_next_time = fs::remove_file(&path);
-            }
-        }
-    }
-    packs
-}
-
-fn make_cache(path: &Path) -> Result<Repository, RemoteError> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(cache_error(path, &error.to_string()));
-        }
-        _ => {}
-    }
-    let mut options = git2::RepositoryInitOptions::new();
-    options.bare(true).external_template(false).mkpath(true);
-    Repository::init_opts(path, &options).map_err(|error| cache_error(path, error.message()))
+    packs::make_anew(path)
 }
