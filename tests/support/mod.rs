@@ -1,10 +1,7 @@
-//! Real parts for tests: projects, servers, repositories, hostile bytes.
-//! Real parts for tests: servers, repositories, hosts, hostile bytes.
+//! Real parts for tests: projects, servers, repositories, hosts, hostile bytes.
 
-pub mod git_servers;
-pub mod hostile_git;
+pub(crate) mod git_servers;
 pub(crate) mod hostile;
+pub(crate) mod hostile_git;
 pub(crate) mod lessons;
 pub(crate) mod project;
-pub(crate) mod git_servers;
-pub(crate) mod hostile_git;
