@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::auditing::{Auditing, areas};
 use super::parts::{Parts, SyncError};
+use super::workshop::{Workshop, configured_areas, mesh_areas};
 use crate::domain::fix::KnownLesson;
 use crate::domain::foreign_text::error_line;
 use crate::domain::id::EntryId;
@@ -59,15 +59,18 @@ pub fn round(
     let bad_config = parts.refresh().map_err(SyncError::from)?;
     let sync = parts.sync()?;
     let library = parts.library()?;
-    let mut areas = areas(parts);
+    let (mut areas, missing) = configured_areas(parts);
     let extra = more.iter().filter(|area| !areas.iter().any(|known| known.root == area.root));
     areas.splice(0..0, extra.cloned().collect::<Vec<_>>());
+    areas.extend(mesh_areas(parts));
     let lessons: Vec<KnownLesson> = library.held.iter().map(crate::loops::library::Held::known).collect();
-    let mut auditing = Auditing::of(parts);
+    let mut workshop = Workshop::of(parts);
     let now = parts.now();
-    let (mut roots, mut failed) = (Vec::new(), Vec::new());
+    let mut roots = Vec::new();
+    let mut failed: Vec<(PathBuf, String)> =
+        missing.into_iter().map(|path| (path, "it is not there: mend or remove it in the config".to_owned())).collect();
     for area in &areas {
-        match audit(&mut auditing.with(&mut parts.db), area, &lessons, mode, now, progress) {
+        match audit(&mut workshop.with(&mut parts.db), area, &lessons, mode, now, progress) {
             Ok(audited) => roots.push(audited),
             Err(SeedError::Db(error)) => return Err(error.into()),
             // The other roots are looked at all the same.

@@ -1,7 +1,6 @@
 //! Builds the real parts and owns the order of their start and end.
 
 pub mod audit_worker;
-pub mod auditing;
 pub mod authoring;
 pub mod check;
 pub mod cycle;
@@ -10,3 +9,4 @@ mod misbehave;
 pub mod parts;
 pub mod service;
 pub mod timing;
+pub mod workshop;

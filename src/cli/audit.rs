@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::report::{self, Format, View};
 use super::{CliError, Context, ExitKind, Outcome, out};
-use crate::agent::auditing::{Auditing, areas};
+use crate::agent::workshop::{Workshop, configured_areas, mesh_areas};
 use crate::domain::fix::KnownLesson;
 use crate::domain::foreign_text::{display_line, error_line};
 use crate::domain::id::Slug;
@@ -18,7 +18,7 @@ use crate::loops::seed::{Area, Mode, Parts};
 
 /// What to look at, and how to show it.
 #[derive(clap::Args, Debug)]
-pub(super) struct Args {
+pub(super) struct Ask {
     /// Files or folders (default: the roots in the configuration, and mesh's own files)
     paths: Vec<PathBuf>,
     /// Only this lesson; may be given more than once
@@ -65,7 +65,8 @@ struct Wanted {
     below: PathBuf,
 }
 
-pub(super) fn run(context: &Context, args: &Args) -> Outcome {
+/// Opens the home and audits what was asked for: with no path and no configured root, the current folder.
+pub(super) fn open_and_run(context: &Context, ask: &Ask) -> Outcome {
     let started = Instant::now();
     let mut home = context.open()?;
     let now = home.now();
@@ -74,18 +75,26 @@ pub(super) fn run(context: &Context, args: &Args) -> Outcome {
         out::note(format!("lesson {} is left out: {}", display_line(name), display_line(why)));
     }
     let known: Vec<KnownLesson> = library.held.iter().map(Held::known).collect();
-    let lessons = chosen(&known, &args.lessons)?;
-    let wanted = wanted(&args.paths, &areas(&home))?;
-    let mode = if args.seed { Mode::Seed } else { Mode::List };
-    let mut auditing = Auditing::of(&home);
-    let mut parts = auditing.with(&mut home.db);
-    let mut progress = Progress::new(context.json || args.format != Format::Text);
+    let lessons = chosen(&known, &ask.lessons)?;
+    let (mut areas, missing) = configured_areas(&home);
+    for path in missing {
+        let shown = display_line(&path.to_string_lossy());
+        out::note(format!("root {shown} is not there: mend or remove it in the config"));
+    }
+    let here = [PathBuf::from(".")];
+    let paths = if ask.paths.is_empty() && areas.is_empty() { &here } else { ask.paths.as_slice() };
+    areas.extend(own_areas(&home, &areas));
+    let wanted = wanted(paths, &areas)?;
+    let mode = if ask.seed { Mode::Seed } else { Mode::List };
+    let mut workshop = Workshop::of(&home);
+    let mut parts = workshop.with(&mut home.db);
+    let mut progress = Progress::new(context.json || ask.format != Format::Text);
     let (mut roots, mut failed) = (Vec::new(), false);
     for Wanted { area, below } in wanted {
         match audit(&mut parts, &area, &lessons, mode, now, &mut |at| progress.show(at)) {
             Ok(mut audited) => {
                 progress.end();
-                set_baseline(args, &mut parts, &lessons, &mut audited, &below, now)?;
+                set_baseline(ask, &mut parts, &lessons, &mut audited, &below, now)?;
                 narrow(&mut audited, &below);
                 roots.push(audited);
             }
@@ -99,13 +108,19 @@ pub(super) fn run(context: &Context, args: &Args) -> Outcome {
     }
     let lessons: Vec<Lesson> = lessons.into_iter().map(|known| known.lesson).collect();
     let here = std::env::current_dir().unwrap_or_default();
-    let view = View { lessons: &lessons, roots: &roots, here, took: started.elapsed(), diff: args.diff };
-    match (context.json, args.format) {
+    let view = View { lessons: &lessons, roots: &roots, here, took: started.elapsed(), diff: ask.diff };
+    match (context.json, ask.format) {
         (_, Format::Sarif) => out::json(&report::sarif(&view)),
         (true, _) | (_, Format::Json) => out::json(&report::json(&view)),
         (false, Format::Text) => report::text(&view).iter().for_each(out::line),
     }
-    Ok(if failed || view.reaches(args.fail_on) { ExitKind::Error } else { ExitKind::Ok })
+    Ok(if failed || view.reaches(ask.fail_on) { ExitKind::Error } else { ExitKind::Ok })
+}
+
+/// Mesh's own files, where no configured root holds them already.
+fn own_areas(home: &crate::agent::parts::Parts, configured: &[Area]) -> Vec<Area> {
+    let held = |own: &Area| configured.iter().any(|area| own.root.starts_with(&area.root));
+    mesh_areas(home).into_iter().filter(|own| !held(own)).collect()
 }
 
 fn chosen(lessons: &[KnownLesson], ids: &[Slug]) -> Result<Vec<KnownLesson>, CliError> {
@@ -151,22 +166,22 @@ fn narrow(audited: &mut RootAudit, below: &Path) {
 }
 
 fn set_baseline(
-    args: &Args,
+    ask: &Ask,
     parts: &mut Parts<'_>,
     lessons: &[KnownLesson],
     audited: &mut RootAudit,
     below: &Path,
     now: Timestamp,
 ) -> Result<(), CliError> {
-    let accepted = match &args.baseline_write {
+    let accepted = match &ask.baseline_write {
         Some(reason) if reason.trim().is_empty() => {
             return Err(CliError::new(ExitKind::Usage, "a baseline needs a reason").hint("--baseline-write REASON"));
         }
         Some(reason) => {
-            let until = SignedDuration::try_from(args.baseline_for).ok().and_then(|span| now.checked_add(span).ok());
+            let until = SignedDuration::try_from(ask.baseline_for).ok().and_then(|span| now.checked_add(span).ok());
             accept_all(audited, below, reason, until)
         }
-        None if args.update_baseline => still_found(audited, lessons),
+        None if ask.update_baseline => still_found(audited, lessons),
         None => return Ok(()),
     };
     parts.db.replace_baseline(&audited.root, accepted.values())?;

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::report::{fix_story, fix_value};
 use super::table::Table;
 use super::{CliError, Context, ExitKind, Outcome, out};
-use crate::agent::auditing::{Auditing, areas};
+use crate::agent::workshop::{Workshop, configured_areas};
 use crate::domain::fix::{Fix, FixId, FixState, KnownLesson};
 use crate::domain::foreign_text::{display_bytes, display_line};
 use crate::loops::library::Held;
@@ -18,7 +18,7 @@ use crate::store::db::Db;
 
 /// What to do.
 #[derive(Subcommand, Debug)]
-pub(super) enum Action {
+pub(super) enum Ask {
     /// Every fix: seeded, proposed, refused, applied
     List,
     /// One fix with its diff and what each guard said
@@ -38,22 +38,23 @@ pub(super) enum Action {
     },
 }
 
-pub(super) fn run(context: &Context, action: &Action) -> Outcome {
+/// Opens the home and does what was asked.
+pub(super) fn open_and_run(context: &Context, ask: &Ask) -> Outcome {
     let mut home = context.open()?;
     let now = home.now();
-    match action {
-        Action::List => list(context, &home.db),
-        Action::Show { id } => show(context, &known(&home.db, id)?),
-        Action::Apply { id } => {
+    match ask {
+        Ask::List => list(context, &home.db),
+        Ask::Show { id } => show(context, &known(&home.db, id)?),
+        Ask::Apply { id } => {
             let lessons: Vec<KnownLesson> = home.library()?.held.iter().map(Held::known).collect();
             let root = known(&home.db, id)?.root;
-            let area = areas(&home).into_iter().find(|area| area.root == root);
+            let area = configured_areas(&home).0.into_iter().find(|area| area.root == root);
             let area = area.unwrap_or(Area { root, check: Vec::new(), check_timeout: Duration::ZERO });
-            let fix = apply(&mut Auditing::of(&home).with(&mut home.db), &area, &lessons, id, now).map_err(failed)?;
+            let fix = apply(&mut Workshop::of(&home).with(&mut home.db), &area, &lessons, id, now).map_err(failed)?;
             told(context, &fix, FixState::Seeded)
         }
-        Action::Rollback { id } => {
-            let fix = rollback(&mut Auditing::of(&home).with(&mut home.db), id, now).map_err(failed)?;
+        Ask::Rollback { id } => {
+            let fix = rollback(&mut Workshop::of(&home).with(&mut home.db), id, now).map_err(failed)?;
             told(context, &fix, FixState::Refused)
         }
     }

@@ -83,11 +83,11 @@ enum Command {
     Inbox(inbox::Action),
     /// Exchange entries with the remote
     Sync(sync::Args),
-    /// Look for the mistakes of every lesson that holds here, and list the fixes
-    Audit(audit::Args),
+    /// Look for the mistakes of every lesson, and list the fixes
+    Audit(audit::Ask),
     /// List, show, make and take back fixes
     #[command(subcommand)]
-    Fix(fix::Action),
+    Fix(fix::Ask),
     /// Check envelope files offline
     Verify(verify::Args),
     /// Check the database and every signature in it
@@ -177,8 +177,8 @@ fn run(context: &Context, command: Command) -> Outcome {
         Command::Outbox(action) => outbox::run(context, action),
         Command::Inbox(action) => inbox::run(context, action),
         Command::Sync(args) => sync::run(context, &args),
-        Command::Audit(args) => audit::run(context, &args),
-        Command::Fix(action) => fix::run(context, &action),
+        Command::Audit(ask) => audit::open_and_run(context, &ask),
+        Command::Fix(ask) => fix::open_and_run(context, &ask),
         Command::Verify(args) => verify::run(context, &args),
         Command::Fsck => fsck::run(context),
         Command::Completions(args) => shell::completions(&args, &mut Arguments::command()),

@@ -1,4 +1,5 @@
 //! Real parts for tests: servers, repositories, hosts, hostile bytes.
+//! Real parts for tests: projects, servers, repositories, hosts, hostile bytes.
 
 pub(crate) mod git_servers;
 pub(crate) mod hostile;

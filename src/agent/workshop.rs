@@ -1,0 +1,79 @@
+//! What audits and seeds on this host, and what neither may ever touch.
+
+use std::path::PathBuf;
+
+use super::parts::Parts;
+use crate::loops::audit::own_areas;
+use crate::loops::seed::{Area, House, Parts as SeedParts};
+use crate::store::config::AuditRoot;
+use crate::store::db::Db;
+use crate::sys::auditor::WorkerAuditor;
+use crate::sys::clock::SystemClock;
+use crate::sys::exec::SystemExec;
+use crate::sys::repo::GitRepo;
+use crate::sys::repo::facts;
+
+/// Most lines that one fix may change on this host, whatever its lesson says.
+const MAX_LINES: u32 = 120;
+/// Most branches of one lesson that may wait for a person in one root.
+const MAX_OPEN: u32 = 10;
+/// Unit files of mesh itself.
+const UNITS: [&str; 2] = ["/etc/systemd/system/mesh.service", "/lib/systemd/system/mesh.service"];
+
+/// The real parts of audit and seeding.
+pub struct Workshop {
+    auditor: WorkerAuditor<SystemClock>,
+    repo: GitRepo,
+    exec: SystemExec,
+    house: House,
+}
+
+impl Workshop {
+    /// The workshop of a home.
+    #[must_use]
+    pub fn of(parts: &Parts) -> Self {
+        let home = &parts.home;
+        let own = ["config", "keys", "outbox", "inbox", "state"].map(|name| home.root().join(name));
+        let units = UNITS.map(PathBuf::from);
+        let program = std::env::current_exe().ok();
+        let named: Vec<PathBuf> = own.into_iter().chain(units).chain(program).collect();
+        let real: Vec<PathBuf> = named.iter().filter_map(|path| path.canonicalize().ok()).collect();
+        let house = House {
+            blocked_ids: facts::identities(&real),
+            blocked: named.into_iter().chain(real).collect(),
+            max_lines: MAX_LINES,
+            max_open: MAX_OPEN,
+        };
+        Self {
+            auditor: parts.auditor(),
+            repo: GitRepo::new(parts.key.host(), home.state().join("worktrees")),
+            exec: SystemExec,
+            house,
+        }
+    }
+
+    /// The parts, with what remembers.
+    pub fn with<'a>(&'a mut self, db: &'a mut Db) -> SeedParts<'a> {
+        SeedParts { auditor: &mut self.auditor, repo: &self.repo, exec: &self.exec, db, house: &self.house }
+    }
+}
+
+/// The roots of the configuration, links resolved, and those that are not there.
+#[must_use]
+pub fn configured_areas(parts: &Parts) -> (Vec<Area>, Vec<PathBuf>) {
+    let (mut areas, mut missing) = (Vec::new(), Vec::new());
+    for AuditRoot { path, check, check_timeout } in &parts.config.audit_roots {
+        match path.canonicalize() {
+            Ok(root) => areas.push(Area { root, check: check.clone(), check_timeout: check_timeout.0 }),
+            Err(_) => missing.push(path.clone()),
+        }
+    }
+    (areas, missing)
+}
+
+/// Mesh's own files as roots: audited like any other, changed by nobody.
+#[must_use]
+pub fn mesh_areas(parts: &Parts) -> Vec<Area> {
+    let real = |path: PathBuf| path.canonicalize().unwrap_or(path);
+    own_areas(real(parts.home.config()), real(parts.home.state()))
+}
