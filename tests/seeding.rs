@@ -11,6 +11,9 @@ use mesh::domain::fix::{CheckResult, Fix, FixState, KnownLesson};
 use mesh::domain::guard::{Answer, Check};
 use mesh::domain::id::{HostId, Slug};
 use mesh::domain::lesson::Lesson;
+use mesh::domain::pace::Pace;
+use mesh::domain::running::Moment;
+use mesh::domain::trust::Grant;
 use mesh::loops::seed::{Area, House, Mode, Parts, PersonError, Seeding, apply, rollback, seed};
 use mesh::ports::{Admission, Auditor, AuditorError, Mended, RepoError, ScanProgress, ScanReport};
 use mesh::store::db::Db;
@@ -61,14 +64,20 @@ pub(crate) fn lesson(class: &str) -> Lesson {
     serde_json::from_value(serde_json::json!({
         "id": "no-bad", "rev": 3, "title": "Say GOOD, not BAD", "scope": "text", "severity": "warning", "risk": "low",
         "when": "BAD is written", "prefer": "GOOD", "because": "BAD is bad. It cannot see bad in disguise.",
-        "falsifiable": { "claim": "c", "expr": "true", "within": "7d" },
-        "retired_when": { "claim": "c", "expr": "false", "after": "2030-01-01T00:00:00Z" },
+        "falsifiable": { "claim": "c", "expr": "last(\"log.records\") > 0", "within": "7d" },
+        "retired_when": { "claim": "c", "expr": "last(\"log.records\") > 1", "after": "2030-01-01T00:00:00Z" },
         "detect": {
             "engine": "ast-grep/0.51",
             "rules": [{ "mode": "regex", "id": "bad", "pattern": "BAD", "message": "BAD is written" }]
         },
         "fix": { "class": class, "edits": [{ "for": "bad", "template": "GOOD" }], "max_files": 2, "max_lines": 6 },
-        "tests": { "positive": [], "negative": [] }
+        "tests": {
+            "positive": [
+                { "path": "a.txt", "code": "BAD\n", "fixed": "GOOD\n" },
+                { "path": "b.txt", "code": "is BAD\n", "fixed": "is GOOD\n" }
+            ],
+            "negative": [{ "path": "a.txt", "code": "GOOD\n" }, { "path": "b.txt", "code": "fine\n" }]
+        }
     }))
     .expect("a lesson")
 }
@@ -102,7 +111,7 @@ struct Host {
     auditor: Told,
     check: Vec<String>,
     class: &'static str,
-    may_seed: bool,
+    grant: Grant,
 }
 
 impl Host {
@@ -117,26 +126,35 @@ impl Host {
         Self {
             db: Db::in_memory().expect("a database"),
             repo: GitRepo::new(HostId::from_bytes([0xab; 32]), home.join("state/worktrees")),
-            house: House { blocked_ids: identities(&blocked), blocked, max_lines: 100, max_open: 10 },
+            house: House {
+                blocked_ids: identities(&blocked),
+                blocked,
+                max_lines: 100,
+                max_open: 10,
+                blocked_kinds: Vec::new(),
+                pace: Pace::default(),
+            },
             home,
             auditor: Told::replacing(),
             check: Vec::new(),
             class: "safe",
-            may_seed: true,
+            grant: Grant::Propose,
         }
     }
 
     fn with<T>(&mut self, root: &Path, run: impl FnOnce(&mut Parts<'_>, &Area, &[KnownLesson], Timestamp) -> T) -> T {
-        let area = Area { root: root.to_owned(), check: self.check.clone(), check_timeout: Duration::from_secs(60) };
-        let known = KnownLesson { lesson: lesson(self.class), entry: None, may_seed: self.may_seed };
+        let bare = Area::bare(root.to_owned());
+        let area = Area { check: self.check.clone(), check_timeout: Duration::from_secs(60), ..bare };
+        let known = KnownLesson { lesson: lesson(self.class), entry: None, grant: self.grant };
+        let now = Timestamp::from_second(1_800_000_000).expect("a time");
         let mut parts = Parts {
             auditor: &mut self.auditor,
             repo: &self.repo,
             exec: &SystemExec,
             db: &mut self.db,
             house: &self.house,
+            moment: Moment { wall: now, boot: "test".to_owned(), uptime: Duration::ZERO },
         };
-        let now = Timestamp::from_second(1_800_000_000).expect("a time");
         run(&mut parts, &area, &[known], now)
     }
 
@@ -429,7 +447,7 @@ fn files_that_are_not_the_users_own_text_are_refused() {
 #[test]
 fn an_issuer_that_may_only_audit_gets_nothing_seeded() {
     let project = Project::new(&[("a.py", "BAD\n")]);
-    let mut host = Host { may_seed: false, ..Host::beside(&project) };
+    let mut host = Host { grant: Grant::Audit, ..Host::beside(&project) };
     assert_eq!(refused_by(&host.one(&project.root, "a.py")), [Check::Grant]);
 }
 
@@ -628,7 +646,7 @@ fn detached_linked_and_nested_work_trees_are_seeded_where_they_stand() {
 #[test]
 fn repositories_that_cannot_take_a_branch_say_why() {
     let said = |fix: &Fix| {
-        assert_eq!(refused_by(fix), [Check::Repository]);
+        assert_eq!(refused_by(fix), [Check::Repository, Check::RollbackDefined]);
         fix.reason.clone().expect("said")
     };
     let above = tempfile::tempdir().expect("a temp dir");
@@ -676,7 +694,7 @@ fn a_file_outside_git_is_listed_and_not_changed() {
     assert_eq!(fix.state, FixState::Proposed);
     assert!(fix.reason.as_ref().expect("said").contains("in no git repository"));
     let asked = host.with(&root, |parts, area, known, now| apply(parts, area, known, &fix.id, now)).expect("judged");
-    assert_eq!(refused_by(&asked), [Check::Repository]);
+    assert_eq!(refused_by(&asked), [Check::Repository, Check::RollbackDefined]);
     assert_eq!(fs::read_to_string(root.join("a.py")).expect("readable"), "BAD\n");
 }
 

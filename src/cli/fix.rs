@@ -1,7 +1,6 @@
 //! `mesh fix`: the fixes that were planned here, and what became of each.
 
 use std::path::Path;
-use std::time::Duration;
 
 use clap::Subcommand;
 use serde_json::json;
@@ -49,7 +48,7 @@ pub(super) fn open_and_run(context: &Context, ask: &Ask) -> Outcome {
             let lessons: Vec<KnownLesson> = home.library()?.held.iter().map(Held::known).collect();
             let root = known(&home.db, id)?.root;
             let area = configured_areas(&home).0.into_iter().find(|area| area.root == root);
-            let area = area.unwrap_or(Area { root, check: Vec::new(), check_timeout: Duration::ZERO });
+            let area = area.unwrap_or(Area::bare(root));
             let fix = apply(&mut Workshop::of(&home).with(&mut home.db), &area, &lessons, id, now).map_err(failed)?;
             told(context, &fix, FixState::Seeded)
         }

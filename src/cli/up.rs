@@ -1,6 +1,6 @@
 //! `mesh up`: from nothing to the first findings, in one command.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::json;
 
@@ -45,7 +45,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Outcome {
         greet(&parts, is_new);
     }
     let lock = parts.lock().map_err(|error| CliError::of(exit_kind(&error), &error))?;
-    let area = Area { root: here.clone(), check: Vec::new(), check_timeout: Duration::ZERO };
+    let area = Area::bare(here.clone());
     let mode = if args.dry_run { Mode::List } else { Mode::Seed };
     let mut progress = Progress::new(context.json);
     let round = cycle::round(&mut parts, &[area], mode, &mut |at| progress.show(at));

@@ -63,7 +63,7 @@ fn headline(view: &View<'_>, audited: &RootAudit, finding: &Finding) -> Vec<Stri
 fn fix_lines(outcome: &Outcome, diff: bool) -> Vec<String> {
     let fix = &outcome.fix;
     let mut lines = wrap(&fix_sentence(fix), "  fix: ", "       ", WIDTH);
-    if diff && fix.state != FixState::Applied {
+    if diff && !fix.state.stands() {
         lines.extend(fix.diff.lines().map(|line| format!("    {}", display(line))));
     }
     lines
@@ -82,6 +82,12 @@ fn fix_sentence(fix: &Fix) -> String {
         FixState::Proposed => format!("{} proposed{}", fix.id, because(reason)),
         FixState::Refused => format!("{} refused{}", fix.id, because(reason)),
         FixState::Applied => "its fix was merged before, and the finding is back".to_owned(),
+        FixState::Backlog
+        | FixState::Validating
+        | FixState::Validated
+        | FixState::NoEffect
+        | FixState::Reverted
+        | FixState::Aborted => format!("{} {}{}", fix.id, fix.state.name(), because(reason)),
     }
 }
 
@@ -176,6 +182,7 @@ pub(crate) fn fix_story(fix: &Fix) -> Vec<String> {
         let answer = match verdict.answer {
             Answer::Pass => "pass",
             Answer::Ask => "ask",
+            Answer::Block => "block",
             Answer::Refuse => "refuse",
         };
         let line = format!("{:<15} {answer:<7} {}", verdict.check.name(), display_line(&verdict.why));
@@ -206,8 +213,10 @@ fn next_steps(fix: &Fix) -> Vec<String> {
             format!("take it:     git merge {branch}"),
             format!("drop it:     mesh fix rollback {id}"),
         ],
-        (FixState::Applied, _, Some(commit)) => vec![format!("take it back: git revert {commit}")],
-        (FixState::Proposed | FixState::Refused, ..) => vec![format!("make it:     mesh fix apply {id}")],
-        (FixState::Seeded | FixState::Applied, ..) => Vec::new(),
+        (state, _, Some(commit)) if state.stands() => vec![format!("take it back: git revert {commit}")],
+        (FixState::Proposed | FixState::Backlog | FixState::Refused, ..) => {
+            vec![format!("make it:     mesh fix apply {id}"), format!("try that:    mesh fix apply {id} --dry-run")]
+        }
+        _ => Vec::new(),
     }
 }
