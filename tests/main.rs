@@ -6,6 +6,7 @@ mod crash;
 mod documents;
 mod exec;
 mod foreign_programs;
+mod guarded;
 mod hostile_servers;
 mod protocol_example;
 mod scan;

@@ -2,9 +2,11 @@
 
 mod audit;
 mod configuration;
+mod doctor;
 mod enroll;
 mod error;
 mod fix;
+mod freeze;
 mod fsck;
 mod id;
 mod inbox;
@@ -12,6 +14,7 @@ mod init;
 mod lesson;
 mod out;
 mod outbox;
+mod pause;
 mod peers;
 mod report;
 mod run;
@@ -59,6 +62,12 @@ enum Command {
     Init(init::Args),
     /// Show where everything stands; the exit code tells the worst
     Status,
+    /// Look for what needs attention here
+    Doctor,
+    /// Change nothing for a while; audits and alarms go on
+    Pause(pause::Args),
+    /// End a pause
+    Resume(pause::ResumeArgs),
     /// Check or show the configuration
     #[command(subcommand)]
     Config(configuration::Action),
@@ -88,6 +97,9 @@ enum Command {
     /// List, show, make and take back fixes
     #[command(subcommand)]
     Fix(fix::Ask),
+    /// Areas that are left alone after too many reverts
+    #[command(subcommand)]
+    Freeze(freeze::Ask),
     /// Check envelope files offline
     Verify(verify::Args),
     /// Check the database and every signature in it
@@ -167,6 +179,9 @@ fn run(context: &Context, command: Command) -> Outcome {
         Command::Run(args) => run::run(context, &args),
         Command::Init(args) => init::run(context, args),
         Command::Status => status::run(context),
+        Command::Doctor => doctor::run(context),
+        Command::Pause(args) => pause::run(context, &args),
+        Command::Resume(args) => pause::resume(context, &args),
         Command::Config(action) => configuration::run(context, &action),
         Command::Id(args) => id::run(context, &args),
         Command::Enroll(args) => enroll::run(context, args),
@@ -179,6 +194,7 @@ fn run(context: &Context, command: Command) -> Outcome {
         Command::Sync(args) => sync::run(context, &args),
         Command::Audit(ask) => audit::open_and_run(context, &ask),
         Command::Fix(ask) => fix::open_and_run(context, &ask),
+        Command::Freeze(ask) => freeze::run(context, &ask),
         Command::Verify(args) => verify::run(context, &args),
         Command::Fsck => fsck::run(context),
         Command::Completions(args) => shell::completions(&args, &mut Arguments::command()),

@@ -94,6 +94,10 @@ fn tell(parts: &Parts, round: &Round, view: &View<'_>, args: &Args) {
     }
     out::line("");
     report::text(view).iter().for_each(out::line);
+    if args.dry_run {
+        out::line("");
+        report::foretold(&round.roots, &|root| round.trials_of(root)).iter().for_each(out::line);
+    }
     let outcomes = || round.roots.iter().flat_map(|root| &root.seeding.outcomes);
     let seeded: Vec<_> = outcomes().filter(|outcome| outcome.fix.state == FixState::Seeded).collect();
     let proposed = outcomes().filter(|outcome| outcome.fix.state == FixState::Proposed).count();

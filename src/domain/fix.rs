@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -14,7 +15,8 @@ use super::foreign_text::{display_line, error_line};
 use super::guard::Verdict;
 use super::id::{EntryId, Slug};
 use super::intervention::State;
-use super::lesson::{Lesson, Risk};
+use super::lesson::{Lesson, Risk, parse_span};
+use super::outcome::{Observed, Prediction, window};
 use super::trust::Grant;
 
 /// What a file holds: BLAKE3 of its bytes.
@@ -135,6 +137,8 @@ pub struct FixPlan {
     pub grant: Grant,
     /// How much the fix could break.
     pub risk: Risk,
+    /// Why the lesson says that the finding is a mistake.
+    pub because: String,
     /// The lesson's claim over signals, in CEL, as it is written.
     pub claim: String,
     /// The span in which the claim must hold, as it is written.
@@ -185,6 +189,7 @@ impl FixPlan {
             entry: known.entry,
             grant: known.grant,
             risk: lesson.risk,
+            because: lesson.because.clone(),
             claim: lesson.falsifiable.expr.clone(),
             within: lesson.falsifiable.within.clone(),
             retired_after: lesson.retired_when.after.clone(),
@@ -246,6 +251,13 @@ impl FixPlan {
             hash.update(b"\n");
         }
         ActionHash(*hash.finalize().as_bytes())
+    }
+
+    /// What the lesson predicts of the change, watched for at least `least`. `before` is what its claim comes to now.
+    #[must_use]
+    pub fn prediction(&self, before: Observed, least: Duration) -> Prediction {
+        let within = parse_span(&self.within).unwrap_or(least);
+        Prediction { claim: self.claim.clone(), before, window_s: window(within, least).as_secs() }
     }
 
     /// The branch it is put on.
@@ -497,6 +509,7 @@ mod tests {
             entry: None,
             grant: Grant::Propose,
             risk: Risk::Low,
+            because: "b".to_owned(),
             claim: "last(\"log.records\") > 0".to_owned(),
             within: "7d".to_owned(),
             retired_after: "2030-01-01T00:00:00Z".to_owned(),

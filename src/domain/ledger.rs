@@ -36,6 +36,8 @@ pub struct Planned {
     pub path: String,
     /// How many findings it mends.
     pub mends: usize,
+    /// Why the lesson says that they are a mistake.
+    pub because: String,
     /// The change as a unified diff.
     pub diff: String,
 }

@@ -434,6 +434,16 @@ impl Db {
         })
     }
 
+    /// The wall clock of the newest row, in milliseconds since 1970.
+    ///
+    /// # Errors
+    /// SQLite refused.
+    pub fn newest_ledger_time(&self) -> Result<Option<i64>, DbError> {
+        self.read(|connection| {
+            connection.query_row("SELECT at FROM ledger ORDER BY seq DESC LIMIT 1", [], |row| row.get(0)).optional()
+        })
+    }
+
     /// Adds what concerns the whole host: a pause, its end, read-only and its end.
     ///
     /// # Errors

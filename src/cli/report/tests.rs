@@ -157,7 +157,7 @@ fn t23_foreign_text_is_never_shown_raw() {
     outcome.fix.reason = Some(hostile.to_owned());
     outcome.fix.path = hostile.to_owned();
     outcome.fix.diff = hostile.to_owned();
-    let story = fix_story(&outcome.fix);
+    let story = fix_story(&outcome.fix, &[]);
     let (mut lessons, roots) = ([lesson()], [audited]);
     lessons[0].because = hostile.to_owned();
     let shown = text(&view(&lessons, &roots));

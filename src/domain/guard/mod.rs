@@ -207,6 +207,12 @@ pub enum Check {
 }
 
 impl Check {
+    /// Whether it is a part of the proof in a scratch copy, which comes after the guard.
+    #[must_use]
+    pub const fn is_proof(self) -> bool {
+        matches!(self, Self::RollbackProved | Self::TrialPassed | Self::FindingGone)
+    }
+
     /// The word for it in files and listings.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -21,6 +21,7 @@ fn plan() -> FixPlan {
         entry: None,
         grant: Grant::Apply,
         risk: Risk::Low,
+        because: "b".to_owned(),
         claim: "last(\"log.records\") > 0".to_owned(),
         within: "7d".to_owned(),
         retired_after: "2030-01-01T00:00:00Z".to_owned(),

@@ -5,7 +5,7 @@ use crate::domain::fix::{Fix, FixPlan};
 use crate::domain::guard::{ActionKind, Verdict};
 use crate::domain::intervention::{Actor, Event, InterventionId};
 use crate::domain::ledger::{Note, Planned};
-use crate::domain::outcome::Mark;
+use crate::domain::outcome::{Mark, Observed};
 use crate::store::ledger::{Happening, Proposal};
 
 /// Tells what was decided of a plan, beginning with what was planned. A plan that nothing is asked of is only proposed.
@@ -28,8 +28,10 @@ pub(super) fn tell(
             entry: plan.entry,
             path: plan.path.clone(),
             mends: count,
+            because: plan.because.clone(),
             diff: plan.diff(),
         }),
+        predicted: Some(plan.prediction(Observed::Unknown, pace.validate_window)),
         ..Note::default()
     };
     let proposal = Proposal { fix: &plan.id, area: &plan.root, kind: ActionKind::Branch, action: plan.action() };
