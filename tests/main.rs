@@ -1,3 +1,4 @@
 //! The one test binary; one module per subject.
 
 mod tidy;
+mod vectors;
