@@ -75,7 +75,8 @@ fn t01_a_changed_byte_stops_the_chain_there_and_nothing_else() {
             *slot = STANDARD.encode(bytes).into();
         }
     };
-    let mut changes: Vec<Box<dyn FnOnce(&mut Value)>> = Vec::new();
+    type Change = Box<dyn FnOnce(&mut Value)>;
+    let mut changes: Vec<Change> = Vec::new();
     // The mesh, the host, the seq, the link, the time, the lesson, the last line break.
     for at in [0, 14, 40, 115, 130, 180, 240, 900, usize::MAX] {
         changes.push(Box::new(flip("payload", at)));

@@ -97,6 +97,18 @@ fn t10_a_wiped_branch_is_filled_again_and_what_was_verified_stays() {
 }
 
 #[test]
+fn t10_a_wiped_branch_is_filled_again_by_a_host_that_lost_its_cache_as_well() {
+    let mut world = World::of(2);
+    world.publish(B, &["one"]);
+    world.server.wipe();
+    world.server.drop_cache(1);
+    world.sync(A);
+    assert_eq!(world.sync(B).published, [1]);
+    world.sync(A);
+    assert_eq!((world.state(A, B), world.lessons(A, B).len()), (PeerState::Ok, 1));
+}
+
+#[test]
 fn a_removed_or_altered_own_entry_is_pushed_again() {
     let mut world = World::of(2);
     world.publish(A, &["one", "two", "three", "four"]);

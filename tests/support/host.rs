@@ -47,7 +47,11 @@ pub(crate) fn temp_dir() -> TempDir {
 impl Host {
     /// A host that knows nobody. Its key is made from `seed`.
     pub(crate) fn new(name: &str, seed: u8, way: Way) -> Self {
-        let dir = temp_dir();
+        Self::at(temp_dir(), name, seed, way)
+    }
+
+    /// The same with its home in `dir`.
+    pub(crate) fn at(dir: TempDir, name: &str, seed: u8, way: Way) -> Self {
         let home = Home::at(dir.path());
         home.create().expect("made");
         let name: PeerName = name.parse().expect("a name");

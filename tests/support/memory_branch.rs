@@ -281,8 +281,11 @@ fn host_of(path: &str) -> Option<HostId> {
     (id.starts_with(prefix) && prefix.len() == 2).then_some(host)
 }
 
-fn by_host(tree: &Tree) -> BTreeMap<HostId, Vec<(&String, &Arc<[u8]>)>> {
-    let mut hosts: BTreeMap<HostId, Vec<_>> = BTreeMap::new();
+/// The files of one host.
+type Files<'a> = Vec<(&'a String, &'a Arc<[u8]>)>;
+
+fn by_host(tree: &Tree) -> BTreeMap<HostId, Files<'_>> {
+    let mut hosts: BTreeMap<HostId, Files<'_>> = BTreeMap::new();
     for (path, bytes) in tree {
         if let Some(host) = host_of(path) {
             hosts.entry(host).or_default().push((path, bytes));

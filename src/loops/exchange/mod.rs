@@ -164,7 +164,7 @@ fn reach(exchange: &mut Exchange<'_>, report: &mut SyncReport, now: Timestamp) -
         None => None,
     };
     let mut read = tip;
-    if let Some(published) = own::tend(exchange, report, tip, changed.as_ref(), now)? {
+    if let Some(published) = own::tend(exchange, report, tip, changed.as_ref(), last.is_none(), now)? {
         // Others may have pushed between the fetch and our own push, or the branch was wiped and is new:
         // their news is in the tip that was read back.
         let before = tip.or(last);
@@ -173,11 +173,9 @@ fn reach(exchange: &mut Exchange<'_>, report: &mut SyncReport, now: Timestamp) -
         ingest::ingest(exchange, report, published, look, &mut taken, now)?;
         read = Some(published);
     }
-    if let Some(tip) = read {
-        exchange.db.set_fact(TIP_FACT, &TipText(tip).to_string())?;
-        exchange.db.set_fact(ENROLLED_FACT, &enrolled)?;
-    }
-    exchange.db.set_fact(SYNCED_FACT, &now.to_string())?;
+    let (tip, now) = (read.map(|tip| TipText(tip).to_string()), now.to_string());
+    let read = tip.iter().flat_map(|tip| [(TIP_FACT, tip.as_str()), (ENROLLED_FACT, enrolled.as_str())]);
+    exchange.db.set_facts(read.chain([(SYNCED_FACT, now.as_str())]))?;
     Ok(())
 }
 

@@ -77,12 +77,14 @@ pub struct HeadOffer {
     pub confirmed_at: Option<i64>,
 }
 
-/// Brings the own log in order and publishes what is new. Returns the tip after a push.
+/// Brings the own log in order and publishes what is new. Returns the tip after a push. `compare_all`: it is
+/// not known what of the branch changed.
 pub(super) fn tend(
     exchange: &mut Exchange<'_>,
     report: &mut SyncReport,
     tip: Option<Tip>,
     changed: Option<&ChangedHosts>,
+    compare_all: bool,
     now: Timestamp,
 ) -> Result<Option<Tip>, Stop> {
     demand_own_machine(exchange)?;
@@ -91,12 +93,13 @@ pub(super) fn tend(
     let mut head = load_head(exchange)?;
     match (tip, changed) {
         (Some(tip), Some(changed)) => {
-            if changed.changed.contains(&me) || changed.gone.contains(&me) {
+            if compare_all || changed.changed.contains(&me) || changed.gone.contains(&me) {
                 compare_with_remote(exchange, report, tip, now)?;
-                head.n = head.n.max(published_head(exchange, tip)?.map_or(0, |head| head.n));
-                if changed.gone.contains(&me) {
+                let shown = published_head(exchange, tip)?.map_or(0, |head| head.n);
+                if shown != head.n {
                     head.confirmed_at = None;
                 }
+                head.n = head.n.max(shown);
             }
         }
         _ => {
@@ -284,17 +287,16 @@ fn adopt(
     let signed_already = drafts.iter().filter(|draft| entries.iter().any(|(signed, _)| carries(signed, draft)));
     let signed_already: Vec<i64> = signed_already.map(|draft| draft.number).collect();
     let mut own = Vec::new();
-    let mut next = exchange.db.own_position()?.next_seq();
-    for (signed, envelope) in entries {
+    let first = exchange.db.own_position()?.next_seq();
+    for (seq, (signed, envelope)) in (first..).zip(entries) {
         own.push(OwnEntry {
-            seq: next,
+            seq,
             id: signed.entry(),
             payload_type: signed.payload_type().to_owned(),
             envelope: envelope.clone(),
             signed_at: now,
             confirmed_at: Some(now),
         });
-        next += 1;
     }
     exchange.db.adopt_own(&own, &signed_already)?;
     report.caught_up += u64::try_from(own.len()).unwrap_or(u64::MAX);

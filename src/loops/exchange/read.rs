@@ -64,8 +64,8 @@ fn still_shown(
         if is_shown(exchange, tip, host, middle)? { same = middle } else { other = middle }
     }
     for seq in [other, last] {
-        if let Some((ours, theirs)) = proof_of_fork(exchange, tip, key, seq)? {
-            exchange.db.record_fork(host, seq, (&ours, &theirs), now)?;
+        if let Some(fork) = proof_of_fork(exchange, tip, key, seq)? {
+            exchange.db.record_fork(host, seq, (&fork.known, &fork.shown), now)?;
             return Ok(Some(Fault::new(PeerState::Quarantined, quarantined_detail(seq))));
         }
     }
@@ -90,13 +90,14 @@ fn is_shown(exchange: &Exchange<'_>, tip: Tip, host: HostId, seq: u64) -> Result
     Ok(known.is_some() && known == shown)
 }
 
+/// Two envelopes that one key signed with one seq: the one that was verified and the one that is shown.
+struct Fork {
+    known: Vec<u8>,
+    shown: Vec<u8>,
+}
+
 /// The entry that was verified at `seq` and the one that is shown there, if the peer signed both.
-fn proof_of_fork(
-    exchange: &Exchange<'_>,
-    tip: Tip,
-    key: &PublicKey,
-    seq: u64,
-) -> Result<Option<(Vec<u8>, Vec<u8>)>, Stop> {
+fn proof_of_fork(exchange: &Exchange<'_>, tip: Tip, key: &PublicKey, seq: u64) -> Result<Option<Fork>, Stop> {
     let (Some(ours), Some((theirs, their_bytes))) =
         (verified_before(exchange, key.host(), seq)?, shown(exchange, tip, key.host(), seq)?)
     else {
@@ -104,7 +105,7 @@ fn proof_of_fork(
     };
     let known = Envelope::parse(&ours.envelope).ok().and_then(|known| known.verify(key).ok());
     let (Some(known), Ok(theirs)) = (known, theirs.verify(key)) else { return Ok(None) };
-    Ok(chain::is_fork(exchange.mesh, &known, &theirs).then_some((ours.envelope, their_bytes)))
+    Ok(chain::is_fork(exchange.mesh, &known, &theirs).then_some(Fork { known: ours.envelope, shown: their_bytes }))
 }
 
 /// Reads on from where the chain is known to. Returns whether this sync has taken as many as it may.
