@@ -12,12 +12,21 @@ use mesh::domain::id::{EntryId, HostId};
 use mesh::domain::strict_json;
 use mesh::domain::trust::{PeerLine, Revoked};
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 
 use crate::support::host::{World, mesh_name, sign_raw};
 use crate::support::memory_branch::Push;
 use crate::support::sample;
 
 const HOSTS: u8 = 3;
+
+/// Cases from a seed that a failing test prints, and that `PROPERTY_SEED` sets.
+fn config(cases: u32) -> ProptestConfig {
+    let given = std::env::var("PROPERTY_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = given.unwrap_or_else(|| getrandom::u64().expect("the system has random bytes"));
+    println!("again with PROPERTY_SEED={seed}");
+    ProptestConfig { cases, failure_persistence: None, rng_seed: RngSeed::Fixed(seed), ..ProptestConfig::default() }
+}
 
 /// One thing that happens.
 #[derive(Clone, Debug)]
@@ -218,7 +227,7 @@ impl Watched {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config(48))]
 
     #[test]
     fn honest_hosts_agree_in_the_end_whatever_the_server_did(events in prop::collection::vec(event(), 1..40)) {
@@ -292,7 +301,7 @@ fn read_lines(bytes: &[u8]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config(256))]
 
     #[test]
     fn t17_no_bytes_of_anybody_make_a_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..512)) {
