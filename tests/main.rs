@@ -2,6 +2,7 @@
 
 mod audit_cli;
 mod audit_worker;
+mod crash;
 mod documents;
 mod exec;
 mod foreign_programs;

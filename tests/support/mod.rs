@@ -2,6 +2,7 @@
 //! Real parts for tests: projects, servers, repositories, hosts, hostile bytes.
 
 pub(crate) mod git_servers;
+pub(crate) mod homes;
 pub(crate) mod hostile;
 pub(crate) mod hostile_git;
 pub(crate) mod lessons;
