@@ -8,6 +8,7 @@ mod exec;
 mod foreign_programs;
 mod hostile_servers;
 mod protocol_example;
+mod founding;
 mod scan;
 mod scan_filter;
 mod seeding;
