@@ -216,6 +216,7 @@ impl Parts {
             db: &mut self.db,
             keyring: &self.keyring,
             max_grant: self.config.max_grant,
+            founding: self.config.founding,
             environment: &environment(),
         };
         library::gather(&mut sources, &mut auditor, now)

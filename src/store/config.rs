@@ -55,6 +55,14 @@ struct ConfigFile {
     sync: SyncFile,
     #[serde(default)]
     audit: AuditFile,
+    #[serde(default)]
+    lessons: LessonsFile,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LessonsFile {
+    founding: Option<bool>,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -150,6 +158,8 @@ pub struct Config {
     pub sync_interval: Span,
     /// What is audited.
     pub audit_roots: Vec<AuditRoot>,
+    /// Whether the lessons that ship with mesh are used.
+    pub founding: bool,
 }
 
 impl Config {
@@ -198,6 +208,7 @@ impl ConfigFile {
             },
             sync: SyncFile { interval: later.sync.interval.or(self.sync.interval) },
             audit: AuditFile { root: later.audit.root.or(self.audit.root) },
+            lessons: LessonsFile { founding: later.lessons.founding.or(self.lessons.founding) },
         }
     }
 
@@ -224,6 +235,7 @@ impl ConfigFile {
                 ssh_options: remote.ssh_options.unwrap_or_default(),
             },
             sync_interval: self.sync.interval.unwrap_or(Span(SYNC_INTERVAL)),
+            founding: self.lessons.founding.unwrap_or(true),
             audit_roots: self
                 .audit
                 .root

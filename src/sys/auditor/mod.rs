@@ -19,6 +19,7 @@ use self::wire::{Answer, Request};
 use super::tree::snapshot::{self, Snapshot};
 use super::tree::{Entry, Kind, News, Tree, refresh, walk};
 use crate::domain::detect::ENGINE;
+use crate::domain::detect::LanguageName;
 use crate::domain::finding::Fingerprint;
 use crate::domain::lesson::Lesson;
 use crate::domain::limits;
@@ -137,6 +138,7 @@ impl<C: Clock> Auditor for WorkerAuditor<C> {
 
         let mut report = ScanReport {
             skipped: looked.skipped(),
+            languages: files.iter().filter_map(|path| LanguageName::of_path(path)).collect(),
             files: files.len() as u64,
             parsed: run.parsed,
             unchanged: unchanged as u64,
