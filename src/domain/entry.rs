@@ -122,13 +122,12 @@ fn read<T: DeserializeOwned>(signed: &Signed, kind: Kind) -> Result<(ChainHeader
     if signed.kind() != Some(kind) {
         return Err(EntryError::OtherKind(kind));
     }
-    let header = strict_json::read(signed.payload(), strict_json::PAYLOAD).map_err(EntryError::Json)?;
+    let shape = |cause| EntryError::Shape { kind, cause };
     let mut fields: Map<String, Value> =
         strict_json::read(signed.payload(), strict_json::PAYLOAD).map_err(EntryError::Json)?;
-    for name in ["mesh", "host", "seq", "prev", "issued_at"] {
-        fields.remove(name);
-    }
-    let body = T::deserialize(Value::Object(fields)).map_err(|cause| EntryError::Shape { kind, cause })?;
+    let header = ["mesh", "host", "seq", "prev", "issued_at"].into_iter().filter_map(|name| fields.remove_entry(name));
+    let header = ChainHeader::deserialize(Value::Object(header.collect())).map_err(shape)?;
+    let body = T::deserialize(Value::Object(fields)).map_err(shape)?;
     Ok((header, body))
 }
 

@@ -24,6 +24,8 @@ pub const INTEGER_MAX: u64 = (1 << 53) - 1;
 pub const ENTRIES_PER_PEER_PER_CYCLE: u64 = 256;
 /// Most entries kept of one peer.
 pub const ENTRIES_PER_PEER: u64 = 20_000;
+/// Most refused documents that are kept for people.
+pub const REFUSALS_KEPT: u32 = 256;
 /// Most bytes one fetch may receive.
 pub const FETCH_BYTES: u64 = 16 * 1024 * 1024;
 /// Most objects one fetch may receive.

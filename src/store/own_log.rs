@@ -102,21 +102,19 @@ impl Db {
     /// The database failed, or the seq is taken: nothing is ever signed twice.
     pub fn append_own(&mut self, entry: &OwnEntry, draft: Option<i64>) -> Result<(), DbError> {
         self.write(|transaction| {
-            transaction.execute(
-                "INSERT INTO own_entries (seq, id, payload_type, envelope, signed_at, confirmed_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-                rusqlite::params![
-                    column(entry.seq),
-                    entry.id.as_bytes(),
-                    entry.payload_type,
-                    entry.envelope,
-                    entry.signed_at.as_second(),
-                    entry.confirmed_at.map(Timestamp::as_second),
-                ],
-            )?;
-            if let Some(number) = draft {
-                transaction.execute("DELETE FROM drafts WHERE id = ?1", [number])?;
-            }
-            Ok(())
+            insert(transaction, entry)?;
+            draft.map_or(Ok(()), |number| remove_draft(transaction, number))
+        })
+    }
+
+    /// Takes over own entries that only the remote knew, and takes drafts out of the queue that are among them.
+    ///
+    /// # Errors
+    /// The database failed, or a seq is taken; nothing was taken over.
+    pub fn adopt_own(&mut self, entries: &[OwnEntry], drafts: &[i64]) -> Result<(), DbError> {
+        self.write(|transaction| {
+            entries.iter().try_for_each(|entry| insert(transaction, entry))?;
+            drafts.iter().try_for_each(|number| remove_draft(transaction, *number))
         })
     }
 
@@ -178,6 +176,26 @@ impl Db {
             rows.collect()
         })
     }
+}
+
+fn insert(transaction: &rusqlite::Transaction<'_>, entry: &OwnEntry) -> rusqlite::Result<()> {
+    let mut statement = transaction.prepare_cached(
+        "INSERT INTO own_entries (seq, id, payload_type, envelope, signed_at, confirmed_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?;
+    statement
+        .execute(rusqlite::params![
+            column(entry.seq),
+            entry.id.as_bytes(),
+            entry.payload_type,
+            entry.envelope,
+            entry.signed_at.as_second(),
+            entry.confirmed_at.map(Timestamp::as_second),
+        ])
+        .map(drop)
+}
+
+fn remove_draft(transaction: &rusqlite::Transaction<'_>, number: i64) -> rusqlite::Result<()> {
+    transaction.execute("DELETE FROM drafts WHERE id = ?1", [number]).map(drop)
 }
 
 /// A seq as SQLite keeps it; the limit of 2^53-1 is checked before anything is stored.

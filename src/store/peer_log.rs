@@ -430,6 +430,38 @@ impl Db {
         })
     }
 
+    /// Forgets all but the newest `keep` refusals. Returns the digests of what was forgotten.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub fn trim_refusals(&mut self, keep: u32) -> Result<Vec<[u8; 32]>, DbError> {
+        self.write(|transaction| {
+            let mut statement = transaction.prepare_cached(
+                "DELETE FROM refusals WHERE (path, digest) IN
+                 (SELECT path, digest FROM refusals ORDER BY at DESC, path, digest LIMIT -1 OFFSET ?1) RETURNING digest",
+            )?;
+            let rows = statement.query_map([keep], |row| row.get(0))?;
+            rows.collect()
+        })
+    }
+
+    /// Takes back what was listed of a key's lessons after `through`: it was revoked.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub fn reject_after(&mut self, host: HostId, through: u64) -> Result<(), DbError> {
+        self.write(|transaction| {
+            let reason = format!("its author's key was revoked here; entries through {through} are believed");
+            transaction
+                .execute(
+                    "UPDATE inbox SET state = 'rejected', reason = ?3
+                     WHERE host = ?1 AND seq > ?2 AND state NOT IN ('rejected', 'quarantined')",
+                    rusqlite::params![host.as_bytes(), column(through), reason],
+                )
+                .map(drop)
+        })
+    }
+
     /// What the audit worker said of a lesson with this digest: `Some(None)` is admitted.
     ///
     /// # Errors
