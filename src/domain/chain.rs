@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::envelope::{Kind, Signed};
 use super::id::{EntryId, HostId, MeshName};
 use super::limits;
-use super::strict_json::{self, JsonError};
+use super::strict_json::JsonError;
 
 /// The header inside the signed bytes of every chain entry.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -145,7 +145,7 @@ pub fn read_header(mesh: &MeshName, signed: &Signed) -> Result<ChainHeader, Chai
     if let Some(kind) = signed.kind().filter(|kind| !kind.in_chain()) {
         return Err(ChainFault::OutsideChain(kind));
     }
-    let header: ChainHeader = strict_json::read(signed.payload(), strict_json::PAYLOAD).map_err(ChainFault::Header)?;
+    let header: ChainHeader = signed.read().map_err(ChainFault::Header)?;
     if header.mesh != *mesh {
         return Err(ChainFault::OtherMesh { found: header.mesh, here: mesh.clone() });
     }

@@ -123,8 +123,7 @@ fn read<T: DeserializeOwned>(signed: &Signed, kind: Kind) -> Result<(ChainHeader
         return Err(EntryError::OtherKind(kind));
     }
     let shape = |cause| EntryError::Shape { kind, cause };
-    let mut fields: Map<String, Value> =
-        strict_json::read(signed.payload(), strict_json::PAYLOAD).map_err(EntryError::Json)?;
+    let mut fields: Map<String, Value> = signed.read().map_err(EntryError::Json)?;
     let header = ["mesh", "host", "seq", "prev", "issued_at"].into_iter().filter_map(|name| fields.remove_entry(name));
     let header = ChainHeader::deserialize(Value::Object(header.collect())).map_err(shape)?;
     let body = T::deserialize(Value::Object(fields)).map_err(shape)?;

@@ -183,8 +183,8 @@ fn look_at_peer(
     }
     note_change(report, peer, before, &news.row);
     // Lessons are listed in the order of the entries that carry them, and not every entry carries one.
-    let mut entries = news.entries.iter();
-    for lesson in &news.lessons {
+    let mut entries = news.entries.iter().rev();
+    for lesson in news.lessons.iter().rev().take(limits::INBOX_COPIES_PER_CYCLE) {
         let Some(entry) = entries.find(|entry| entry.id == lesson.entry) else { break };
         exchange.spool.show_incoming(peer.name.as_str(), entry.seq, &lesson.slug, &entry.envelope)?;
     }
