@@ -241,7 +241,7 @@ impl Db {
             for (entry, reason) in &news.retracted {
                 // Only its own author can take a lesson back.
                 transaction.execute(
-                    "UPDATE inbox SET state = 'retired', reason = ?3 WHERE entry = ?1 AND host = ?2",
+                    "UPDATE inbox SET state = 'retired', reason = ?3 WHERE (host, seq) = (SELECT host, seq FROM entries WHERE id = ?1) AND host = ?2",
                     rusqlite::params![entry.as_bytes(), host.as_bytes(), reason],
                 )?;
             }
@@ -387,7 +387,7 @@ impl Db {
         self.write(|transaction| {
             transaction
                 .execute(
-                    "UPDATE inbox SET state = ?2, reason = ?3 WHERE entry = ?1",
+                    "UPDATE inbox SET state = ?2, reason = ?3 WHERE (host, seq) = (SELECT host, seq FROM entries WHERE id = ?1)",
                     rusqlite::params![entry.as_bytes(), state.name(), reason],
                 )
                 .map(drop)
@@ -402,7 +402,7 @@ impl Db {
         self.write(|transaction| {
             transaction
                 .execute(
-                    "UPDATE inbox SET findings = ?2 WHERE entry = ?1",
+                    "UPDATE inbox SET findings = ?2 WHERE (host, seq) = (SELECT host, seq FROM entries WHERE id = ?1)",
                     rusqlite::params![entry.as_bytes(), findings],
                 )
                 .map(drop)
