@@ -2,6 +2,7 @@
 
 mod audit_worker;
 mod exec;
+mod learn;
 mod scan;
 mod seeding;
 mod support;

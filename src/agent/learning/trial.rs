@@ -80,7 +80,7 @@ pub(super) fn run(
     let best = |test: &dyn Fn(&Proposal) -> bool| good.iter().copied().rev().find(|at| test(&learned.proposals[*at]));
     let with_edit = best(&|proposal| proposal.template.is_some());
     let exact = best(&|proposal| proposal.exact);
-    let wide = best(&|proposal| !proposal.exact);
+    let wide = best(&|proposal| !proposal.exact).or(exact.filter(|exact| with_edit.is_some_and(|edit| edit < *exact)));
     let mut sets: Vec<Vec<usize>> = Vec::new();
     match (with_edit, wide) {
         (Some(edit), Some(wide)) => sets.extend([vec![edit, wide], vec![edit]]),
@@ -93,7 +93,12 @@ pub(super) fn run(
     }
     let mut last = LearnError::NoPattern { why: "none was tried".to_owned() };
     for set in sets {
-        let chosen: Vec<Proposal> = set.iter().map(|at| learned.proposals[*at].clone()).collect();
+        let mut chosen: Vec<Proposal> = set.iter().map(|at| learned.proposals[*at].clone()).collect();
+        if let [first, second] = &mut chosen[..]
+            && first.rule.id == second.rule.id
+        {
+            second.rule.id = "same-shape".parse().expect("a constant slug");
+        }
         match prove(auditor, work, material, found(chosen, FixClass::Safe), &words) {
             Ok((lesson, reproduces, doubt)) => {
                 let mut also: Vec<(String, u32)> = set.iter().flat_map(|at| seen[*at].also.clone()).collect();
@@ -303,6 +308,14 @@ fn untried_tests(material: &Material<'_>) -> Tests {
     Tests { positive: vec![positive.clone(), positive], negative: vec![negative.clone(), negative] }
 }
 
+/// The lines of a text without white space, sorted: an import may stand elsewhere.
+fn lines_of(text: &str) -> Vec<String> {
+    let mut lines: Vec<String> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+    lines.retain(|line| !line.is_empty());
+    lines.sort_unstable();
+    lines
+}
+
 /// Finds out which examples hold, writes them into the lesson, and has it admitted.
 fn prove(
     auditor: &mut dyn Auditor,
@@ -372,14 +385,13 @@ fn prove(
         let fixed = tests.positive.iter().find_map(|positive| positive.fixed.clone()).unwrap_or_default();
         tests.negative.push(Negative { path, code: fixed });
     }
-    let squeezed = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
     let mut reproduces = false;
     if !found.fix.edits.is_empty() {
         if let Some(why) = odd.pop() {
             return Err(LearnError::NoPattern { why: format!("its fix is refused: {why}") });
         }
         reproduces = match auditor.mend(&trial, material.path, material.before, None)? {
-            Mended::Text(text) => squeezed(&text) == squeezed(material.after),
+            Mended::Text(text) => lines_of(&text) == lines_of(material.after),
             Mended::Refused(_) | Mended::Nothing => false,
         };
         if !reproduces && found.fix.class == FixClass::Safe {

@@ -229,7 +229,7 @@ impl Walk<'_> {
     fn arguments(&mut self, id: Id) {
         let all: Vec<Id> = self.before.named_children(id).collect();
         let comments = all.iter().any(|child| self.before.is_comment(*child));
-        let Some(tail) = self.untouched_tail(id, &all).filter(|tail| *tail > 0 && !comments) else {
+        let Some((tail, callee)) = self.untouched_tail(id, &all).filter(|(tail, _)| *tail > 0 && !comments) else {
             return self.inside(id);
         };
         let kept = all.len() - tail;
@@ -243,16 +243,32 @@ impl Walk<'_> {
         let (first, last) = (self.before.node(all[kept]).range.start, self.before.node(all[all.len() - 1]).range.end);
         self.holes.before.push((first..last, name.clone()));
         let shapes = all[kept..].iter().map(|argument| self.before.node(*argument).shape).collect();
-        let callee = callee_shape(self.before, id).unwrap_or_default();
         self.holes.rests.push(Rest { callee, shapes, name });
     }
 
     /// How many arguments at the end the fix passes on as they are, and needs nowhere else.
-    fn untouched_tail(&self, id: Id, all: &[Id]) -> Option<usize> {
+    ///
+    /// Returns also what is called with them after the fix.
+    fn untouched_tail(&self, id: Id, all: &[Id]) -> Option<(usize, u64)> {
         let callee = callee_shape(self.before, id)?;
-        let other = self.region.after.iter().flat_map(|top| self.after.below(*top)).find(|other| {
-            kinds::is_arguments(self.after.kind(*other)) && callee_shape(self.after, *other) == Some(callee)
-        })?;
+        let lists: Vec<Id> = self
+            .region
+            .after
+            .iter()
+            .flat_map(|top| self.after.below(*top))
+            .filter(|other| kinds::is_arguments(self.after.kind(*other)))
+            .collect();
+        let last = |other: &Id| {
+            let last = self.after.named_children(*other).last().map(|last| self.after.node(last).shape);
+            last.is_some() && last == all.last().map(|last| self.before.node(*last).shape)
+        };
+        // The same call, or another one that takes over its arguments.
+        let other = lists
+            .iter()
+            .find(|other| callee_shape(self.after, **other) == Some(callee))
+            .or_else(|| lists.iter().find(|other| last(other)))
+            .copied()?;
+        let new_callee = callee_shape(self.after, other)?;
         let others: Vec<Id> = self.after.named_children(other).collect();
         let same = |(one, other): &(&Id, &Id)| self.before.node(**one).shape == self.after.node(**other).shape;
         let tail = all.iter().rev().zip(others.iter().rev()).take_while(same).count();
@@ -276,7 +292,7 @@ impl Walk<'_> {
                 bound_elsewhere || !used_elsewhere
             })
         };
-        Some(all.iter().rev().take(tail).take_while(|argument| free(argument)).count())
+        Some((all.iter().rev().take(tail).take_while(|argument| free(argument)).count(), new_callee))
     }
 
     /// An option such as a mode stays demanded when the rest of the list is left open.

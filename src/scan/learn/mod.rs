@@ -141,14 +141,15 @@ pub fn propose(language: LanguageName, before: &str, after: &str) -> Result<Lear
     let regions = region::outermost(&before, lifted);
     let first = regions.first().ok_or(LearnRefusal::NothingChanged)?;
     let line = |region: &Region| before.lines(&before.node(region.before).range);
-    let pattern = |region: &Region| sides.narrow(region, Level::Shaped).map(|proposal| proposal.pattern);
+    let pattern = |region: &Region| sides.narrow(region, Level::Shaped, false).map(|proposal| proposal.pattern);
     let one = pattern(first);
     if regions.iter().any(|region| pattern(region) != one) {
         return Err(LearnRefusal::SeveralFixes { lines: regions.iter().map(|region| line(region).0).collect() });
     }
     let mut proposals: Vec<Proposal> = Vec::new();
     let levels = [Level::Exact, Level::Shaped, Level::Loose];
-    let narrow = levels.iter().filter_map(|level| sides.narrow(first, *level));
+    let narrow =
+        levels.iter().flat_map(|level| [true, false].map(|guarded| sides.narrow(first, *level, guarded))).flatten();
     for proposal in narrow.chain(levels[1..].iter().filter_map(|level| sides.wide(first, *level))) {
         if !proposals
             .iter()

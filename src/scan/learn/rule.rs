@@ -1,6 +1,7 @@
 //! From a region with holes to a syntax rule.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use serde_json::{Value, json};
 
@@ -26,7 +27,10 @@ impl Sides<'_> {
         let line = self.before.lines(&self.before.node(region.before).range).0;
         loop {
             region = self.unwrapped(region);
-            let fits = kinds::can_be_root(self.before.kind(region.before)) && self.before.node(region.before).named;
+            let node = self.before.node(region.before);
+            let part = kinds::is_callee_field(node.field())
+                || self.before.parent(region.before).is_some_and(|parent| kinds::is_chain(self.before.kind(parent)));
+            let fits = kinds::can_be_root(&node.kind) && node.named && !node.children.is_empty() && !part;
             if fits {
                 let holes = holes::find(self.before, self.after, &self.names, &region, Level::Exact);
                 if self.substance(&region, &holes) >= SUBSTANCE && self.pattern(&region, &holes, "cst").is_some() {
@@ -115,7 +119,7 @@ impl Sides<'_> {
     }
 
     /// A rule that accounts for every token, with the edit where there can be one.
-    pub(super) fn narrow(&self, region: &Region, level: Level) -> Option<Proposal> {
+    pub(super) fn narrow(&self, region: &Region, level: Level, guarded: bool) -> Option<Proposal> {
         let holes = holes::find(self.before, self.after, &self.names, region, level);
         if self.substance(region, &holes) < SUBSTANCE || holes.comments {
             return None;
@@ -123,7 +127,10 @@ impl Sides<'_> {
         let mut all = vec![self.patterns(region, &holes, "cst")?];
         all.extend(self.demands(region, &holes));
         all.extend(self.handler(region));
-        let made = template(self.language, self.after, &self.names, &self.after_names, region, &holes);
+        if guarded {
+            all.extend(self.telltales(region));
+        }
+        let made = template(self.language, (self.before, self.after), &self.names, &self.after_names, region, &holes);
         let mut doubt = None;
         let template = match made {
             Ok(template) => {
@@ -142,16 +149,91 @@ impl Sides<'_> {
 
     /// A rule that also takes further statements and arguments, for a person to look at.
     pub(super) fn wide(&self, region: &Region, level: Level) -> Option<Proposal> {
-        let holes = holes::find(self.before, self.after, &self.names, region, level);
+        let mut holes = holes::find(self.before, self.after, &self.names, region, level);
         if self.substance(region, &holes) < SUBSTANCE {
             return None;
         }
+        let mut inner = Vec::new();
+        if self.language == LanguageName::Python {
+            inner = self.emptied(region, &mut holes);
+        } else {
+            let open = self.opened(region, &holes);
+            holes.before.extend(open);
+        }
+        holes.before.sort_by_key(|(range, _)| (range.start, range.end));
         let mut all = vec![self.patterns(region, &holes, "relaxed")?];
+        all.extend(inner);
         all.extend(self.demands(region, &holes));
         all.extend(self.handler(region));
         all.extend(self.telltales(region));
         let doubt = Some("other statements, arguments or comments stand between".to_owned());
         Some(self.proposal(region, &holes, all, None, doubt, ("same-shape", Confidence::Medium, false)))
+    }
+
+    /// Takes the calls out of the statement's own list of statements, and asks for each to be somewhere in it: the
+    /// matcher knows no way to have any number of others around them in a list without brackets.
+    fn emptied(&self, region: &Region, holes: &mut Holes) -> Vec<Value> {
+        let blocks: Vec<Id> = self
+            .before
+            .named_children(region.before)
+            .filter(|id| kinds::is_block(self.before.kind(*id)) && self.before.node(*id).field() == Some("body"))
+            .collect();
+        let [block] = blocks[..] else { return Vec::new() };
+        let mut rules = Vec::new();
+        for statement in self.before.named_children(block).filter(|id| !self.before.is_comment(*id)) {
+            let mut node = statement;
+            while let [only] = self.before.children(node) {
+                node = *only;
+            }
+            let range = self.before.node(node).range.clone();
+            let text = self.before.dedented(&range, &holes.before);
+            let call = kinds::is_call(self.before.kind(node));
+            let Some(pattern) = pattern(self.language, self.before.kind(node), &text, "relaxed").filter(|_| call)
+            else {
+                return Vec::new();
+            };
+            rules.push(json!({ "has": { "stopBy": "end", "pattern": pattern } }));
+        }
+        let range = self.before.node(block).range.clone();
+        holes.before.retain(|(hole, _)| hole.end <= range.start || hole.start >= range.end);
+        holes.before.push((range, "$$$".to_owned()));
+        rules
+    }
+
+    /// Room for further statements at both ends of each list of statements in the region.
+    fn opened(&self, region: &Region, holes: &Holes) -> Vec<(Range<usize>, String)> {
+        let text = &self.before.text;
+        let lead = |at: usize| {
+            let start = text[..at].rfind('\n').map_or(0, |at| at + 1);
+            let line = &text[start..];
+            &line[..line.len() - line.trim_start_matches([' ', '\t']).len()]
+        };
+        let base = lead(self.before.node(region.before).range.start).len();
+        let mut room = Vec::new();
+        let blocks = self.before.below(region.before).filter(|id| {
+            // In Rust a lone name is no statement, and so no hole for any number of them.
+            *id != region.before && kinds::is_block(self.before.kind(*id)) && self.language != LanguageName::Rust
+        });
+        for block in blocks {
+            let statements: Vec<Id> = self
+                .before
+                .named_children(block)
+                .filter(|id| !self.before.is_comment(*id) && !kinds::is_block(self.before.kind(*id)))
+                .collect();
+            let (Some(first), Some(last)) = (statements.first(), statements.last()) else { continue };
+            let (start, end) = (self.before.node(*first).range.start, self.before.node(*last).range.end);
+            let own_line = text[..start].trim_end_matches([' ', '\t']).ends_with('\n');
+            let hole = |at: usize, name: &str| {
+                holes.before.iter().any(|(range, with)| with.starts_with(name) && range.start <= at && at <= range.end)
+            };
+            if !own_line || hole(start, "$$$BODY") || hole(end, "$$$BODY") {
+                continue;
+            }
+            let indent = lead(start).get(base..).unwrap_or_default();
+            room.push((start..start, format!("$$$\n{indent}")));
+            room.push((end..end, format!("\n{indent}$$$")));
+        }
+        room
     }
 
     fn proposal(
@@ -258,7 +340,7 @@ impl Sides<'_> {
     /// Names that the file must bind for the edit of a region.
     pub(super) fn needs(&self, region: &Region) -> Vec<String> {
         let holes = holes::find(self.before, self.after, &self.names, region, Level::Shaped);
-        let made = template(self.language, self.after, &self.names, &self.after_names, region, &holes);
+        let made = template(self.language, (self.before, self.after), &self.names, &self.after_names, region, &holes);
         made.map(|template| template.needs).unwrap_or_default()
     }
 

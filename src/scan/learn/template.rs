@@ -29,7 +29,7 @@ pub(super) struct Template {
 /// Why there is none, in words.
 pub(super) fn template(
     language: LanguageName,
-    after: &Tree,
+    (before, after): (&Tree, &Tree),
     before_names: &Names,
     names: &Names,
     region: &Region,
@@ -41,7 +41,9 @@ pub(super) fn template(
     if let Some(lost) = holes.lost.first() {
         return Err(format!("it drops `{}`, which may be anything elsewhere", first_line(lost)));
     }
-    let mut walk = Walk { after, holes, replaced: Vec::new(), left: Vec::new() };
+    // What the pattern names is there already.
+    let named = before.below(region.before).map(|id| before.text_of(id)).collect();
+    let mut walk = Walk { after, holes, named, replaced: Vec::new(), left: Vec::new() };
     region.after.iter().for_each(|id| walk.visit(*id));
     walk.replaced.sort_by_key(|(range, _)| range.start);
     let mut template = Template::default();
@@ -58,7 +60,9 @@ pub(super) fn template(
             if line.starts_with("from .") || line.starts_with("use crate") || line.starts_with("use super") {
                 return Err(format!("it uses `{name}`, which only this project has"));
             }
-            imports.insert(line.to_owned());
+            if !walk.named.contains(name) {
+                imports.insert(line.to_owned());
+            }
         } else if kinds::is_builtin(language, name) && !names.is_local(name) {
         } else if names.is_top(name) && before_names.is_top(name) {
             if !template.needs.iter().any(|need| need == name) {
@@ -85,6 +89,7 @@ pub(super) fn first_line(text: &str) -> String {
 struct Walk<'t> {
     after: &'t Tree,
     holes: &'t Holes,
+    named: BTreeSet<&'t str>,
     replaced: Vec<(Range<usize>, String)>,
     /// Identifiers that stay as they are.
     left: Vec<Id>,

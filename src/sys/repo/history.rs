@@ -47,11 +47,17 @@ pub fn change(dir: &Path, revision: &str) -> Result<Change, RepoError> {
     let commit = object.peel_to_commit().map_err(git("find the commit"))?;
     let parent = match commit.parent_count() {
         0 => {
-            return Err(unusable(format!("commit {} is the first one: there is nothing before it", short(commit.id()))));
+            return Err(unusable(format!(
+                "commit {} is the first one: there is nothing before it",
+                short(commit.id())
+            )));
         }
         1 => commit.parent(0).map_err(git("read the parent of the commit"))?,
         _ => {
-            return Err(unusable(format!("commit {} is a merge: name the commit that has the fix", short(commit.id()))));
+            return Err(unusable(format!(
+                "commit {} is a merge: name the commit that has the fix",
+                short(commit.id())
+            )));
         }
     };
     Ok(Change {
