@@ -7,7 +7,7 @@ use serde_json::json;
 use similar::TextDiff;
 
 use super::lesson::failure;
-use super::{CliError, Context, ExitKind, Outcome, out, outbox};
+use super::{CliError, Context, ExitKind, Outcome, out, outbox, sync};
 use crate::agent::authoring;
 use crate::agent::learning::{self, Ask, Draft, LearnError, WorkDir};
 use crate::domain::detect::FixClass;
@@ -70,23 +70,28 @@ pub(super) fn run(context: &Context, args: Args) -> Outcome {
         let text = authored::to_toml(&path, &draft.lesson)?;
         files::write_whole(&path, text.as_bytes(), 0o600)?;
     }
-    if context.json {
-        out::json(&as_json(&draft, confirmed.then_some(&path)));
-    } else if confirmed {
-        out::line(format!("Wrote {}.", path.display()));
-    } else {
-        out::line("Nothing was written. Add --yes to write it.");
+    if !context.json {
+        out::line(match confirmed {
+            true => format!("Wrote {}.", path.display()),
+            false => "Nothing was written. Add --yes to write it.".to_owned(),
+        });
     }
-    if !confirmed {
-        return Ok(ExitKind::Ok);
-    }
-    if args.publish {
+    let publish = confirmed && args.publish;
+    if publish {
         let outgoing = authoring::outgoing(&parts, &id).map_err(|error| failure(&error))?;
         authoring::queue(&mut parts, &outgoing).map_err(|error| failure(&error))?;
-        let quiet = Context { home: context.home.clone(), json: false };
-        return outbox::send(if context.json { &quiet } else { context }, &mut parts, false);
     }
-    if !context.json {
+    if context.json {
+        let mut value = as_json(&draft, confirmed.then_some(&path));
+        // Where an agent runs here, its next sync sends what is queued.
+        let lock = parts.lock();
+        if publish && lock.is_ok() {
+            value["sync"] = sync::as_json(&sync::sync(&mut parts)?);
+        }
+        out::json(&value);
+    } else if publish {
+        return outbox::send(context, &mut parts, false);
+    } else if confirmed {
         out::line(format!("Next: make its words sharper, `mesh lesson check {id}`, then `mesh outbox publish {id}`."));
     }
     Ok(ExitKind::Ok)

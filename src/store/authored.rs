@@ -77,7 +77,8 @@ pub fn parse(path: &Path, text: &str) -> Result<Lesson, AuthoredError> {
 /// What is written does not read back as the same lesson.
 pub fn to_toml(path: &Path, lesson: &Lesson) -> Result<String, AuthoredError> {
     let wrong = |reason: String| AuthoredError::Line { path: path.to_owned(), line: 0, reason };
-    let body = toml::to_string_pretty(lesson).map_err(|error| wrong(error.to_string()))?;
+    let table = toml::Table::try_from(lesson).map_err(|error| wrong(error.to_string()))?;
+    let body = super::authored_text::write(&table);
     let text = format!(
         "# A lesson: what was learned from a fix. docs/lessons.md explains every field.\n\
          # A first draft: make `when`, `because`, `falsifiable` and `retired_when` sharper, and add examples.\n{body}"

@@ -118,7 +118,7 @@ pub(super) fn run(
                 });
             }
             Err(error @ (LearnError::NoPattern { .. } | LearnError::NotAdmitted(_) | LearnError::Lesson(_))) => {
-                last = error
+                last = error;
             }
             Err(error) => return Err(error),
         }

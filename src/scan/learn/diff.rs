@@ -53,12 +53,14 @@ pub(super) fn hunks(before: &Tree, after: &Tree) -> Vec<Hunk> {
     found
 }
 
+/// Nodes that are the same thing on both sides.
+type Pairs = Vec<(Id, Id)>;
 /// Neighbours, before and after.
 type Gap = (Vec<Id>, Vec<Id>);
 
 /// Definitions of the same name stay the same thing, whatever changed in them. Returns their pairs and what is left
 /// between them; `None` when there is no such pair.
-fn by_definition(before: &Tree, after: &Tree, old: &[Id], new: &[Id]) -> Option<(Vec<(Id, Id)>, Vec<Gap>)> {
+fn by_definition(before: &Tree, after: &Tree, old: &[Id], new: &[Id]) -> Option<(Pairs, Vec<Gap>)> {
     let (mut pairs, mut rest) = (Vec::new(), Vec::new());
     let (mut from_old, mut from_new) = (0, 0);
     for (at, one) in old.iter().enumerate() {

@@ -196,7 +196,7 @@ fn crowds(language: LanguageName, tree: &Tree, region: &Region) -> Vec<(Range<us
             let further = match language {
                 LanguageName::Python => Some("print()"),
                 LanguageName::Go => Some("println()"),
-                LanguageName::Rust => Some("println!();"),
+                LanguageName::Rust => Some("drop(());"),
                 LanguageName::JavaScript | LanguageName::TypeScript | LanguageName::Tsx => Some("console.log();"),
                 _ => None,
             };

@@ -247,7 +247,7 @@ impl Sides<'_> {
     ) -> Proposal {
         let rule = if all.len() == 1 { all.remove(0) } else { json!({ "all": all }) };
         let text = self.pattern_text(region, holes);
-        let shown = template::first_line(&text).replace("$$$", "").replace('$', "");
+        let shown = template::first_line(&text);
         let constraints: BTreeMap<String, Value> = holes.constraints.clone();
         Proposal {
             rule: AstRule {
@@ -259,7 +259,7 @@ impl Sides<'_> {
                 severity: None,
                 confidence,
                 message: format!(
-                    "this has the shape of a mistake that was fixed: {}",
+                    "`{}` has the form of a mistake that was fixed",
                     shown.trim_end_matches([':', '{', ' '])
                 ),
             },
