@@ -14,6 +14,7 @@ mod hostile_servers;
 mod own_chain;
 mod properties;
 mod protocol_example;
+mod learn;
 mod scan;
 mod scan_filter;
 mod seeding;

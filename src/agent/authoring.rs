@@ -114,6 +114,12 @@ pub fn clean(mut lesson: Lesson) -> Result<Outgoing, AuthoringError> {
     Ok(Outgoing { lesson, redacted })
 }
 
+/// A text without what must not leave this host.
+#[must_use]
+pub fn washed(text: &str) -> String {
+    redact(text, &private())
+}
+
 fn private() -> Private {
     let word = |name: &str| std::env::var(name).ok().filter(|value| value.len() > 2);
     let user = word("USER").filter(|user| user != "root");

@@ -168,6 +168,12 @@ impl Parts {
         WorkerAuditor::new(self.program.clone(), self.home.state().join("audit"), self.clock)
     }
 
+    /// An audit worker that keeps what it knows of files below `state`.
+    #[must_use]
+    pub fn auditor_at(&self, state: PathBuf) -> WorkerAuditor<SystemClock> {
+        WorkerAuditor::new(self.program.clone(), state, self.clock)
+    }
+
     /// Runs one sync. Hold the lock.
     ///
     /// # Errors

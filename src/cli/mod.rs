@@ -9,6 +9,7 @@ mod fsck;
 mod id;
 mod inbox;
 mod init;
+mod learn;
 mod lesson;
 mod out;
 mod outbox;
@@ -72,6 +73,8 @@ enum Command {
     Grant(peers::GrantArgs),
     /// Stop trusting a peer's key, for good
     Revoke(peers::RevokeArgs),
+    /// Make a lesson of the fix in a commit
+    Learn(learn::Args),
     /// Write, check and list lessons
     #[command(subcommand)]
     Lesson(lesson::Action),
@@ -173,6 +176,7 @@ fn run(context: &Context, command: Command) -> Outcome {
         Command::Peers(args) => peers::run(context, args),
         Command::Grant(args) => peers::grant(context, &args),
         Command::Revoke(args) => peers::revoke(context, &args),
+        Command::Learn(args) => learn::run(context, args),
         Command::Lesson(action) => lesson::run(context, action),
         Command::Outbox(action) => outbox::run(context, action),
         Command::Inbox(action) => inbox::run(context, action),

@@ -122,7 +122,7 @@ fn publish(context: &Context, parts: &mut Parts, lessons: &[Slug], no_sync: bool
 }
 
 /// Signs and sends what is queued, if nobody else is at it.
-fn send(context: &Context, parts: &mut Parts, no_sync: bool) -> Outcome {
+pub(super) fn send(context: &Context, parts: &mut Parts, no_sync: bool) -> Outcome {
     if no_sync {
         out::note("queued: the next sync signs and sends it");
         return Ok(ExitKind::Ok);

@@ -14,6 +14,7 @@ mod guards;
 mod hit;
 mod imports;
 mod lang;
+pub mod learn;
 mod line_rule;
 mod mend;
 mod named;
@@ -30,3 +31,9 @@ pub use engine::{Candidates, Deadline, Engine, FileReport, Interest};
 pub use error::{CompileError, FileRefusal, MendRefusal, ProofError};
 pub use mend::mend;
 pub use prove::prove;
+
+/// The language of a file by its name.
+#[must_use]
+pub fn language_of(path: &str) -> Option<crate::domain::detect::LanguageName> {
+    lang::of_path(path)
+}
