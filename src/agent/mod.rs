@@ -4,6 +4,7 @@ pub mod audit_worker;
 pub mod authoring;
 pub mod check;
 pub mod cycle;
+pub mod demo;
 pub mod learning;
 #[cfg(debug_assertions)]
 mod misbehave;

@@ -2,6 +2,7 @@
 
 mod audit;
 mod configuration;
+mod demo;
 mod enroll;
 mod error;
 mod fix;
@@ -54,6 +55,8 @@ struct Arguments {
 enum Command {
     /// Set up what is missing, audit here, then run: the one command for newcomers
     Up(up::Args),
+    /// Three hosts and a remote on this machine: one fix becomes three
+    Demo(demo::Args),
     /// Run the agent in the foreground
     Run(run::Args),
     /// Set up a home: key, config and remote
@@ -167,6 +170,7 @@ pub fn main() -> ExitCode {
 fn run(context: &Context, command: Command) -> Outcome {
     match command {
         Command::Up(args) => up::run(context, &args),
+        Command::Demo(args) => demo::run(context, &args),
         Command::Run(args) => run::run(context, &args),
         Command::Init(args) => init::run(context, args),
         Command::Status => status::run(context),

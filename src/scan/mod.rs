@@ -31,9 +31,3 @@ pub use engine::{Candidates, Deadline, Engine, FileReport, Interest};
 pub use error::{CompileError, FileRefusal, MendRefusal, ProofError};
 pub use mend::mend;
 pub use prove::prove;
-
-/// The language of a file by its name.
-#[must_use]
-pub fn language_of(path: &str) -> Option<crate::domain::detect::LanguageName> {
-    lang::of_path(path)
-}

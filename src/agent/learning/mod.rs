@@ -13,7 +13,6 @@ use crate::domain::detect::LanguageName;
 use crate::domain::id::Slug;
 use crate::domain::lesson::{Lesson, LessonError};
 use crate::ports::{Auditor, AuditorError, RepoError};
-use crate::scan::language_of;
 use crate::scan::learn::{LearnRefusal, Learned, propose};
 use crate::store::files::{self, FileError};
 use crate::sys::repo::history::{self, Change, ChangedFile};
@@ -181,7 +180,7 @@ pub fn learn(auditor: &mut dyn Auditor, work: &Path, now: Timestamp, ask: &Ask) 
     let change = history::change(&ask.repo, &ask.revision)?;
     let (path, before, after, learned) = teacher(&change, ask.file.as_deref())?;
     let language = learned.language;
-    let wanted = |path: &str| language_of(path) == Some(language);
+    let wanted = |path: &str| LanguageName::of_path(path) == Some(language);
     let (old_tree, _) = history::texts_at(&ask.repo, &change.parent, &wanted, TREE)?;
     let (new_tree, untried) = history::texts_at(&ask.repo, &change.commit, &wanted, TREE)?;
     let past = history::recent(&ask.repo, &change.commit, &wanted, HISTORY, HISTORY_TIME)?;
@@ -211,7 +210,9 @@ fn teacher(change: &Change, only: Option<&str>) -> Result<(String, String, Strin
     let mut taught: Vec<(String, String, String, Learned)> = Vec::new();
     let mut refused: Vec<(String, LearnRefusal)> = Vec::new();
     for file in change.files.iter().filter(wanted) {
-        let (Some(before), Some(after), Some(language)) = (&file.before, &file.after, language_of(&file.path)) else {
+        let (Some(before), Some(after), Some(language)) =
+            (&file.before, &file.after, LanguageName::of_path(&file.path))
+        else {
             continue;
         };
         match propose(language, before, after) {
