@@ -202,6 +202,17 @@ pub fn read_attestation(signed: &Signed) -> Result<Verified<Attestation>, EntryE
     read(signed)
 }
 
+/// The lesson that an entry is about, whatever it says of it.
+#[must_use]
+pub fn lesson_of(signed: &Signed) -> Option<Slug> {
+    match signed.kind()? {
+        Kind::Lesson => Some(read_lesson(signed).ok()?.body.id),
+        Kind::Retract => Some(read_retraction(signed).ok()?.body.lesson),
+        Kind::Attestation => Some(read_attestation(signed).ok()?.body.lesson),
+        Kind::Rotate | Kind::ForkProof | Kind::Head | Kind::Join | Kind::Roster => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use jiff::Timestamp;

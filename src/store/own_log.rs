@@ -261,6 +261,17 @@ mod tests {
     }
 
     #[test]
+    fn drafts_about_different_interventions_stand_beside_each_other() {
+        let mut db = Db::in_memory().expect("a database");
+        for (intervention, body) in [("1.1", "a"), ("2.1", "b"), ("1.1", "c")] {
+            db.queue("attestation", "a-lesson", Some(intervention), body, Timestamp::UNIX_EPOCH).expect("queued");
+        }
+        db.queue_draft("lesson", "a-lesson", "d", Timestamp::UNIX_EPOCH).expect("queued");
+        let bodies: Vec<String> = db.drafts().expect("read").into_iter().map(|draft| draft.body).collect();
+        assert_eq!(bodies, ["b", "c", "d"]);
+    }
+
+    #[test]
     fn a_signed_entry_takes_its_draft_out_of_the_queue_and_its_seq_for_good() {
         let mut db = Db::in_memory().expect("a database");
         db.queue_draft("lesson", "a", "{}", Timestamp::UNIX_EPOCH).expect("queued");
