@@ -1,6 +1,7 @@
 //! The one test binary; one module per subject.
 
 mod agent;
+mod attestations;
 mod audit_cli;
 mod audit_worker;
 mod bad_input;

@@ -1,5 +1,6 @@
 //! What mesh remembers: the database, the spool folders, the key and config files.
 
+pub mod attestations;
 pub mod authored;
 mod authored_text;
 pub mod baseline;
