@@ -1,12 +1,13 @@
 //! What the loops need of the world and tests must be able to replace. Each has one real adapter in `sys`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::domain::detect::LanguageName;
 use crate::domain::finding::Finding;
 use crate::domain::fix::{FixId, FixPlan};
 use crate::domain::guard::{Approved, Facts, Proof, Proved};
@@ -221,6 +222,9 @@ pub struct ScanReport {
     /// Lessons with more findings than one may report, and how many more.
     #[serde(default)]
     pub capped: Vec<(Slug, u64)>,
+    /// Languages of which there is a file.
+    #[serde(default)]
+    pub languages: BTreeSet<LanguageName>,
     /// Files looked at.
     pub files: u64,
     /// Files that had to be parsed; the others held none of the texts that a match needs, or were unchanged.

@@ -1,13 +1,13 @@
 //! One round of the agent: sync, then audit every root with what holds here, then seed.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::parts::{Parts, SyncError};
 use super::workshop::{Workshop, configured_areas, mesh_areas};
+use crate::domain::detect::LanguageName;
 use crate::domain::fix::KnownLesson;
 use crate::domain::foreign_text::error_line;
-use crate::domain::id::EntryId;
 use crate::loops::audit::{RootAudit, audit};
 use crate::loops::exchange::SyncReport;
 use crate::loops::library::{Library, LibraryError, Origin};
@@ -95,16 +95,23 @@ pub fn round(
 
 /// Notes in the inbox what the lessons of peers found and led to here.
 fn note_inbox(parts: &mut Parts, library: &Library, roots: &[RootAudit]) -> Result<(), DbError> {
-    let mut counts: BTreeMap<EntryId, u32> = BTreeMap::new();
+    let here: BTreeSet<LanguageName> = roots.iter().flat_map(|root| root.report.languages.iter().copied()).collect();
     for held in &library.held {
         let Origin::Peer { entry, .. } = held.origin else { continue };
+        let slug = &held.lesson.id;
         let found = roots.iter().flat_map(|root| &root.report.findings);
-        let count = found.filter(|finding| finding.lesson == held.lesson.id && finding.suppressed.is_none()).count();
-        counts.insert(entry, u32::try_from(count).unwrap_or(u32::MAX));
-        let made = roots.iter().flat_map(|root| &root.seeding.outcomes);
-        if made.into_iter().any(|outcome| outcome.plan.lesson == held.lesson.id && outcome.fix.branch.is_some()) {
-            parts.db.set_inbox_state(entry, InboxState::Applied, "its fix is on a branch here")?;
-        }
+        let count = found.filter(|finding| finding.lesson == *slug && finding.suppressed.is_none()).count();
+        parts.db.set_inbox_findings(entry, u32::try_from(count).unwrap_or(u32::MAX))?;
+        let mut outcomes = roots.iter().flat_map(|root| &root.seeding.outcomes);
+        let wanted = &held.lesson.detect.scope.languages;
+        let (state, reason) = if outcomes.any(|outcome| outcome.plan.lesson == *slug && outcome.fix.branch.is_some()) {
+            (InboxState::Applied, "its fix is on a branch here")
+        } else if !wanted.is_empty() && !wanted.iter().any(|language| here.contains(language)) {
+            (InboxState::NotApplicable, "no file of its languages in any audited root")
+        } else {
+            (InboxState::Applicable, "")
+        };
+        parts.db.set_inbox_state(entry, state, reason)?;
     }
-    counts.into_iter().try_for_each(|(entry, count)| parts.db.set_inbox_findings(entry, count))
+    Ok(())
 }

@@ -168,6 +168,12 @@ impl Parts {
         WorkerAuditor::new(self.program.clone(), self.home.state().join("audit"), self.clock)
     }
 
+    /// An audit worker that keeps what it knows of files below `state`.
+    #[must_use]
+    pub fn auditor_at(&self, state: PathBuf) -> WorkerAuditor<SystemClock> {
+        WorkerAuditor::new(self.program.clone(), state, self.clock)
+    }
+
     /// The shared branch on its server.
     ///
     /// # Errors
@@ -228,6 +234,7 @@ impl Parts {
             db: &mut self.db,
             keyring: &self.keyring,
             max_grant: self.config.max_grant,
+            founding: self.config.founding,
             environment: &environment(),
         };
         library::gather(&mut sources, &mut auditor, now)

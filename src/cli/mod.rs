@@ -2,6 +2,7 @@
 
 mod audit;
 mod configuration;
+mod demo;
 mod doctor;
 mod enroll;
 mod error;
@@ -11,6 +12,7 @@ mod fsck;
 mod id;
 mod inbox;
 mod init;
+mod learn;
 mod lesson;
 mod out;
 mod outbox;
@@ -56,6 +58,8 @@ struct Arguments {
 enum Command {
     /// Set up what is missing, audit here, then run: the one command for newcomers
     Up(up::Args),
+    /// Three hosts and a remote on this machine: one fix becomes three
+    Demo(demo::Args),
     /// Run the agent in the foreground
     Run(run::Args),
     /// Set up a home: key, config and remote
@@ -81,6 +85,8 @@ enum Command {
     Grant(peers::GrantArgs),
     /// Stop trusting a peer's key, for good
     Revoke(peers::RevokeArgs),
+    /// Make a lesson of the fix in a commit
+    Learn(learn::Args),
     /// Write, check and list lessons
     #[command(subcommand)]
     Lesson(lesson::Action),
@@ -176,6 +182,7 @@ pub fn main() -> ExitCode {
 fn run(context: &Context, command: Command) -> Outcome {
     match command {
         Command::Up(args) => up::run(context, &args),
+        Command::Demo(args) => demo::run(context, &args),
         Command::Run(args) => run::run(context, &args),
         Command::Init(args) => init::run(context, args),
         Command::Status => status::run(context),
@@ -188,6 +195,7 @@ fn run(context: &Context, command: Command) -> Outcome {
         Command::Peers(args) => peers::run(context, args),
         Command::Grant(args) => peers::grant(context, &args),
         Command::Revoke(args) => peers::revoke(context, &args),
+        Command::Learn(args) => learn::run(context, args),
         Command::Lesson(action) => lesson::run(context, action),
         Command::Outbox(action) => outbox::run(context, action),
         Command::Inbox(action) => inbox::run(context, action),

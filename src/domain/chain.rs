@@ -1,12 +1,12 @@
 //! One key, one chain: how entries of one host follow each other, and every way in which they can fail to.
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::envelope::{Kind, Signed};
 use super::id::{EntryId, HostId, MeshName};
 use super::limits;
-use super::strict_json::{self, JsonError};
+use super::strict_json::JsonError;
 
 /// The header inside the signed bytes of every chain entry.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -17,11 +17,17 @@ pub struct ChainHeader {
     pub host: HostId,
     /// Its place in the chain, from 1.
     pub seq: u64,
-    /// The entry at seq - 1; `null` only where seq is 1.
+    /// The entry at seq - 1; `null` only where seq is 1, and never left out.
+    #[serde(deserialize_with = "present")]
     pub prev: Option<EntryId>,
     /// When it was signed by that host's clock. Advisory: the chain never depends on it.
     #[serde(with = "super::utc_time")]
     pub issued_at: Timestamp,
+}
+
+/// Reads a field that may be `null` but not be left out: two readings of one document are one too many.
+fn present<'de, D: Deserializer<'de>>(input: D) -> Result<Option<EntryId>, D::Error> {
+    Option::deserialize(input)
 }
 
 /// How far a chain is known.
@@ -139,7 +145,7 @@ pub fn read_header(mesh: &MeshName, signed: &Signed) -> Result<ChainHeader, Chai
     if let Some(kind) = signed.kind().filter(|kind| !kind.in_chain()) {
         return Err(ChainFault::OutsideChain(kind));
     }
-    let header: ChainHeader = strict_json::read(signed.payload(), strict_json::PAYLOAD).map_err(ChainFault::Header)?;
+    let header: ChainHeader = signed.read().map_err(ChainFault::Header)?;
     if header.mesh != *mesh {
         return Err(ChainFault::OtherMesh { found: header.mesh, here: mesh.clone() });
     }
@@ -174,6 +180,8 @@ pub enum PeerState {
     Ok,
     /// Its head has expired: silent, or hidden by the server.
     Stale,
+    /// In order as far as it was read: a sync takes so many entries of one peer, the next takes more.
+    Behind,
     /// Its head names entries that the server does not show.
     Withheld,
     /// A log file is missing while a later one exists.
@@ -198,10 +206,11 @@ pub enum PeerState {
 
 impl PeerState {
     /// All states.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Unseen,
         Self::Ok,
         Self::Stale,
+        Self::Behind,
         Self::Withheld,
         Self::Gap,
         Self::Rollback,
@@ -221,6 +230,7 @@ impl PeerState {
             Self::Unseen => "unseen",
             Self::Ok => "ok",
             Self::Stale => "stale",
+            Self::Behind => "behind",
             Self::Withheld => "withheld",
             Self::Gap => "gap",
             Self::Rollback => "rollback",
@@ -232,6 +242,13 @@ impl PeerState {
             Self::Quarantined => "quarantined",
             Self::Revoked => "revoked",
         }
+    }
+
+    /// Whether all that the peer says is known now. Only then may its lessons do more here than be audited:
+    /// a retraction may be among what is not.
+    #[must_use]
+    pub const fn is_fresh(self) -> bool {
+        matches!(self, Self::Ok)
     }
 
     /// The state with this word.
@@ -328,6 +345,15 @@ mod tests {
         let stranger = HostKey::from_seed(&[4; 32]);
         let theirs = ChainHeader { host: stranger.host(), ..first() };
         assert!(!is_fork(&mesh(), &one, &signed(&theirs, &stranger, Kind::Retract)));
+    }
+
+    #[test]
+    fn a_header_without_prev_is_no_header() {
+        let text = serde_json::to_string(&first()).expect("serialises");
+        let without = text.replace("\"prev\":null,", "");
+        assert_ne!(text, without);
+        assert!(serde_json::from_str::<ChainHeader>(&text).is_ok());
+        assert!(serde_json::from_str::<ChainHeader>(&without).is_err());
     }
 
     #[test]

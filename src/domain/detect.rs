@@ -40,6 +40,33 @@ pub enum LanguageName {
     Yaml,
 }
 
+impl LanguageName {
+    /// The language of a file by its name.
+    #[must_use]
+    pub fn of_path(path: &str) -> Option<Self> {
+        Some(match extension(path) {
+            "bash" | "sh" => Self::Bash,
+            "go" => Self::Go,
+            "cjs" | "js" | "jsx" | "mjs" => Self::JavaScript,
+            "json" => Self::Json,
+            "py" | "pyi" | "pyw" => Self::Python,
+            "rs" => Self::Rust,
+            "toml" => Self::Toml,
+            "tsx" => Self::Tsx,
+            "cts" | "mts" | "ts" => Self::TypeScript,
+            "yaml" | "yml" => Self::Yaml,
+            _ => return None,
+        })
+    }
+}
+
+/// The part after the last dot of the last part of a path; empty where there is none.
+#[must_use]
+pub fn extension(path: &str) -> &str {
+    let name = path.rsplit('/').next().unwrap_or_default();
+    name.rsplit_once('.').filter(|(stem, _)| !stem.is_empty()).map_or("", |(_, extension)| extension)
+}
+
 /// What the mistake looks like.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -372,4 +399,16 @@ pub struct Negative {
     pub path: String,
     /// The file.
     pub code: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_language_is_told_by_the_last_ending_of_the_name() {
+        assert_eq!(LanguageName::of_path("a/b.py"), Some(LanguageName::Python));
+        assert_eq!(LanguageName::of_path("a.py/b"), None);
+        assert_eq!(extension("a/.py"), "");
+    }
 }

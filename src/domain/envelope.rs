@@ -4,11 +4,13 @@
 //! signed as the bytes it is; nothing is canonicalised, so nothing is parsed before it is verified.
 
 use std::fmt;
+use std::sync::OnceLock;
 
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::id::{EntryId, HostId};
@@ -234,12 +236,14 @@ pub struct Envelope {
 }
 
 /// A payload whose signature was checked with a known key. Only [`Envelope::verify`] makes one.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Signed {
     host: HostId,
     entry: EntryId,
     payload_type: String,
     payload: Vec<u8>,
+    /// Set once the payload was found to be strict JSON.
+    strict: OnceLock<()>,
 }
 
 impl Signed {
@@ -265,6 +269,18 @@ impl Signed {
     #[must_use]
     pub fn payload_type(&self) -> &str {
         &self.payload_type
+    }
+
+    /// Reads the payload of a chain entry. That it is strict JSON is checked once, however often it is read.
+    ///
+    /// # Errors
+    /// Not strict JSON, or of another shape.
+    pub fn read<T: DeserializeOwned>(&self) -> Result<T, JsonError> {
+        if self.strict.get().is_none() {
+            strict_json::check(&self.payload, strict_json::PAYLOAD)?;
+            self.strict.get_or_init(|| ());
+        }
+        serde_json::from_slice(&self.payload).map_err(JsonError::Syntax)
     }
 
     /// The very bytes that were verified.
@@ -371,6 +387,7 @@ impl Envelope {
             entry: EntryId::of_pae(&pae),
             payload_type: self.payload_type,
             payload: self.payload,
+            strict: OnceLock::new(),
         })
     }
 }

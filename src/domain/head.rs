@@ -11,6 +11,8 @@ use super::strict_json::{self, Bounds, JsonError};
 
 /// How often a host re-issues its head when there is no news.
 pub const HEARTBEAT: SignedDuration = SignedDuration::from_hours(6);
+/// How far clocks may differ before a head is called stale.
+const SLACK: SignedDuration = SignedDuration::from_mins(10);
 /// How long a head is valid.
 pub const VALID: SignedDuration = SignedDuration::from_hours(48);
 
@@ -121,16 +123,17 @@ impl Head {
         Ok(head)
     }
 
-    /// Whether it is fresh at `now`. A clock that is ahead here by up to ten minutes is forgiven.
+    /// Until when it is believed by a host that saw it first at `first_seen`: never longer than a head is
+    /// valid, whatever its own clock says, so that no head silences the alarm about a silent host.
     #[must_use]
-    pub fn is_fresh(&self, now: Timestamp) -> bool {
-        now <= self.expires_at.saturating_add(SignedDuration::from_mins(10)).unwrap_or(Timestamp::MAX)
+    pub fn believed_until(&self, first_seen: Timestamp) -> Timestamp {
+        self.expires_at.min(first_seen.saturating_add(VALID).unwrap_or(Timestamp::MAX))
     }
 
-    /// The state of a peer with this head, of whom entries up to `position` are verified and whose head
-    /// before was number `last_n`.
+    /// The state of a peer with this head, of whom entries up to `position` are verified, whose head before
+    /// was number `last_n`, and whose head is believed `until` then.
     #[must_use]
-    pub fn judge(&self, position: &Position, last_n: u64, now: Timestamp) -> PeerState {
+    pub fn judge(&self, position: &Position, last_n: u64, until: Timestamp, now: Timestamp) -> PeerState {
         if self.n < last_n || self.seq < position.seq {
             return PeerState::Rollback;
         }
@@ -140,8 +143,14 @@ impl Head {
         if self.tip != position.tip {
             return PeerState::Invalid;
         }
-        if self.is_fresh(now) { PeerState::Ok } else { PeerState::Stale }
+        if is_fresh(until, now) { PeerState::Ok } else { PeerState::Stale }
     }
+}
+
+/// Whether a head that is believed `until` then is fresh at `now`; a clock that is ahead by a little is forgiven.
+#[must_use]
+pub fn is_fresh(until: Timestamp, now: Timestamp) -> bool {
+    now <= until.saturating_add(SLACK).unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]
@@ -184,17 +193,43 @@ mod tests {
     fn t09_a_head_ahead_of_the_log_is_withheld_and_an_older_one_a_rollback() {
         let position = Position { seq: 7, tip: Some(EntryId::from_bytes([1; 32])) };
         let now = Timestamp::UNIX_EPOCH;
-        assert_eq!(head(4, 10).judge(&position, 3, now), PeerState::Withheld);
-        assert_eq!(head(4, 7).judge(&position, 3, now), PeerState::Ok);
-        assert_eq!(head(4, 6).judge(&position, 3, now), PeerState::Rollback);
-        assert_eq!(head(4, 7).judge(&position, 5, now), PeerState::Rollback);
+        let judge = |head: &Head, last_n| head.judge(&position, last_n, head.expires_at, now);
+        assert_eq!(judge(&head(4, 10), 3), PeerState::Withheld);
+        assert_eq!(judge(&head(4, 7), 3), PeerState::Ok);
+        assert_eq!(judge(&head(4, 6), 3), PeerState::Rollback);
+        assert_eq!(judge(&head(4, 7), 5), PeerState::Rollback);
     }
 
     #[test]
     fn a_head_goes_stale_after_48_hours_and_ten_minutes() {
         let position = Position { seq: 7, tip: Some(EntryId::from_bytes([1; 32])) };
         let at = |hours: i64, minutes: i64| Timestamp::UNIX_EPOCH + SignedDuration::from_mins(hours * 60 + minutes);
-        assert_eq!(head(1, 7).judge(&position, 1, at(48, 10)), PeerState::Ok);
-        assert_eq!(head(1, 7).judge(&position, 1, at(48, 11)), PeerState::Stale);
+        let head = head(1, 7);
+        let until = head.believed_until(at(0, 5));
+        assert_eq!(until, at(48, 0));
+        assert_eq!(head.judge(&position, 1, until, at(48, 10)), PeerState::Ok);
+        assert_eq!(head.judge(&position, 1, until, at(48, 11)), PeerState::Stale);
+    }
+
+    #[test]
+    fn t08_a_head_that_claims_to_last_for_ever_lasts_48_hours() {
+        let now = Timestamp::UNIX_EPOCH;
+        let for_ever = Head { expires_at: Timestamp::MAX, ..head(1, 0) };
+        assert_eq!(for_ever.believed_until(now), now + VALID);
+        assert!(is_fresh(Timestamp::MAX, now) && is_fresh(Timestamp::MAX, Timestamp::MAX));
+    }
+
+    #[test]
+    fn a_head_that_has_seen_as_many_peers_as_it_may_name_can_be_read() {
+        let tip = EntryId::from_bytes([9; 32]);
+        let seen =
+            (0..100).map(|n| Seen { host: HostId::from_bytes([n; 32]), seq: limits::INTEGER_MAX, tip }).collect();
+        let head = Head { seen, ..head(1, 0) };
+        let position = Position::default();
+        let head = Head::next(&head.mesh, head.host, 1, &position, head.seen, Timestamp::UNIX_EPOCH);
+        let pretty = serde_json::to_vec_pretty(&head).expect("serialises");
+        let envelope = Envelope::seal(&key(), Kind::Head, pretty);
+        let signed = envelope.verify(&PublicKey::of(key().host()).expect("full order")).expect("own signature");
+        assert_eq!(Head::read(&head.mesh, &signed).expect("within the limits").seen.len(), limits::JSON_ARRAY_LEN);
     }
 }

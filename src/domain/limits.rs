@@ -24,6 +24,11 @@ pub const INTEGER_MAX: u64 = (1 << 53) - 1;
 pub const ENTRIES_PER_PEER_PER_CYCLE: u64 = 256;
 /// Most entries kept of one peer.
 pub const ENTRIES_PER_PEER: u64 = 20_000;
+/// Most lessons of one peer that are copied into the inbox folder in one cycle, the newest of them: making a
+/// file costs as much as verifying and storing several entries, and a flood would fill the disk with names.
+pub const INBOX_COPIES_PER_CYCLE: usize = 8;
+/// Most refused documents that are kept for people.
+pub const REFUSALS_KEPT: u32 = 256;
 /// Most bytes one fetch may receive.
 pub const FETCH_BYTES: u64 = 16 * 1024 * 1024;
 /// Most objects one fetch may receive.

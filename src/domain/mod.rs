@@ -1,6 +1,7 @@
 //! What mesh decides. No clock, file, process, socket, async or global: values and a `now` in, values out.
 
 pub mod admission;
+pub mod attest;
 pub mod branch_path;
 pub mod chain;
 pub mod detect;

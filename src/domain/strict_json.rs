@@ -3,7 +3,7 @@
 //! serde's derived types already refuse unknown and repeated fields; this pass also covers every
 //! nested object, so that a part kept as a free value (a syntax rule) holds no repeated key either.
 
-use std::collections::HashSet;
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
@@ -50,12 +50,20 @@ pub enum JsonError {
 /// Too large, not UTF-8, byte order mark, trailing data, repeated key at any depth, nesting, string,
 /// array or number out of bounds, or another shape than `T`.
 pub fn read<T: DeserializeOwned>(bytes: &[u8], bounds: Bounds) -> Result<T, JsonError> {
+    check(bytes, bounds)?;
+    serde_json::from_slice(bytes).map_err(JsonError::Syntax)
+}
+
+/// Checks that every JSON reader would read `bytes` the same.
+///
+/// # Errors
+/// As [`read`], but for the shape.
+pub fn check(bytes: &[u8], bounds: Bounds) -> Result<(), JsonError> {
     if bytes.len() > bounds.bytes {
         return Err(JsonError::TooLarge { got: bytes.len(), max: bounds.bytes });
     }
     let mut checker = serde_json::Deserializer::from_slice(bytes);
-    Check { bounds, depth: 0 }.deserialize(&mut checker).and_then(|()| checker.end()).map_err(JsonError::Syntax)?;
-    serde_json::from_slice(bytes).map_err(JsonError::Syntax)
+    Check { bounds, depth: 0 }.deserialize(&mut checker).and_then(|()| checker.end()).map_err(JsonError::Syntax)
 }
 
 #[derive(Clone, Copy)]
@@ -135,18 +143,46 @@ impl<'de> Visitor<'de> for Check {
 
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<(), A::Error> {
         let inner = self.inner()?;
-        let mut seen = HashSet::new();
-        while let Some(key) = fields.next_key::<String>()? {
+        // Objects are small: to look at each key before costs less than to hash them.
+        let mut seen: Vec<Cow<'de, str>> = Vec::new();
+        while let Some(key) = fields.next_key_seed(Key)? {
             inner.visit_str(&key)?;
             if seen.len() >= 4 * self.bounds.array {
                 return Err(A::Error::custom(format_args!("object of more than {} fields", 4 * self.bounds.array)));
             }
             fields.next_value_seed(inner)?;
-            if let Some(again) = seen.replace(key) {
-                return Err(A::Error::custom(format_args!("field `{again}` appears twice")));
+            if seen.contains(&key) {
+                return Err(A::Error::custom(format_args!("field `{key}` appears twice")));
             }
+            seen.push(key);
         }
         Ok(())
+    }
+}
+
+/// A key, borrowed where it is spelled without escapes.
+struct Key;
+
+impl<'de> DeserializeSeed<'de> for Key {
+    type Value = Cow<'de, str>;
+    fn deserialize<D: Deserializer<'de>>(self, input: D) -> Result<Self::Value, D::Error> {
+        input.deserialize_str(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Key {
+    type Value = Cow<'de, str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_borrowed_str<E>(self, key: &'de str) -> Result<Self::Value, E> {
+        Ok(Cow::Borrowed(key))
+    }
+
+    fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(key.to_owned()))
     }
 }
 

@@ -122,6 +122,8 @@ pub struct Sources<'a> {
     pub keyring: &'a Keyring,
     /// The most that any peer's lesson may do here.
     pub max_grant: Grant,
+    /// Whether the lessons that ship with mesh are used.
+    pub founding: bool,
     /// What this host is: `os`, `arch`, `distro`.
     pub environment: &'a BTreeMap<String, String>,
 }
@@ -140,7 +142,7 @@ pub fn gather(sources: &mut Sources<'_>, auditor: &mut dyn Auditor, now: Timesta
             Err(error) => library.left_out.push((file_name(&path), error_line(&error))),
         }
     }
-    for (name, text) in founding::ALL {
+    for (name, text) in founding::ALL.iter().filter(|_| sources.founding) {
         match authored::parse(Path::new(name), text) {
             Ok(lesson) => offers.push((Held { lesson, origin: Origin::Founding }, None)),
             Err(error) => library.left_out.push(((*name).to_owned(), error_line(&error))),
@@ -158,7 +160,10 @@ pub fn gather(sources: &mut Sources<'_>, auditor: &mut dyn Auditor, now: Timesta
         let verdict = verdict(sources, &offer.lesson, auditor, now)?;
         if let Some(row) = row {
             let (state, reason) = match &verdict {
-                None if matches!(row.state, InboxState::Applied) => (InboxState::Applied, row.reason.as_str()),
+                // Whether there is anything here to apply it to is noted after each audit.
+                None if matches!(row.state, InboxState::Applied | InboxState::NotApplicable) => {
+                    (row.state, row.reason.as_str())
+                }
                 None => (InboxState::Applicable, ""),
                 Some((state, reason)) => (*state, reason.as_str()),
             };

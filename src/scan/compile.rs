@@ -3,13 +3,13 @@
 use std::collections::HashSet;
 
 use crate::domain::admission;
+use crate::domain::detect::extension;
 use crate::domain::detect::{Confidence, LanguageName, Rule};
 use crate::domain::id::Slug;
 use crate::domain::lesson::{Lesson, Severity};
 
 use super::config::{self, ConfigMatcher};
 use super::error::CompileError;
-use super::lang;
 use super::line_rule::LineRule;
 use super::needs::{self, Atom, Needs};
 use super::scope::Globs;
@@ -106,7 +106,7 @@ pub(super) struct Asked<'p> {
 
 impl<'p> Asked<'p> {
     pub(super) fn of(path: &'p str) -> Self {
-        Self { path, language: lang::of_path(path), extension: lang::extension(path) }
+        Self { path, language: LanguageName::of_path(path), extension: extension(path) }
     }
 }
 

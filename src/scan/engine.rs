@@ -14,7 +14,6 @@ use super::config;
 use super::error::{CompileError, FileRefusal};
 use super::filter::Filter;
 use super::hit::Hit;
-use super::lang;
 use super::parse::Trees;
 use super::place::Lines;
 use super::suppress::{self, Mark};
@@ -264,7 +263,7 @@ impl Engine {
         if !suppress::MARKERS.iter().any(|marker| text.contains(marker)) {
             return Ok(Vec::new());
         }
-        match lang::of_path(path).or_else(|| trees.any()) {
+        match LanguageName::of_path(path).or_else(|| trees.any()) {
             Some(language) => Ok(suppress::in_tree(trees.get(language)?, text, lines)),
             None => Ok(suppress::in_lines(text, lines)),
         }

@@ -11,7 +11,6 @@ use crate::domain::source_marks;
 
 use super::config::{self, ConfigMatcher};
 use super::error::MendRefusal;
-use super::lang;
 use super::mend::Draft;
 use super::named::{self, Tokens};
 use super::parse::{Parsed, is_comment, parse};
@@ -47,7 +46,7 @@ pub(super) fn check(lesson: &Lesson, path: &str, old: &str, draft: &Draft) -> Re
 
 /// The language that the guards read the file in.
 fn language(lesson: &Lesson, path: &str, draft: &Draft) -> Option<LanguageName> {
-    lang::of_path(path).or_else(|| {
+    LanguageName::of_path(path).or_else(|| {
         draft.rules.keys().find_map(|rule| match &lesson.detect.rules[*rule] {
             Rule::Ast(rule) => Some(rule.language),
             Rule::Config(rule) => config::language(rule.format),

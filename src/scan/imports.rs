@@ -6,7 +6,6 @@ use crate::domain::detect::{LanguageName, Rule};
 use crate::domain::lesson::Lesson;
 
 use super::error::MendRefusal;
-use super::lang;
 use super::mend::Draft;
 use super::parse::{Node, Parsed, is_comment, parse};
 
@@ -19,7 +18,7 @@ pub(super) fn ensure(lesson: &Lesson, path: &str, draft: &mut Draft) -> Result<(
             Rule::Regex(_) | Rule::Config(_) => None,
         })
     };
-    let language = lang::of_path(path).or_else(mended);
+    let language = LanguageName::of_path(path).or_else(mended);
     for line in &lesson.fix.ensure_import {
         use LanguageName::{Go, JavaScript, Python, Rust, Tsx, TypeScript};
         let Some(known @ (Go | JavaScript | Python | Rust | Tsx | TypeScript)) = language else {

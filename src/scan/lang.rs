@@ -122,29 +122,6 @@ impl LanguageExt for Lang {
     }
 }
 
-/// The part after the last dot of the last part of a path; empty where there is none.
-pub(super) fn extension(path: &str) -> &str {
-    let name = path.rsplit('/').next().unwrap_or_default();
-    name.rsplit_once('.').filter(|(stem, _)| !stem.is_empty()).map_or("", |(_, extension)| extension)
-}
-
-/// The language of a file by its name.
-pub(super) fn of_path(path: &str) -> Option<LanguageName> {
-    Some(match extension(path) {
-        "bash" | "sh" => LanguageName::Bash,
-        "go" => LanguageName::Go,
-        "cjs" | "js" | "jsx" | "mjs" => LanguageName::JavaScript,
-        "json" => LanguageName::Json,
-        "py" | "pyi" | "pyw" => LanguageName::Python,
-        "rs" => LanguageName::Rust,
-        "toml" => LanguageName::Toml,
-        "tsx" => LanguageName::Tsx,
-        "cts" | "mts" | "ts" => LanguageName::TypeScript,
-        "yaml" | "yml" => LanguageName::Yaml,
-        _ => return None,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use ast_grep_core::matcher::MatcherExt;
@@ -166,12 +143,5 @@ mod tests {
         let root = lang.ast_grep("[a]\nnet_x = true\n_y = 1\n");
         let found = pattern.find_node(root.root()).expect("a match");
         assert_eq!(found.get_env().get_match("KEY").map(|node| node.text().to_string()), Some("net_x".into()));
-    }
-
-    #[test]
-    fn extensions_name_languages_and_hidden_files_have_none() {
-        assert_eq!(of_path("a/b.py"), Some(LanguageName::Python));
-        assert_eq!(of_path("a.py/b"), None);
-        assert_eq!(extension("a/.py"), "");
     }
 }

@@ -1,8 +1,8 @@
 //! Reads and rewrites source text: text in, findings and edits out; no file and no process.
 //!
-//! A lesson is compiled once ([`Engine::compile`]); a file passes the scope ([`Engine::interest`]), the
-//! literal filter ([`Engine::candidates`]) and one walk over its syntax tree ([`Engine::scan`]). [`mend`]
-//! makes a fix and guards it; [`prove`] runs a lesson's own examples and the stress files.
+//! A lesson is compiled once (`Engine::compile`); a file passes the scope (`Engine::interest`), the
+//! literal filter (`Engine::candidates`) and one walk over its syntax tree (`Engine::scan`). `mend`
+//! makes a fix and guards it; `prove` runs a lesson's own examples and the stress files.
 
 mod compile;
 mod config;
@@ -14,6 +14,7 @@ mod guards;
 mod hit;
 mod imports;
 mod lang;
+pub mod learn;
 mod line_rule;
 mod mend;
 mod named;

@@ -7,7 +7,7 @@ use ignore::gitignore::{Gitignore, GitignoreBuilder};
 use crate::domain::foreign_text;
 
 use super::error::CompileError;
-use super::lang::extension;
+use crate::domain::detect::extension;
 
 /// A set of gitignore-style globs, relative to the root. The two commonest shapes, `**/*.ext` and
 /// `**/folder/**`, are compared without a matcher, because every rule asks for every path.

@@ -60,6 +60,14 @@ struct ConfigFile {
     audit: AuditFile,
     #[serde(default)]
     limits: LimitsFile,
+    #[serde(default)]
+    lessons: LessonsFile,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LessonsFile {
+    founding: Option<bool>,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -197,6 +205,8 @@ pub struct Config {
     pub limits: Limits,
     /// What is audited.
     pub audit_roots: Vec<AuditRoot>,
+    /// Whether the lessons that ship with mesh are used.
+    pub founding: bool,
 }
 
 impl Config {
@@ -261,6 +271,7 @@ impl ConfigFile {
             sync: SyncFile { interval: later.sync.interval.or(self.sync.interval) },
             audit: AuditFile { root: later.audit.root.or(self.audit.root) },
             limits: self.limits.overlaid_by(later.limits),
+            lessons: LessonsFile { founding: later.lessons.founding.or(self.lessons.founding) },
         }
     }
 
@@ -288,6 +299,7 @@ impl ConfigFile {
             },
             sync_interval: self.sync.interval.unwrap_or(Span(SYNC_INTERVAL)),
             limits: self.limits.complete(),
+            founding: self.lessons.founding.unwrap_or(true),
             audit_roots: self
                 .audit
                 .root

@@ -9,7 +9,8 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0001_chain.sql"),
     include_str!("migrations/0002_findings_and_fixes.sql"),
-    include_str!("migrations/0003_ledger.sql"),
+    include_str!("migrations/0003_attestations.sql"),
+    include_str!("migrations/0004_ledger.sql"),
 ];
 
 /// Why the database cannot be used.
@@ -154,8 +155,18 @@ impl Db {
     /// # Errors
     /// SQLite refused.
     pub fn set_fact(&mut self, name: &str, value: &str) -> Result<(), DbError> {
+        self.set_facts([(name, value)])
+    }
+
+    /// Remembers small named facts in one step.
+    ///
+    /// # Errors
+    /// SQLite refused.
+    pub fn set_facts<'a>(&mut self, facts: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<(), DbError> {
         self.write(|transaction| {
-            transaction.execute("INSERT OR REPLACE INTO facts (name, value) VALUES (?1, ?2)", [name, value]).map(drop)
+            let mut statement =
+                transaction.prepare_cached("INSERT OR REPLACE INTO facts (name, value) VALUES (?1, ?2)")?;
+            facts.into_iter().try_for_each(|(name, value)| statement.execute([name, value]).map(drop))
         })
     }
 }

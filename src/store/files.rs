@@ -107,6 +107,22 @@ pub fn write_whole(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError
     })
 }
 
+/// Puts a copy of what the database holds at `path`: a reader sees it whole or not at all. It is not waited
+/// for until the disk has it, as the database has it already: of a burst of hundreds, each would take its turn.
+///
+/// # Errors
+/// The system refused; the old file is as it was.
+pub fn write_copy(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    let temporary = dir.join(format!(".copy.{}.tmp", std::process::id()));
+    let write = || {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&temporary)?;
+        file.write_all(bytes)?;
+        fs::rename(&temporary, path)
+    };
+    write().map_err(FileError::io("write", path))
+}
+
 /// Removes a file; one that is not there is fine.
 ///
 /// # Errors

@@ -138,7 +138,8 @@ impl Keyring {
     /// How the key was revoked, where it was. This always wins.
     #[must_use]
     pub fn revoked(&self, host: HostId) -> Option<&Revoked> {
-        self.revoked.iter().map(|(_, line)| line).find(|line| line.host == host)
+        // Revoked twice: what is believed least counts.
+        self.revoked.iter().map(|(_, line)| line).filter(|line| line.host == host).min_by_key(|line| line.trust_through)
     }
 
     /// The last seq of this host's entries that is still believed: all, unless it was revoked.

@@ -1,6 +1,8 @@
 //! What mesh remembers: the database, the spool folders, the key and config files.
 
+pub mod attestations;
 pub mod authored;
+mod authored_text;
 pub mod baseline;
 pub mod config;
 pub mod crash;

@@ -45,7 +45,7 @@ impl Spool {
     /// # Errors
     /// The system refused.
     pub fn show_incoming(&self, peer: &str, seq: u64, slug: &str, envelope: &[u8]) -> Result<(), FileError> {
-        files::write_whole(&self.inbox.join(format!("{peer}-{seq:010}-{slug}.json")), envelope, 0o600)
+        files::write_copy(&self.inbox.join(format!("{peer}-{seq:010}-{slug}.json")), envelope, 0o600)
     }
 
     /// Keeps a refused document with the reason beside it.
@@ -53,11 +53,22 @@ impl Spool {
     /// # Errors
     /// The system refused.
     pub fn show_rejected(&self, digest: &[u8; 32], document: &[u8], reason: &str) -> Result<PathBuf, FileError> {
-        let name = EntryId::from_bytes(*digest).short();
-        let path = self.rejected().join(format!("{name}.json"));
-        files::write_whole(&path, document, 0o600)?;
-        files::write_whole(&self.rejected().join(format!("{name}.reason")), format!("{reason}\n").as_bytes(), 0o600)?;
+        let path = self.rejected_file(digest, "json");
+        files::write_copy(&path, document, 0o600)?;
+        files::write_copy(&self.rejected_file(digest, "reason"), format!("{reason}\n").as_bytes(), 0o600)?;
         Ok(path)
+    }
+
+    /// Removes a refused document and its reason: newer ones took its place.
+    ///
+    /// # Errors
+    /// The system refused.
+    pub fn remove_rejected(&self, digest: &[u8; 32]) -> Result<(), FileError> {
+        ["json", "reason"].into_iter().try_for_each(|suffix| files::remove(&self.rejected_file(digest, suffix)))
+    }
+
+    fn rejected_file(&self, digest: &[u8; 32], suffix: &str) -> PathBuf {
+        self.rejected().join(format!("{}.{suffix}", EntryId::from_bytes(*digest)))
     }
 
     fn rejected(&self) -> PathBuf {

@@ -1,9 +1,11 @@
-//! Real parts for tests: servers, repositories, hosts, hostile bytes.
 //! Real parts for tests: projects, servers, repositories, hosts, hostile bytes.
 
 pub(crate) mod git_servers;
 pub(crate) mod homes;
+pub(crate) mod host;
 pub(crate) mod hostile;
 pub(crate) mod hostile_git;
 pub(crate) mod lessons;
+pub(crate) mod memory_branch;
 pub(crate) mod project;
+pub(crate) mod sample;

@@ -50,6 +50,13 @@ pub(crate) fn value(view: &View<'_>) -> Value {
             audited.report.idle_suppressions.iter().map(row).collect::<Vec<_>>()
         })
         .collect();
+    let about = |of: fn(&crate::ports::ScanReport) -> Vec<Value>| {
+        view.roots.iter().flat_map(|audited| of(&audited.report)).collect::<Vec<_>>()
+    };
+    let refused = about(|report| report.refused.iter().map(|(id, why)| json!({ "lesson": id, "why": why })).collect());
+    let capped = about(|report| report.capped.iter().map(|(id, more)| json!({ "lesson": id, "more": more })).collect());
+    let overruns =
+        about(|report| report.overruns.iter().map(|(id, path)| json!({ "lesson": id, "path": path })).collect());
     let fixes: Vec<Value> = view
         .roots
         .iter()
@@ -62,6 +69,9 @@ pub(crate) fn value(view: &View<'_>) -> Value {
         "fixes": fixes,
         "skipped": skipped,
         "idle_suppressions": idle,
+        "refused": refused,
+        "capped": capped,
+        "overruns": overruns,
         "summary": {
             "findings": reported,
             "suppressed": view.all().count() - reported,

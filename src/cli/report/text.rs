@@ -103,6 +103,12 @@ fn remarks(view: &View<'_>, audited: &RootAudit) -> Vec<String> {
         let remark = format!("{lesson} was stopped at {place} for taking too long");
         lines.extend(wrap(&remark, "", "  ", WIDTH));
     }
+    for (lesson, why) in &audited.report.refused {
+        lines.extend(wrap(&format!("{lesson} does not run here: {}", display_line(why)), "", "  ", WIDTH));
+    }
+    for (lesson, more) in &audited.report.capped {
+        lines.extend(wrap(&format!("{lesson}: at least {more} more findings are not listed"), "", "  ", WIDTH));
+    }
     for unplanned in &audited.seeding.unplanned {
         let place = path_here(view, &audited.root, &unplanned.path);
         let remark = format!("no fix for {place}: {}", display_line(&unplanned.reason));

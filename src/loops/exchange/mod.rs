@@ -3,10 +3,13 @@
 //! The order is the safety: fetch, then catch up with the own log, then sign and store, then push. So
 //! nothing is signed twice, and nothing is signed by a host that does not know its own last entry.
 
+mod draft;
 mod ingest;
 mod own;
+mod read;
 
 use jiff::Timestamp;
+use sha2::{Digest as _, Sha256};
 
 use crate::domain::chain::PeerState;
 use crate::domain::envelope::HostKey;
@@ -17,7 +20,7 @@ use crate::store::files::FileError;
 use crate::store::keyring::Keyring;
 use crate::store::spool::Spool;
 
-pub use own::{HeadOffer, MACHINE_FACT};
+pub use own::{FORKED_FACT, HeadOffer, MACHINE_FACT, SigningRefused};
 
 /// Why a sync could not be carried out on this host. What the remote did is in the report instead.
 #[derive(Debug, thiserror::Error)]
@@ -28,9 +31,6 @@ pub enum ExchangeError {
     /// The outbox or inbox cannot be written.
     #[error(transparent)]
     File(#[from] FileError),
-    /// This host may not sign.
-    #[error(transparent)]
-    Signing(#[from] own::SigningRefused),
 }
 
 /// What a sync works with.
@@ -73,6 +73,8 @@ pub struct PeerChange {
 pub struct SyncReport {
     /// Why the remote was not reached or did not take what was pushed. Nothing is lost.
     pub remote: Option<RemoteError>,
+    /// Why something that waits here was not signed, or nothing at all. Reading goes on.
+    pub signing: Vec<SigningRefused>,
     /// Entries signed in this sync.
     pub signed: Vec<(u64, String)>,
     /// Entries read back from the remote in this sync.
@@ -95,16 +97,21 @@ const TIP_FACT: &str = "remote.tip";
 /// When the remote was last read and, where there was something to publish, written.
 pub const SYNCED_FACT: &str = "remote.synced_at";
 
-/// Runs one sync. A remote that is down, slow, rewound or hostile is in the report; everything that was
-/// verified before stays.
+/// The peers that were enrolled when the branch was last read, as a digest.
+const ENROLLED_FACT: &str = "remote.enrolled";
+
+/// Runs one sync. A remote that is down, slow, rewound or hostile is in the report, and so is a host that
+/// may not sign; everything that was verified before stays.
 ///
 /// # Errors
-/// This host's own state failed; then nothing was signed.
+/// This host's own state failed. What was verified and signed before that stays.
 pub fn sync(exchange: &mut Exchange<'_>, now: Timestamp) -> Result<SyncReport, ExchangeError> {
     let mut report = SyncReport::default();
+    ingest::apply_revocations(exchange, &mut report, now)?;
     match reach(exchange, &mut report, now) {
         Ok(()) => {}
         Err(Stop::Remote(error)) => report.remote = Some(error),
+        Err(Stop::Signing(refused)) => report.signing.push(refused),
         Err(Stop::Here(error)) => return Err(error),
     }
     ingest::refresh_freshness(exchange, &mut report, now)?;
@@ -113,12 +120,19 @@ pub fn sync(exchange: &mut Exchange<'_>, now: Timestamp) -> Result<SyncReport, E
 
 enum Stop {
     Remote(RemoteError),
+    Signing(SigningRefused),
     Here(ExchangeError),
 }
 
 impl From<RemoteError> for Stop {
     fn from(error: RemoteError) -> Self {
         Self::Remote(error)
+    }
+}
+
+impl From<SigningRefused> for Stop {
+    fn from(refused: SigningRefused) -> Self {
+        Self::Signing(refused)
     }
 }
 
@@ -135,38 +149,53 @@ fn reach(exchange: &mut Exchange<'_>, report: &mut SyncReport, now: Timestamp) -
         Some(_) => exchange.remote.fetch()?,
         None => None,
     };
+    // A tip that the cache does not have any more is as good as none: everything is compared.
+    let last = last.filter(|last| cached(exchange, *last));
+    let enrolled = enrolled(exchange);
+    let newly_enrolled = exchange.db.fact(ENROLLED_FACT)?.as_ref() != Some(&enrolled);
+    let mut taken = ingest::Taken::new();
     let changed = match tip {
         Some(tip) => {
-            // A tip that the cache does not have any more is as good as none: everything is compared.
-            let last = last.filter(|last| cached(exchange, *last));
             let changed = exchange.branch.changed_hosts(last, tip)?;
             report.ignored = changed.ignored;
-            ingest::ingest(exchange, report, tip, &changed, now)?;
+            let look = ingest::Look { changed: &changed, everyone: last.is_none() || newly_enrolled, unsettled: true };
+            ingest::ingest(exchange, report, tip, look, &mut taken, now)?;
             Some(changed)
         }
         None => None,
     };
     let mut read = tip;
-    if let Some(published) = own::tend(exchange, report, tip, changed.as_ref(), now)? {
-        // Others may have pushed between the fetch and our own push: their news is in the tip that was read back.
-        let changed = exchange.branch.changed_hosts(tip, published)?;
-        ingest::ingest(exchange, report, published, &changed, now)?;
+    if let Some(published) = own::tend(exchange, report, tip, changed.as_ref(), last.is_none(), now)? {
+        // Others may have pushed between the fetch and our own push, or the branch was wiped and is new:
+        // their news is in the tip that was read back.
+        let before = tip.or(last);
+        let changed = exchange.branch.changed_hosts(before, published)?;
+        let look = ingest::Look { changed: &changed, everyone: before.is_none(), unsettled: false };
+        ingest::ingest(exchange, report, published, look, &mut taken, now)?;
         read = Some(published);
     }
-    if let Some(tip) = read {
-        exchange.db.set_fact(TIP_FACT, &EntryTip(tip).to_string())?;
-    }
-    exchange.db.set_fact(SYNCED_FACT, &now.to_string())?;
+    let (tip, now) = (read.map(|tip| TipText(tip).to_string()), now.to_string());
+    let read = tip.iter().flat_map(|tip| [(TIP_FACT, tip.as_str()), (ENROLLED_FACT, enrolled.as_str())]);
+    exchange.db.set_facts(read.chain([(SYNCED_FACT, now.as_str())]))?;
     Ok(())
+}
+
+/// Tells one set of enrolled peers from another: who comes (back) may have missed changes.
+fn enrolled(exchange: &Exchange<'_>) -> String {
+    let mut hosts: Vec<HostId> = exchange.keyring.peers().iter().map(|peer| peer.line.host).collect();
+    hosts.sort_unstable();
+    let mut digest = Sha256::new();
+    hosts.iter().for_each(|host| digest.update(host.as_bytes()));
+    EntryId::from_bytes(digest.finalize().into()).to_string()
 }
 
 fn cached(exchange: &Exchange<'_>, tip: Tip) -> bool {
     exchange.branch.file(tip, "mesh-format", 64).is_ok()
 }
 
-struct EntryTip(Tip);
+struct TipText(Tip);
 
-impl std::fmt::Display for EntryTip {
+impl std::fmt::Display for TipText {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }

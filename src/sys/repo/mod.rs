@@ -3,6 +3,7 @@
 
 mod commit;
 pub mod facts;
+pub mod history;
 mod scratch;
 
 use std::ffi::OsStr;

@@ -1,7 +1,7 @@
 //! The tree below an audited root as plain data: every name with its kind and what `lstat` says of it.
 //!
-//! No file is opened here. Which names there are is [`walk`]'s part, what changed since the last audit is
-//! [`refresh`]'s, and how it is remembered is [`snapshot`]'s. [`confined`] opens files for the worker.
+//! No file is opened here. Which names there are is `walk`'s part, what changed since the last audit is
+//! `refresh`'s, and how it is remembered is `snapshot`'s. `confined` opens files for the worker.
 
 pub mod confined;
 mod refresh;
