@@ -14,6 +14,7 @@ mod foreign_programs;
 mod founding;
 mod guarded;
 mod hostile_servers;
+mod intervening;
 mod learn;
 mod own_chain;
 mod properties;

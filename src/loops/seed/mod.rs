@@ -2,6 +2,7 @@
 //! own once the project's check has passed, and remembered whatever became of them.
 
 mod book;
+mod intervene;
 mod mend;
 mod person;
 mod settle;
@@ -26,6 +27,7 @@ use crate::ports::{Admission, Auditor, AuditorError, BranchIs, Exec, Repo, Skipp
 use crate::store::db::{Db, DbError};
 use crate::store::ledger::{Happening, LedgerError};
 
+pub use intervene::{Finished, Hand, intervene, recover, validate};
 pub use person::{PersonError, apply, rehearse, rollback};
 
 /// A root and the command that says whether its project still works.
@@ -190,7 +192,7 @@ pub fn seed(
                     (Mode::Seed, true) => settle::Go::Make,
                 };
                 let drill = drill(parts, &known.lesson, now)?;
-                let wish = settle::Wish { asked_by: AskedBy::Audit, go, drill: &drill };
+                let wish = settle::Wish { asked_by: AskedBy::Audit, kind: ActionKind::Branch, go, drill: &drill };
                 settle::settle(parts, area, &plan, prior, wish, now)?
             }
         };

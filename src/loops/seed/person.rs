@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::settle::{Go, Wish, foretell, settle};
 use super::{Area, Parts, SeedError, book, drill, follow_branches, mend};
 use crate::domain::fix::{EndedBy, Fix, FixId, FixPlan, FixState, KnownLesson};
-use crate::domain::guard::{AskedBy, Drill};
+use crate::domain::guard::{ActionKind, AskedBy, Drill};
 use crate::domain::id::Slug;
 use crate::domain::intervention::{Actor, Event};
 use crate::domain::ledger::Note;
@@ -80,7 +80,8 @@ pub fn apply(
     now: Timestamp,
 ) -> Result<Fix, PersonError> {
     let (fix, plan, drill) = wanted(parts, area, lessons, id, now)?;
-    Ok(settle(parts, area, &plan, Some(fix), Wish { asked_by: AskedBy::Person, go: Go::Make, drill: &drill }, now)?)
+    let wish = Wish { asked_by: AskedBy::Person, kind: ActionKind::Branch, go: Go::Make, drill: &drill };
+    Ok(settle(parts, area, &plan, Some(fix), wish, now)?)
 }
 
 /// What [`apply`] would come to, as far as that can be told without making anything. Nothing is remembered of it.
@@ -95,7 +96,7 @@ pub fn rehearse(
     now: Timestamp,
 ) -> Result<Fix, PersonError> {
     let (_, plan, drill) = wanted(parts, area, lessons, id, now)?;
-    let wish = Wish { asked_by: AskedBy::Person, go: Go::List, drill: &drill };
+    let wish = Wish { asked_by: AskedBy::Person, kind: ActionKind::Branch, go: Go::List, drill: &drill };
     Ok(foretell(parts, area, &plan, wish, now)?.0)
 }
 

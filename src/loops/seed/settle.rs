@@ -8,7 +8,7 @@ use crate::domain::fix::{CheckResult, EndedBy, Fix, FixId, FixPlan, FixState};
 use crate::domain::guard::{self, ActionKind, Answer, Approved, AskedBy, Drill, Policy, Scene};
 use crate::domain::intervention::{Actor, Event};
 use crate::domain::ledger::Note;
-use crate::ports::{Committed, Exit, Program, Ran, RepoError};
+use crate::ports::{Exit, Program, Ran, RepoError};
 use crate::store::ledger::Happening;
 
 /// Bytes kept of each stream of a check.
@@ -34,6 +34,8 @@ pub(super) enum Go {
 pub(super) struct Wish<'a> {
     /// Who asks.
     pub(super) asked_by: AskedBy,
+    /// What the change is to do.
+    pub(super) kind: ActionKind,
     /// How far to go.
     pub(super) go: Go,
     /// What was said of the lesson's own examples.
@@ -126,7 +128,7 @@ pub(super) fn foretell(
 }
 
 /// Puts the plan before the guard, with all that is known here.
-fn judge(
+pub(super) fn judge(
     parts: &mut Parts<'_>,
     area: &Area,
     plan: &FixPlan,
@@ -139,7 +141,7 @@ fn judge(
         blocked: house.blocked.clone(),
         blocked_ids: house.blocked_ids.clone(),
         max_lines: house.max_lines,
-        kind: ActionKind::Branch,
+        kind: wish.kind,
         blocked_kinds: house.blocked_kinds.clone(),
         has_canary: area.has_canary(),
         pace: house.pace.clone(),
@@ -180,7 +182,7 @@ fn record(parts: &mut Parts<'_>, plan: &FixPlan, fix: &Fix, events: &[Event], wi
             Happening::new(*event, actor, note)
         })
         .collect();
-    book::tell(parts, plan, actor, &happenings)?;
+    book::tell(parts, plan, wish.kind, actor, &happenings)?;
     Ok(())
 }
 
@@ -203,7 +205,7 @@ fn make(
         Ok(made) => made,
         Err(error) => return refuse(fix, error.to_string()),
     };
-    let (check, left_over) = check(parts, area, &made, &approved.id);
+    let (check, left_over) = check(parts, area, &made.commit, &approved.id);
     fix.check = check;
     if let CheckResult::Failed { why } = &fix.check {
         let why = format!("the project's check fails with it: {why}");
@@ -224,11 +226,11 @@ fn make(
 }
 
 /// Runs the area's check and canary on the commit's files. The second value is what could not be cleaned up.
-fn check(parts: &Parts<'_>, area: &Area, made: &Committed, id: &FixId) -> (CheckResult, Option<RepoError>) {
+pub(super) fn check(parts: &Parts<'_>, area: &Area, commit: &str, id: &FixId) -> (CheckResult, Option<RepoError>) {
     if !area.has_canary() {
         return (CheckResult::Unchecked, None);
     }
-    let scratch = match parts.repo.scratch(&area.root, &made.commit, id) {
+    let scratch = match parts.repo.scratch(&area.root, commit, id) {
         Ok(scratch) => scratch,
         Err(error) => return (CheckResult::Failed { why: error.to_string() }, None),
     };
