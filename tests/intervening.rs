@@ -15,6 +15,7 @@ use mesh::domain::outcome::{Mark, Observed};
 use mesh::domain::trust::Grant;
 use mesh::loops::seed::{Area, Finished, Hand, Parts, intervene, recover, validate};
 use mesh::ports::{AppliedAs, Applier, ApplyError, Recovered, Trials};
+use mesh::store::home::Home;
 
 use crate::seeding::{Host, finding};
 use crate::support::project::{Project, git};
@@ -111,7 +112,8 @@ impl<'a> Stage<'a> {
     fn with<T>(&mut self, run: impl FnOnce(&mut Parts<'_>, Hand<'_>, &Area, &[KnownLesson], Timestamp) -> T) -> T {
         let claim = self.claim;
         let measure = move |_: &str| claim;
-        let hand = Hand { applier: &self.hand, measure: &measure };
+        let lock = Home::at(&self.host.home).lock_changes().expect("free");
+        let hand = Hand { applier: &self.hand, measure: &measure, lock: &lock };
         self.host.with(&self.project.root, |parts, area, known, now| run(parts, hand, area, known, now))
     }
 
@@ -296,7 +298,7 @@ fn d3_what_a_killed_process_began_is_finished_or_undone() {
             *stage.hand.recovers.borrow_mut() = Recovered::Finished(applied);
         }
         for _ in 0..2 {
-            stage.with(|parts, hand, _, _, now| recover(parts, hand.applier, now)).expect("settled");
+            stage.with(|parts, hand, _, _, now| recover(parts, hand, now)).expect("settled");
         }
         let state = stage.host.db.intervention(&fix.fix).expect("read").expect("there").state;
         assert_eq!(state, if finished { State::Validating } else { State::Aborted });

@@ -5,7 +5,7 @@ use std::path::Path;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::report::{chain, fix_story, fix_value, story_value};
+use super::report::{chain, fix_story, fix_value, story_value, wrap};
 use super::table::Table;
 use super::{CliError, Context, ExitKind, Outcome, out};
 use crate::agent::workshop::{Workshop, configured_areas};
@@ -101,6 +101,10 @@ fn list(context: &Context, db: &Db) -> Outcome {
         table.row([id, fix.state.name().to_owned(), fix.class.name().to_owned(), lesson, file]);
     }
     table.lines().iter().for_each(out::line);
+    for fix in fixes.iter().filter(|fix| fix.state == FixState::Backlog) {
+        let why = display_line(fix.reason.as_deref().unwrap_or_default());
+        wrap(&why, &format!("{} waits: ", fix.id), "                ", 80).iter().for_each(out::line);
+    }
     Ok(ExitKind::Ok)
 }
 

@@ -15,3 +15,4 @@ pub mod ledger;
 pub mod own_log;
 pub mod peer_log;
 pub mod spool;
+pub mod standing;

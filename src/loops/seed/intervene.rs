@@ -18,6 +18,7 @@ use crate::domain::lesson::Lesson;
 use crate::domain::outcome::{Elapsed, Judgement, Mark, Observation, Observed, Prediction, attested, judge};
 use crate::ports::{Applier, ApplyError, AuditorError, Mended, Recovered};
 use crate::store::crash;
+use crate::store::home::ChangeLock;
 use crate::store::ledger::Happening;
 
 /// What changes things, and what measures them.
@@ -27,6 +28,8 @@ pub struct Hand<'a> {
     pub applier: &'a dyn Applier,
     /// What a claim in CEL comes to by this host's signals now.
     pub measure: &'a dyn Fn(&str) -> Observed,
+    /// Held, so that nobody else spends the same budget meanwhile.
+    pub lock: &'a ChangeLock,
 }
 
 /// An intervention that ended.
@@ -221,7 +224,8 @@ fn found_in(
 ///
 /// # Errors
 /// The database failed. What cannot be settled stops all changes and is in the ledger.
-pub fn recover(parts: &mut Parts<'_>, applier: &dyn Applier, now: Timestamp) -> Result<(), SeedError> {
+pub fn recover(parts: &mut Parts<'_>, hand: Hand<'_>, now: Timestamp) -> Result<(), SeedError> {
+    let applier = hand.applier;
     let pending = match applier.pending() {
         Ok(pending) => pending,
         Err(error) => {
