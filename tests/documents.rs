@@ -209,7 +209,7 @@ fn the_lesson_guide_lists_every_signal_function_and_word() {
     }
     let text = read("docs/lessons.md");
     demand("docs/lessons.md", &with_part(&text, "signals", &signals));
-    for (name, _) in FUNCTIONS {
+    for (name, ..) in FUNCTIONS {
         assert!(text.contains(&format!("| `{name}(")), "docs/lessons.md does not say what `{name}` is");
     }
     let words = [Severity::Hint, Severity::Info, Severity::Warning, Severity::Error].map(Severity::name);

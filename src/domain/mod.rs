@@ -18,6 +18,7 @@ pub mod limits;
 pub mod openssh;
 pub mod redact;
 pub mod schedule;
+pub mod series;
 pub mod signal;
 pub mod source_marks;
 pub mod strict_json;

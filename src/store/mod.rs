@@ -11,4 +11,5 @@ pub mod home;
 pub mod keyring;
 pub mod own_log;
 pub mod peer_log;
+pub mod samples;
 pub mod spool;
