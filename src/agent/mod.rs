@@ -10,3 +10,4 @@ mod misbehave;
 pub mod parts;
 pub mod service;
 pub mod timing;
+pub mod watch;

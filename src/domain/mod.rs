@@ -20,6 +20,7 @@ pub mod redact;
 pub mod schedule;
 pub mod series;
 pub mod signal;
+pub mod snapshot;
 pub mod source_marks;
 pub mod strict_json;
 pub mod trust;

@@ -3,4 +3,5 @@
 pub mod audit;
 pub mod exchange;
 pub mod library;
+pub mod measure;
 pub mod seed;

@@ -12,4 +12,5 @@ pub mod keyring;
 pub mod own_log;
 pub mod peer_log;
 pub mod samples;
+pub mod signal_config;
 pub mod spool;
