@@ -16,6 +16,7 @@ mod peers;
 mod report;
 mod run;
 mod shell;
+mod signal;
 mod status;
 mod sync;
 mod table;
@@ -88,6 +89,9 @@ enum Command {
     /// List, show, make and take back fixes
     #[command(subcommand)]
     Fix(fix::Action),
+    /// List and show what is measured here
+    #[command(subcommand)]
+    Signal(signal::Action),
     /// Check envelope files offline
     Verify(verify::Args),
     /// Check the database and every signature in it
@@ -179,6 +183,7 @@ fn run(context: &Context, command: Command) -> Outcome {
         Command::Sync(args) => sync::run(context, &args),
         Command::Audit(args) => audit::run(context, &args),
         Command::Fix(action) => fix::run(context, &action),
+        Command::Signal(action) => signal::run(context, &action),
         Command::Verify(args) => verify::run(context, &args),
         Command::Fsck => fsck::run(context),
         Command::Completions(args) => shell::completions(&args, &mut Arguments::command()),

@@ -22,6 +22,7 @@ pub mod series;
 pub mod signal;
 pub mod snapshot;
 pub mod source_marks;
+pub mod sparkline;
 pub mod strict_json;
 pub mod trust;
 pub mod utc_time;

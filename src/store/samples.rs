@@ -5,8 +5,9 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
 
 use super::db::{Db, DbError};
+use crate::domain::expr::{Claim, History};
 use crate::domain::series::{Point, Series};
-use crate::domain::signal::{SeriesName, Signal};
+use crate::domain::signal::{self, SeriesName, Signal};
 
 /// How long single readings are kept, in seconds.
 const READINGS_KEPT: i64 = 7 * 86_400;
@@ -123,6 +124,16 @@ impl Db {
                 })
                 .collect()
         })
+    }
+
+    /// All that a claim reads.
+    ///
+    /// # Errors
+    /// SQLite refused.
+    pub fn history(&self, claim: &Claim, now: i64) -> Result<History, DbError> {
+        let back = claim.looks_back();
+        let signals = claim.signals().into_iter().filter_map(signal::find);
+        signals.map(|signal| Ok((signal.name, self.series(signal, back, now)?))).collect()
     }
 
     /// The names of all signals that have a series, with the subjects of each.
