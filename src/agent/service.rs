@@ -4,12 +4,13 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::cycle::{self, CycleError, Round};
 use super::parts::{Parts, PartsError};
 use super::timing;
 use super::watch::Watch;
+use crate::domain::foreign_text::error_line;
 use crate::domain::schedule;
 use crate::loops::seed::Mode;
 use crate::store::config::ConfigError;
@@ -51,51 +52,92 @@ pub enum ServiceError {
     Round(String),
 }
 
-/// Runs rounds until SIGTERM or SIGINT. A round that is under way is finished first.
+/// What goes on while rounds come and go.
+struct Running {
+    parts: Parts,
+    watch: Watch,
+}
+
+/// What the agent is told by signals.
+struct Told {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Told {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
+/// Runs rounds until SIGTERM or SIGINT. A round that is under way is finished first. SIGHUP reads the
+/// configuration again.
 ///
 /// # Errors
 /// The home is in use or the system refuses; a failed round is told and tried again.
 pub fn serve(parts: Parts, mode: Mode, tell: &mut dyn FnMut(Note<'_>)) -> Result<(), ServiceError> {
     let _lock = parts.lock()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ServiceError::System)?;
-    runtime.block_on(rounds(parts, mode, tell))
-}
-
-async fn rounds(mut parts: Parts, mode: Mode, tell: &mut dyn FnMut(Note<'_>)) -> Result<(), ServiceError> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(ServiceError::System)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(ServiceError::System)?;
-    let mut hangup = signal(SignalKind::hangup()).map_err(ServiceError::System)?;
-    let mut watch = Watch::start(&parts)?;
+    // Heard from here on: whoever is told that the agent serves may send one at once.
+    let mut told = runtime.block_on(async { Told::listen() }).map_err(ServiceError::System)?;
+    let watch = Watch::start(&parts)?;
     if let Some(address) = watch.address {
         tell(Note::Serving(address));
     }
-    watch.notes.iter().for_each(|note| tell(Note::Cannot(note)));
-    let interval = parts.config.interval();
+    tell_notes(&watch, tell);
+    let running = runtime.block_on(rounds(Running { parts, watch }, mode, &mut told, tell))?;
+    running.watch.stop();
+    Ok(())
+}
+
+async fn rounds(
+    mut running: Running,
+    mode: Mode,
+    told: &mut Told,
+    tell: &mut dyn FnMut(Note<'_>),
+) -> Result<Running, ServiceError> {
+    let interval = running.parts.config.interval();
     // The first round is at once: a person who starts the agent wants to see it work. The second one finds the
     // host's own place in the interval, so that a fleet that was started together does not stay together.
-    let mut wait = schedule::first_offset(parts.key.host(), interval);
+    let mut wait = schedule::first_offset(running.parts.key.host(), interval);
     loop {
-        let work = tokio::task::spawn_blocking(move || {
-            let round = cycle::round(&mut parts, &[], mode, &mut |_| {});
-            (parts, round)
-        });
         let round;
-        (parts, round) = work.await.map_err(|fault| ServiceError::Round(fault.to_string()))?;
+        (running, round) = aside(running, move |running| {
+            let round = cycle::round(&mut running.parts, &[], mode, &mut |_| {});
+            running.watch.refresh(&running.parts);
+            round
+        })
+        .await?;
         match &round {
             Ok(round) => tell(Note::Round(round)),
             Err(error) => tell(Note::Failed(error)),
         }
-        refresh(&mut watch, &parts, tell);
+        tell_notes(&running.watch, tell);
         tell(Note::Waiting(wait));
         let mut waited = pin!(tokio::time::sleep(wait));
         loop {
             tokio::select! {
                 () = &mut waited => break,
-                _ = terminate.recv() => return Ok(stop(watch, tell)),
-                _ = interrupt.recv() => return Ok(stop(watch, tell)),
-                _ = hangup.recv() => {
-                    tell(Note::Reloaded(parts.refresh()?.as_ref()));
-                    refresh(&mut watch, &parts, tell);
+                _ = told.terminate.recv() => { tell(Note::Stopping); return Ok(running); }
+                _ = told.interrupt.recv() => { tell(Note::Stopping); return Ok(running); }
+                _ = told.hangup.recv() => {
+                    let read;
+                    (running, read) = aside(running, |running| {
+                        let read = running.parts.refresh();
+                        running.watch.refresh(&running.parts);
+                        read
+                    })
+                    .await?;
+                    match &read {
+                        Ok(bad) => tell(Note::Reloaded(bad.as_ref())),
+                        Err(error) => tell(Note::Cannot(&error_line(error))),
+                    }
+                    tell_notes(&running.watch, tell);
                 }
             }
         }
@@ -103,12 +145,18 @@ async fn rounds(mut parts: Parts, mode: Mode, tell: &mut dyn FnMut(Note<'_>)) ->
     }
 }
 
-fn refresh(watch: &mut Watch, parts: &Parts, tell: &mut dyn FnMut(Note<'_>)) {
-    watch.refresh(parts);
-    watch.notes.iter().for_each(|note| tell(Note::Cannot(note)));
+/// Does work that takes its time beside the loop, which hears signals meanwhile.
+async fn aside<T: Send + 'static>(
+    mut running: Running,
+    work: impl FnOnce(&mut Running) -> T + Send + 'static,
+) -> Result<(Running, T), ServiceError> {
+    let done = tokio::task::spawn_blocking(move || {
+        let result = work(&mut running);
+        (running, result)
+    });
+    done.await.map_err(|fault| ServiceError::Round(fault.to_string()))
 }
 
-fn stop(watch: Watch, tell: &mut dyn FnMut(Note<'_>)) {
-    tell(Note::Stopping);
-    watch.stop();
+fn tell_notes(watch: &Watch, tell: &mut dyn FnMut(Note<'_>)) {
+    watch.notes.iter().for_each(|note| tell(Note::Cannot(note)));
 }

@@ -202,10 +202,10 @@ fn checks(wanted: &Wanted, db: &Db, notes: &mut Vec<String>) -> Vec<Check> {
             probe: Box::new(mount.clone()),
         });
     }
-    let client = HttpClient::new();
+    let mut client = None;
     for watched in &wanted.signal {
         let label = format!("{}:{}", watched.kind.main_signal(), watched.name.as_str());
-        match probe(watched, &wanted.home, db, &label, &client) {
+        match probe(watched, &wanted.home, db, &label, &mut client) {
             Ok((probe, names)) => {
                 let mut bounds = bounds.clone();
                 let judged = watched.signal.unwrap_or(watched.kind.main_signal());
@@ -233,13 +233,16 @@ fn probe(
     home: &Path,
     db: &Db,
     label: &str,
-    client: &Result<HttpClient, String>,
+    client: &mut Option<HttpClient>,
 ) -> Result<Made, String> {
     let (name, timeout) = (watched.name.clone(), watched.timeout.0);
     let (probe, signals): (Box<dyn Probe>, &[&'static str]) = match &watched.kind {
         WatchedKind::Http { url, json } => {
             let number = json.clone().zip(watched.signal);
-            let client = client.clone()?;
+            let client = match client {
+                Some(client) => client.clone(),
+                None => client.insert(HttpClient::new()?).clone(),
+            };
             let probe = HttpProbe::new(name, url.clone(), number, timeout, client);
             (Box::new(probe), &["http.status", "http.latency_ms"])
         }
