@@ -19,7 +19,7 @@ use crate::domain::snapshot::Snapshot;
 use crate::http::{self, Published, Token};
 use crate::loops::exchange::SYNCED_FACT;
 use crate::loops::measure::{self, Bounds, Check, Event, Measured};
-use crate::ports::{Clock as _, Probe, Program};
+use crate::ports::{Clock as _, Probe, Program, Reading};
 use crate::store::config::Config;
 use crate::store::db::{Db, DbError};
 use crate::store::files;
@@ -103,13 +103,21 @@ impl Watch {
     pub fn refresh(&mut self, parts: &Parts) {
         let wanted = Wanted::now(parts);
         self.notes.clear();
-        let event = if wanted == self.made_from {
-            Event::Refresh
-        } else {
+        if wanted != self.made_from {
             let made = checks(&wanted, &parts.db, &mut self.notes);
             self.made_from = wanted;
-            Event::Checks(made)
-        };
+            self.send(Event::Checks(made));
+        }
+        self.send(Event::Told(parts.config.interval(), vec![findings(&parts.db)]));
+    }
+
+    /// A door for what other loops measure and know: [`Event::Told`] and [`Event::Services`].
+    #[must_use]
+    pub fn door(&self) -> Sender<Event> {
+        self.events.clone()
+    }
+
+    fn send(&mut self, event: Event) {
         if self.events.send(event).is_err() {
             self.notes.push("measuring has ended by a fault of the program: restart mesh".to_owned());
         }
@@ -123,6 +131,13 @@ impl Watch {
             drop(thread.join());
         }
     }
+}
+
+fn findings(db: &Db) -> Reading {
+    let counts = db.finding_counts().map_err(|error| error_line(&error));
+    // Fewer than 2^53 findings.
+    let value = counts.map(|counts| counts.values().sum::<u64>() as f64);
+    Reading { name: SeriesName::of("audit.findings", Subject::default()), value }
 }
 
 impl Wanted {
@@ -299,6 +314,7 @@ impl World {
         snapshot.uptime_s = now.as_second() - self.started.as_second();
         snapshot.at = Some(now);
         snapshot.signals = measured.signals.clone();
+        snapshot.services = measured.services.clone();
         snapshot.reasons.extend(measured.problems.iter().cloned());
         snapshot.judge();
         snapshot

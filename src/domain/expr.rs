@@ -291,8 +291,7 @@ impl Comparison {
             Self::More => Self::Less.of(right, left),
             Self::MoreOrEqual => Self::LessOrEqual.of(right, left),
             Self::Equal => match (left.exact(), right.exact()) {
-                // -0.0 is 0.0 here, as in CEL.
-                (Some(left), Some(right)) => Truth::of(left <= right && left >= right),
+                (Some(left), Some(right)) => Truth::of(left == right),
                 _ => decide(false, left.most() < right.least() || right.most() < left.least()),
             },
             Self::Unequal => Self::Equal.of(left, right).not(),

@@ -12,6 +12,7 @@ pub mod fix;
 pub mod foreign_text;
 pub mod guard;
 pub mod head;
+pub mod hold;
 pub mod id;
 pub mod lesson;
 pub mod limits;

@@ -169,7 +169,7 @@ impl Range {
     /// The number, where it is known.
     #[must_use]
     pub fn exact(&self) -> Option<f64> {
-        (self.least.is_finite() && self.least.total_cmp(&self.most).is_eq()).then_some(self.least)
+        (self.least.is_finite() && self.least >= self.most).then_some(self.least)
     }
 
     /// The sum.
@@ -311,11 +311,11 @@ fn slope(points: &[Point]) -> Range {
 fn eta(points: &[Point], signal: &Signal) -> Range {
     let (Some(limit), Some(slope)) = (signal.limit(), slope(points).exact()) else { return Range::UNKNOWN };
     let Some(newest) = points.last().filter(|point| !point.is_gap()) else { return Range::UNKNOWN };
-    if signal.is_beyond(newest.last, limit) || newest.last.total_cmp(&limit).is_eq() {
+    if signal.is_beyond(newest.last, limit) || newest.last == limit {
         return Range::exactly(0.0);
     }
     let hours = (limit - newest.last) / slope;
-    Range::exactly(if hours >= 0.0 && hours < ETA_MOST { hours } else { ETA_MOST })
+    Range::exactly(if (0.0..ETA_MOST).contains(&hours) { hours } else { ETA_MOST })
 }
 
 /// What `function` says of a signal over all its subjects: the worst of them; of `count` the sum.

@@ -107,7 +107,7 @@ const fn up(name: &'static str, unit: &'static str) -> Signal {
 
 /// Every signal that is known, by name.
 pub const CATALOGUE: &[Signal] = &[
-    down("audit.findings", "count"),
+    down("audit.findings", "count").from(Source::Host),
     up("cert.days_left", "days").good_to(14.0).from(Source::Configured),
     down("check.status", "code").good_to(0.0).from(Source::Configured),
     down("check.value", "value"),

@@ -12,7 +12,7 @@ use crate::domain::expr::Function;
 use crate::domain::foreign_text::{display_line, error_line};
 use crate::domain::series::{self, ETA_MOST, SLOPE_WINDOW};
 use crate::domain::signal::{self, SeriesName, Subject};
-use crate::domain::snapshot::{SignalState, SignalView};
+use crate::domain::snapshot::{ServiceView, SignalState, SignalView};
 use crate::ports::{Clock, Probe, Reading};
 use crate::store::db::{Db, DbError};
 use crate::store::samples::Sample;
@@ -61,6 +61,10 @@ pub enum Event {
     Answer(Answer),
     /// Measure these from now on.
     Checks(Vec<Check>),
+    /// Readings that another loop made, and the time between two of them.
+    Told(Duration, Vec<Reading>),
+    /// The services as they are now.
+    Services(BTreeMap<String, ServiceView>),
     /// Something else that is shown has changed.
     Refresh,
     /// End.
@@ -81,6 +85,8 @@ pub struct Answer {
 pub struct Measured {
     /// Signals by name.
     pub signals: BTreeMap<String, SignalView>,
+    /// Services by name.
+    pub services: BTreeMap<String, ServiceView>,
     /// What is wrong with the measuring itself, a sentence each.
     pub problems: Vec<String>,
 }
@@ -133,6 +139,11 @@ pub fn run<C: Clock>(
             match event {
                 Ok(Event::Answer(answer)) => measuring.take(answer),
                 Ok(Event::Checks(checks)) => measuring.replace(checks),
+                Ok(Event::Told(every, readings)) => {
+                    let usual = BTreeMap::new();
+                    readings.into_iter().for_each(|reading| measuring.note(every, &usual, reading));
+                }
+                Ok(Event::Services(services)) => measuring.shown.services = services,
                 Ok(Event::Refresh) | Err(RecvTimeoutError::Timeout) => {}
                 Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => return,
             }
@@ -202,9 +213,8 @@ impl<C: Clock> Measuring<'_, C> {
         for (index, why) in late {
             let readings =
                 self.checks[index].names.iter().map(|name| Reading { name: name.clone(), value: Err(why.to_owned()) });
-            for reading in readings.collect::<Vec<_>>() {
-                self.note(index, reading);
-            }
+            let readings = readings.collect();
+            self.note_all(index, readings);
         }
         next
     }
@@ -223,24 +233,27 @@ impl<C: Clock> Measuring<'_, C> {
         if let Some(mark) = answer.mark {
             self.marks.push((check.label.clone(), mark));
         }
-        for reading in answer.readings {
-            self.note(answer.index, reading);
-        }
+        self.note_all(answer.index, answer.readings);
+    }
+
+    fn note_all(&mut self, index: usize, readings: Vec<Reading>) {
+        let check = &self.checks[index];
+        let (every, bounds) = (check.every, check.bounds.clone());
+        readings.into_iter().for_each(|reading| self.note(every, &bounds, reading));
     }
 
     /// Notes one reading to be stored and shown.
-    fn note(&mut self, index: usize, reading: Reading) {
+    fn note(&mut self, every: Duration, bounds: &BTreeMap<&'static str, Bounds>, reading: Reading) {
         let now = self.clock.now();
-        let check = &self.checks[index];
         let signal = reading.name.signal;
         let usual = Bounds { threshold: signal.threshold, critical: signal.critical };
-        let bounds = check.bounds.get(signal.name).copied().unwrap_or(usual);
+        let bound = bounds.get(signal.name).copied().unwrap_or(usual);
         let (value, why) = match reading.value {
             Ok(value) if value.is_finite() => (Some(value), String::new()),
             Ok(_) => (None, "no number".to_owned()),
             Err(why) => (None, display_line(&why).chars().take(WHY_CHARS).collect()),
         };
-        let beyond = value.zip(bounds.threshold).is_some_and(|(value, threshold)| signal.is_beyond(value, threshold));
+        let beyond = value.zip(bound.threshold).is_some_and(|(value, threshold)| signal.is_beyond(value, threshold));
         let state = match value {
             None => SignalState::Unknown,
             Some(_) if beyond => SignalState::Beyond,
@@ -250,28 +263,28 @@ impl<C: Clock> Measuring<'_, C> {
             value,
             unit: signal.unit,
             state,
-            threshold: bounds.threshold,
-            critical: bounds.critical,
+            threshold: bound.threshold,
+            critical: bound.critical,
             at: now,
             why,
         };
-        let every = check.every;
         let grows = (signal.name == DISK && value.is_some()).then(|| reading.name.subject.clone());
         self.shown.signals.insert(reading.name.to_string(), view);
         self.samples.push(Sample { name: reading.name, every, at: now.as_second(), value });
         if let Some(subject) = grows {
-            self.note_eta(index, subject, now);
+            self.note_eta(every, bounds, subject, now);
         }
     }
 
     /// Works out when a file system is full. It is noted where it is known, and where it fills up at all.
-    fn note_eta(&mut self, index: usize, subject: Subject, now: Timestamp) {
+    fn note_eta(&mut self, every: Duration, bounds: &BTreeMap<&'static str, Bounds>, subject: Subject, now: Timestamp) {
         let disk = signal::find(DISK).expect("a name of the catalogue");
         let stored = self.db.series(disk, SLOPE_WINDOW, now.as_second()).unwrap_or_default();
         let Some(series) = stored.iter().find(|series| series.subject == subject.as_str()) else { return };
         let hours = series::read(&[series], Function::Eta, None, disk, now.as_second()).exact();
         if let Some(hours) = hours.filter(|hours| *hours < ETA_MOST) {
-            self.note(index, Reading { name: SeriesName::of("host.disk.eta_hours", subject), value: Ok(hours) });
+            let name = SeriesName::of("host.disk.eta_hours", subject);
+            self.note(every, bounds, Reading { name, value: Ok(hours) });
         } else {
             self.shown.signals.remove(&SeriesName::of("host.disk.eta_hours", subject).to_string());
         }
@@ -341,6 +354,8 @@ mod tests {
         }
     }
 
+    const MINUTE: Duration = Duration::from_secs(60);
+
     struct Noon;
 
     impl Clock for Noon {
@@ -404,6 +419,31 @@ mod tests {
             shown.signals.get("check.value/hung").is_some_and(|view| view.why.contains("still open"))
         };
         until(vec![check("hung", 1, Fake::Hangs(hung))], &mut db, open);
+    }
+
+    #[test]
+    fn what_other_loops_tell_is_shown_and_stored() {
+        let mut db = Db::in_memory().expect("made");
+        let (send, receive) = channel();
+        let name: SeriesName = "service.restarts/web".parse().expect("a name");
+        send.send(Event::Told(MINUTE, vec![Reading { name, value: Ok(3.0) }])).expect("open");
+        let view = ServiceView {
+            state: "up".to_owned(),
+            liveness: Some(true),
+            productive: None,
+            rss_mb: None,
+            critical: false,
+        };
+        send.send(Event::Services(BTreeMap::from([("web".to_owned(), view)]))).expect("open");
+        let mut last = Measured::default();
+        let stop = send.clone();
+        run(&Noon, &mut db, send, &receive, &mut |shown| {
+            last = shown.clone();
+            drop(stop.send(Event::Stop));
+        });
+        assert_eq!(last.signals["service.restarts/web"].value, Some(3.0));
+        assert_eq!(last.services["web"].state, "up");
+        assert_eq!(db.measured().expect("read"), [("service.restarts".to_owned(), "web".to_owned())]);
     }
 
     #[test]
