@@ -112,6 +112,9 @@ fn a_critical_signal_answers_503_and_hung_checks_are_unknown() {
     assert_eq!(health["signals"]["check.status/bad"]["value"], 2.0, "the hung one delayed nobody");
     assert!(head.starts_with("HTTP/1.1 503"), "{head}");
     assert_eq!(health["status"], "critical");
+    let listed = agent.json(&["signal", "list", "--json"]);
+    let bad = listed["signals"].as_array().expect("a list").iter().find(|one| one["name"] == "check.status/bad");
+    assert_eq!(bad.expect("listed")["state"], "beyond");
 }
 
 #[test]

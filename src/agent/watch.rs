@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use super::parts::Parts;
 use crate::domain::chain::PeerState;
 use crate::domain::foreign_text::error_line;
-use crate::domain::signal::{self, SeriesName, Subject};
+use crate::domain::signal::{self, SeriesName, Signal, Subject};
 use crate::domain::snapshot::Snapshot;
 use crate::http::{self, Published, Token};
 use crate::loops::exchange::SYNCED_FACT;
@@ -25,7 +25,7 @@ use crate::store::db::{Db, DbError};
 use crate::store::files;
 use crate::store::home::Home;
 use crate::store::keyring::Keyring;
-use crate::store::signal_config::{SignalsConfig, Watched, WatchedKind};
+use crate::store::signal_config::{SignalsConfig, Watched, WatchedKind, bounds};
 use crate::sys::clock::SystemClock;
 use crate::sys::exec::SystemExec;
 use crate::sys::probes::{HostProbe, HttpClient, HttpProbe, LogProbe, Mount, NtpProbe, ProgramProbe, TcpProbe, mounts};
@@ -146,6 +146,16 @@ impl Wanted {
         let Config { signals, signal, .. } = parts.config.clone();
         Self { home: parts.home.root().to_owned(), signals, signal, mounts }
     }
+
+    /// The bounds of these series, and of all signals that the configuration says something of.
+    fn bounds(&self, names: &[SeriesName], subject: &Subject) -> BTreeMap<&'static str, Bounds> {
+        let set = self.signals.set.keys().filter_map(|name| signal::find(name));
+        let of = |signal: &'static Signal| {
+            let (threshold, critical) = bounds(&self.signals, &self.signal, signal, subject.as_str());
+            (signal.name, Bounds { threshold, critical })
+        };
+        names.iter().map(|name| name.signal).chain(set).map(of).collect()
+    }
 }
 
 fn listen(parts: &Parts) -> Result<Option<(TcpListener, Option<Token>)>, String> {
@@ -183,57 +193,26 @@ fn serve(listener: TcpListener, token: Option<Token>, published: watch::Receiver
 /// What is measured here. What cannot be is named in `notes`.
 fn checks(wanted: &Wanted, db: &Db, notes: &mut Vec<String>) -> Vec<Check> {
     let every = wanted.signals.interval.0;
-    let bounds: BTreeMap<_, _> = wanted
-        .signals
-        .set
-        .iter()
-        .filter_map(|(name, set)| {
-            let usual = signal::find(name)?;
-            let (threshold, critical) = (set.threshold.or(usual.threshold), set.critical.unwrap_or(usual.critical));
-            Some((*name, Bounds { threshold, critical }))
-        })
-        .collect();
-    let of = |names: &[&'static str], subject: &Subject| {
-        names.iter().map(|name| SeriesName::of(name, subject.clone())).collect::<Vec<_>>()
+    let mut made = Vec::new();
+    let mut add = |label: String, every, deadline, subject: &Subject, signals: &[&'static str], probe| {
+        let names: Vec<_> = signals.iter().map(|signal| SeriesName::of(signal, subject.clone())).collect();
+        let bounds = wanted.bounds(&names, subject);
+        made.push(Check { label, every, deadline, names, bounds, probe });
     };
-    let host_names = ["host.load.per_core", "host.memory.used_percent"];
-    let mut made = vec![Check {
-        label: "host".to_owned(),
-        every,
-        deadline: DEADLINE,
-        names: of(&host_names, &Subject::default()),
-        bounds: bounds.clone(),
-        probe: Box::new(HostProbe::new("/proc")),
-    }];
+    let host = ["host.load.per_core", "host.memory.used_percent"];
+    add("host".to_owned(), every, DEADLINE, &Subject::default(), &host, Box::new(HostProbe::new("/proc")));
     for mount in &wanted.mounts {
-        let names = of(&["host.disk.used_percent", "host.disk.inodes_used_percent"], &mount.subject());
-        let label = format!("disk:{}", mount.subject().as_str());
-        made.push(Check {
-            label,
-            every,
-            deadline: DEADLINE,
-            names,
-            bounds: bounds.clone(),
-            probe: Box::new(mount.clone()),
-        });
+        let (subject, probe) = (mount.subject(), Box::new(mount.clone()));
+        let signals = ["host.disk.used_percent", "host.disk.inodes_used_percent"];
+        add(format!("disk:{}", subject.as_str()), every, DEADLINE, &subject, &signals, probe);
     }
     let mut client = None;
     for watched in &wanted.signal {
         let label = format!("{}:{}", watched.kind.main_signal(), watched.name.as_str());
         match probe(watched, &wanted.home, db, &label, &mut client) {
-            Ok((probe, names)) => {
-                let mut bounds = bounds.clone();
-                let judged = watched.signal.unwrap_or(watched.kind.main_signal());
-                for name in &names {
-                    let usual = Bounds { threshold: name.signal.threshold, critical: name.signal.critical };
-                    let bound = bounds.entry(name.signal.name).or_insert(usual);
-                    bound.critical |= watched.critical;
-                    if name.signal.name == judged {
-                        bound.threshold = watched.threshold.or(bound.threshold);
-                    }
-                }
-                let deadline = watched.timeout.0 + SLACK;
-                made.push(Check { label, every: watched.every.0, deadline, names, bounds, probe });
+            Ok(probe) => {
+                let signals: Vec<_> = watched.kind.signals().iter().copied().chain(watched.signal).collect();
+                add(label, watched.every.0, watched.timeout.0 + SLACK, &watched.name, &signals, probe);
             }
             Err(why) => notes.push(format!("signal {} is not measured: {why}", watched.name.as_str())),
         }
@@ -241,46 +220,33 @@ fn checks(wanted: &Wanted, db: &Db, notes: &mut Vec<String>) -> Vec<Check> {
     made
 }
 
-type Made = (Box<dyn Probe>, Vec<SeriesName>);
-
 fn probe(
     watched: &Watched,
     home: &Path,
     db: &Db,
     label: &str,
     client: &mut Option<HttpClient>,
-) -> Result<Made, String> {
+) -> Result<Box<dyn Probe>, String> {
     let (name, timeout) = (watched.name.clone(), watched.timeout.0);
-    let (probe, signals): (Box<dyn Probe>, &[&'static str]) = match &watched.kind {
+    Ok(match &watched.kind {
         WatchedKind::Http { url, json } => {
-            let number = json.clone().zip(watched.signal);
             let client = match client {
                 Some(client) => client.clone(),
                 None => client.insert(HttpClient::new()?).clone(),
             };
-            let probe = HttpProbe::new(name, url.clone(), number, timeout, client);
-            (Box::new(probe), &["http.status", "http.latency_ms"])
+            Box::new(HttpProbe::new(name, url.clone(), json.clone().zip(watched.signal), timeout, client))
         }
-        WatchedKind::Tcp(address) => {
-            (Box::new(TcpProbe::new(name, address.clone(), timeout)), &["tcp.open", "tcp.latency_ms"])
-        }
-        WatchedKind::Ntp(address) => {
-            (Box::new(NtpProbe::new(name, address.clone(), timeout, SystemClock)), &["host.clock.offset_ms"])
-        }
+        WatchedKind::Tcp(address) => Box::new(TcpProbe::new(name, address.clone(), timeout)),
+        WatchedKind::Ntp(address) => Box::new(NtpProbe::new(name, address.clone(), timeout, SystemClock)),
         WatchedKind::Log { path, pattern } => {
             let mark = db.probe_mark(label).map_err(|error| error_line(&error))?;
-            let probe = LogProbe::new(name, path.clone(), pattern, mark.as_deref())?;
-            (Box::new(probe), &["log.error_rate", "log.growth_mb_per_h", "log.size_mb"])
+            Box::new(LogProbe::new(name, path.clone(), pattern, mark.as_deref())?)
         }
         WatchedKind::Command { argv, value } => {
-            let dir = home.to_owned();
-            let program = Program { argv: argv.clone(), dir, timeout, output_cap: OUTPUT };
-            let probe = ProgramProbe::new(name, program, watched.signal, value.clone(), SystemExec);
-            (Box::new(probe), &["check.status"])
+            let program = Program { argv: argv.clone(), dir: home.to_owned(), timeout, output_cap: OUTPUT };
+            Box::new(ProgramProbe::new(name, program, watched.signal, value.clone(), SystemExec))
         }
-    };
-    let names = signals.iter().chain(&watched.signal).map(|signal| SeriesName::of(signal, watched.name.clone()));
-    Ok((probe, names.collect()))
+    })
 }
 
 /// What is shown besides signals, looked at with an own connection.

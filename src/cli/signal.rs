@@ -10,6 +10,7 @@ use crate::domain::lesson::parse_span;
 use crate::domain::series::{Range, Series, read};
 use crate::domain::signal::{self, CATALOGUE, Direction, SeriesName, Signal};
 use crate::domain::sparkline::sparkline;
+use crate::store::signal_config::bounds;
 
 /// What to do.
 #[derive(clap::Subcommand, Debug)]
@@ -44,6 +45,7 @@ pub(super) fn run(context: &Context, action: &Action) -> Outcome {
 /// A series and what belongs to it.
 struct Shown {
     signal: &'static Signal,
+    threshold: Option<f64>,
     series: Series,
     now: i64,
 }
@@ -67,7 +69,7 @@ impl Shown {
     }
 
     fn state(&self) -> &'static str {
-        match (self.value(), self.signal.threshold) {
+        match (self.value(), self.threshold) {
             (Some(value), Some(threshold)) if self.signal.is_beyond(value, threshold) => "beyond",
             (Some(_), _) => "ok",
             (None, _) => "unknown",
@@ -77,7 +79,7 @@ impl Shown {
     fn json(&self) -> serde_json::Value {
         json!({
             "name": self.name(), "signal": self.signal.name, "subject": self.series.subject, "value": self.value(),
-            "unit": self.signal.unit, "direction": self.signal.direction, "threshold": self.signal.threshold,
+            "unit": self.signal.unit, "direction": self.signal.direction, "threshold": self.threshold,
             "area": self.signal.area(), "interval_s": self.series.every.as_secs(), "source": self.signal.source,
             "state": self.state(), "age": self.age(),
         })
@@ -87,7 +89,12 @@ impl Shown {
 fn stored(parts: &Parts, signal: &'static Signal, back_s: u64) -> Result<Vec<Shown>, CliError> {
     let now = parts.now().as_second();
     let series = parts.db.series(signal, std::time::Duration::from_secs(back_s), now)?;
-    Ok(series.into_iter().map(|series| Shown { signal, series, now }).collect())
+    let config = &parts.config;
+    let shown = |series: Series| {
+        let (threshold, _) = bounds(&config.signals, &config.signal, signal, &series.subject);
+        Shown { signal, threshold, series, now }
+    };
+    Ok(series.into_iter().map(shown).collect())
 }
 
 fn list(context: &Context, all: bool) -> Outcome {
@@ -97,7 +104,8 @@ fn list(context: &Context, all: bool) -> Outcome {
         let mut of_signal = stored(&parts, signal, DAY_S)?;
         if of_signal.is_empty() && all {
             let series = Series { subject: String::new(), every: signal::INTERVAL, points: Vec::new() };
-            of_signal.push(Shown { signal, series, now: parts.now().as_second() });
+            let (threshold, now) = (signal.threshold, parts.now().as_second());
+            of_signal.push(Shown { signal, threshold, series, now });
         }
         shown.append(&mut of_signal);
     }
@@ -139,8 +147,7 @@ fn show(context: &Context, name: &str, back: &str) -> Outcome {
         return Ok(ExitKind::Ok);
     }
     let better = if name.signal.direction == Direction::Up { "more" } else { "less" };
-    let good = name.signal.threshold.map_or_else(String::new, |threshold| format!(", good to {threshold}"));
-    out::line(format!("{name}: {}, {better} is better{good}", name.signal.unit));
+    out::line(format!("{name}: {}, {better} is better", name.signal.unit));
     if shown.is_empty() {
         out::line("It was never measured here.");
     }
@@ -152,7 +159,8 @@ fn show(context: &Context, name: &str, back: &str) -> Outcome {
         let told = |value: f64| if value.is_finite() { number(value) } else { "-".to_owned() };
         let (least, most) = (ends(Function::Min).most(), ends(Function::Max).least());
         let value = one.value().map_or_else(|| "unknown".to_owned(), number);
-        out::line(format!("{}  now {value}, least {}, most {}, in {back}", one.name(), told(least), told(most)));
+        let good = one.threshold.map_or_else(String::new, |threshold| format!("; good to {threshold}"));
+        out::line(format!("{}  now {value}, least {}, most {}, in {back}{good}", one.name(), told(least), told(most)));
         out::line(format!("  |{}|", sparkline(&one.series, span, one.now, CURVE.1)));
     }
     Ok(ExitKind::Ok)

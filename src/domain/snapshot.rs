@@ -140,7 +140,7 @@ impl Snapshot {
             let (found, what) = match (signal.state, signal.value, signal.threshold) {
                 (SignalState::Beyond, Some(value), Some(threshold)) => {
                     let found = if signal.critical { Status::Critical } else { Status::Degraded };
-                    (found, format!("{name} is {value} {}, good to {threshold}", signal.unit))
+                    (found, format!("{name} is {value:.1} {}, good to {threshold}", signal.unit))
                 }
                 (SignalState::Unknown, ..) => (Status::Degraded, format!("{name} is not known: {}", signal.why)),
                 _ => continue,

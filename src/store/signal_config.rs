@@ -230,16 +230,22 @@ pub enum WatchedKind {
 }
 
 impl WatchedKind {
+    /// The signals that it always gives readings of; the first one says whether it is well.
+    #[must_use]
+    pub const fn signals(&self) -> &'static [&'static str] {
+        match self {
+            Self::Http { .. } => &["http.status", "http.latency_ms"],
+            Self::Tcp(_) => &["tcp.open", "tcp.latency_ms"],
+            Self::Ntp(_) => &["host.clock.offset_ms"],
+            Self::Log { .. } => &["log.error_rate", "log.growth_mb_per_h", "log.size_mb", "log.skipped_mb"],
+            Self::Command { .. } => &["check.status"],
+        }
+    }
+
     /// The signal that says whether it is well.
     #[must_use]
-    pub const fn main_signal(&self) -> &'static str {
-        match self {
-            Self::Http { .. } => "http.status",
-            Self::Tcp(_) => "tcp.open",
-            Self::Ntp(_) => "host.clock.offset_ms",
-            Self::Log { .. } => "log.error_rate",
-            Self::Command { .. } => "check.status",
-        }
+    pub fn main_signal(&self) -> &'static str {
+        self.signals()[0]
     }
 }
 
@@ -260,6 +266,27 @@ pub struct Watched {
     pub threshold: Option<f64>,
     /// Whether a value beyond it is critical.
     pub critical: bool,
+}
+
+/// The last good value of a series on this host, and whether to be beyond it is critical.
+#[must_use]
+pub fn bounds(signals: &SignalsConfig, watched: &[Watched], signal: &Signal, subject: &str) -> (Option<f64>, bool) {
+    let set = signals.set.get(signal.name).cloned().unwrap_or_default();
+    let (threshold, critical) = (set.threshold.or(signal.threshold), set.critical.unwrap_or(signal.critical));
+    let Some(watched) = watched.iter().find(|watched| watched.name.as_str() == subject && watched.measures(signal))
+    else {
+        return (threshold, critical);
+    };
+    let judged = watched.signal.unwrap_or(watched.kind.main_signal()) == signal.name;
+    (watched.threshold.filter(|_| judged).or(threshold), critical || watched.critical)
+}
+
+impl Watched {
+    /// Whether it gives readings of this signal.
+    #[must_use]
+    pub fn measures(&self, signal: &Signal) -> bool {
+        self.signal == Some(signal.name) || self.kind.signals().contains(&signal.name)
+    }
 }
 
 /// Those of one file, each checked.
