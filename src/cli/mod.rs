@@ -18,6 +18,7 @@ mod peers;
 mod report;
 mod run;
 mod shell;
+mod signal;
 mod status;
 mod sync;
 mod table;
@@ -94,6 +95,9 @@ enum Command {
     /// List, show, make and take back fixes
     #[command(subcommand)]
     Fix(fix::Ask),
+    /// List and show what is measured here
+    #[command(subcommand)]
+    Signal(signal::Action),
     /// Check envelope files offline
     Verify(verify::Args),
     /// Check the database and every signature in it
@@ -187,6 +191,7 @@ fn run(context: &Context, command: Command) -> Outcome {
         Command::Sync(args) => sync::run(context, &args),
         Command::Audit(ask) => audit::open_and_run(context, &ask),
         Command::Fix(ask) => fix::open_and_run(context, &ask),
+        Command::Signal(action) => signal::run(context, &action),
         Command::Verify(args) => verify::run(context, &args),
         Command::Fsck => fsck::run(context),
         Command::Completions(args) => shell::completions(&args, &mut Arguments::command()),

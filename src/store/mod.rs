@@ -13,4 +13,6 @@ pub mod home;
 pub mod keyring;
 pub mod own_log;
 pub mod peer_log;
+pub mod samples;
+pub mod signal_config;
 pub mod spool;
