@@ -13,6 +13,7 @@ mod exchange;
 mod exec;
 mod foreign_programs;
 mod founding;
+mod guarded;
 mod health;
 mod hostile_servers;
 mod learn;

@@ -5,6 +5,7 @@ pub mod authoring;
 pub mod check;
 pub mod cycle;
 pub mod demo;
+pub mod doctor;
 pub mod learning;
 #[cfg(debug_assertions)]
 mod misbehave;

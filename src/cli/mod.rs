@@ -3,9 +3,11 @@
 mod audit;
 mod configuration;
 mod demo;
+mod doctor;
 mod enroll;
 mod error;
 mod fix;
+mod freeze;
 mod fsck;
 mod id;
 mod inbox;
@@ -14,6 +16,7 @@ mod learn;
 mod lesson;
 mod out;
 mod outbox;
+mod pause;
 mod peers;
 mod report;
 mod run;
@@ -64,6 +67,12 @@ enum Command {
     Init(init::Args),
     /// Show where everything stands; the exit code tells the worst
     Status,
+    /// Look for what needs attention here
+    Doctor,
+    /// Change nothing for a while; audits and alarms go on
+    Pause(pause::Args),
+    /// End a pause
+    Resume(pause::ResumeArgs),
     /// Check or show the configuration
     #[command(subcommand)]
     Config(configuration::Action),
@@ -98,6 +107,9 @@ enum Command {
     /// List and show what is measured here
     #[command(subcommand)]
     Signal(signal::Action),
+    /// Areas that are left alone after too many reverts
+    #[command(subcommand)]
+    Freeze(freeze::Ask),
     /// Check envelope files offline
     Verify(verify::Args),
     /// Check the database and every signature in it
@@ -178,6 +190,9 @@ fn run(context: &Context, command: Command) -> Outcome {
         Command::Run(args) => run::run(context, &args),
         Command::Init(args) => init::run(context, args),
         Command::Status => status::run(context),
+        Command::Doctor => doctor::run(context),
+        Command::Pause(args) => pause::run(context, &args),
+        Command::Resume(args) => pause::resume(context, &args),
         Command::Config(action) => configuration::run(context, &action),
         Command::Id(args) => id::run(context, &args),
         Command::Enroll(args) => enroll::run(context, args),
@@ -192,6 +207,7 @@ fn run(context: &Context, command: Command) -> Outcome {
         Command::Audit(ask) => audit::open_and_run(context, &ask),
         Command::Fix(ask) => fix::open_and_run(context, &ask),
         Command::Signal(action) => signal::run(context, &action),
+        Command::Freeze(ask) => freeze::run(context, &ask),
         Command::Verify(args) => verify::run(context, &args),
         Command::Fsck => fsck::run(context),
         Command::Completions(args) => shell::completions(&args, &mut Arguments::command()),

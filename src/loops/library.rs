@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use jiff::Timestamp;
-use sha2::{Digest as _, Sha256};
 
 use crate::domain::chain::PeerState;
 use crate::domain::detect::ENGINE;
@@ -87,11 +86,7 @@ impl Held {
     /// The lesson as the seeding wants it.
     #[must_use]
     pub fn known(&self) -> KnownLesson {
-        KnownLesson {
-            lesson: self.lesson.clone(),
-            entry: self.origin.entry(),
-            may_seed: self.origin.grant() >= Grant::Propose,
-        }
+        KnownLesson { lesson: self.lesson.clone(), entry: self.origin.entry(), grant: self.origin.grant() }
     }
 }
 
@@ -270,8 +265,7 @@ fn verdict(
     if let Some(reason) = retired(sources.db, lesson, now)? {
         return Ok(Some((InboxState::Retired, reason)));
     }
-    let json = serde_json::to_vec(lesson).expect("a lesson is a plain table of text");
-    let digest: [u8; 32] = Sha256::digest(&json).into();
+    let digest = lesson.digest();
     let known = sources.db.admission(&digest, ENGINE)?;
     let refusal = match known {
         Some(refusal) => refusal,
@@ -308,7 +302,7 @@ fn retired(db: &mut Db, lesson: &Lesson, now: Timestamp) -> Result<Option<String
 /// The database failed.
 pub fn claim_says(db: &Db, expression: &str, now: Timestamp) -> Result<Truth, DbError> {
     let Ok(claim) = Claim::compile(expression) else { return Ok(Truth::Unknown) };
-    Ok(claim.evaluate(&db.history(&claim, now.as_second())?, now.as_second()))
+    Ok(claim.evaluate(&db.claim_history(&claim, now.as_second())?, now.as_second()))
 }
 
 fn file_name(path: &Path) -> String {

@@ -11,6 +11,7 @@ pub mod files;
 pub mod fixes;
 pub mod home;
 pub mod keyring;
+pub mod ledger;
 pub mod own_log;
 pub mod peer_log;
 pub mod samples;

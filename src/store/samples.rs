@@ -130,7 +130,7 @@ impl Db {
     ///
     /// # Errors
     /// SQLite refused.
-    pub fn history(&self, claim: &Claim, now: i64) -> Result<History, DbError> {
+    pub fn claim_history(&self, claim: &Claim, now: i64) -> Result<History, DbError> {
         let back = claim.looks_back();
         let signals = claim.signals().into_iter().filter_map(signal::find);
         signals.map(|signal| Ok((signal.name, self.series(signal, back, now)?))).collect()
