@@ -15,6 +15,7 @@ use crate::domain::fix::{FixId, FixPlan};
 use crate::domain::guard::{Approved, Facts};
 use crate::domain::id::{HostId, Slug};
 use crate::domain::lesson::Lesson;
+use crate::domain::signal::SeriesName;
 
 pub use applier::{AppliedAs, Applier, ApplyError, Recovered, Trials};
 
@@ -177,6 +178,27 @@ pub struct Ran {
 pub trait Exec: Send + Sync {
     /// Runs `program` to its end or its timeout.
     fn run(&self, program: &Program) -> Ran;
+}
+
+/// One reading of one series.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Reading {
+    /// What was measured.
+    pub name: SeriesName,
+    /// What it was, or why that is not known. The text is foreign: show it sanitised.
+    pub value: Result<f64, String>,
+}
+
+/// Measures something on this host. It may block: each one is asked in a thread of its own.
+pub trait Probe: Send {
+    /// Asks once. A probe that cannot say answers with the reason, or not at all where it needs two looks to
+    /// tell a change.
+    fn read(&mut self) -> Vec<Reading>;
+
+    /// Where it stopped reading, so that it goes on there after a restart.
+    fn mark(&self) -> Option<String> {
+        None
+    }
 }
 
 /// What the audit worker said of a lesson that was put before it.
