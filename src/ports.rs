@@ -384,12 +384,13 @@ pub enum BranchIs {
     Merged,
 }
 
-/// A copy of a commit's files to try things in. Removed when dropped; [`Scratch::remove`] says whether that worked.
+/// A copy of a commit's files to try things in. It is this user's alone until it is dropped; then the next one gets it,
+/// with everything that was changed in it made anew.
 pub trait Scratch {
     /// The copy of the audited root.
     fn dir(&self) -> &Path;
 
-    /// Removes it.
+    /// Lets go of it.
     ///
     /// # Errors
     /// What is left, and why.
@@ -413,10 +414,10 @@ pub trait Repo {
     /// The repository cannot be written, or the result would differ in more than that file.
     fn commit(&self, plan: &Approved<FixPlan>, now: Timestamp) -> Result<Committed, RepoError>;
 
-    /// Copies the files of `commit` to a new scratch directory.
+    /// Gives a scratch directory with the files of `commit` and nothing else.
     ///
     /// # Errors
-    /// There is no room, or another process uses the scratch copy of this fix.
+    /// There is no room, or other processes use the scratch copies of this root.
     fn scratch(&self, root: &Path, commit: &str, id: &FixId) -> Result<Box<dyn Scratch>, RepoError>;
 
     /// Lets the plan's branch lead to `made`, by compare-and-swap: it must be at `expected`, or not exist.
@@ -442,4 +443,55 @@ pub trait Repo {
     /// # Errors
     /// The repository cannot be read.
     fn branch(&self, root: &Path, branch: &str, commit: &str) -> Result<BranchIs, RepoError>;
+}
+
+/// Why a change could not be proved, made or taken back.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// The place is not what was approved: somebody worked there meanwhile. Nothing was changed.
+    #[error("{what} has changed since it was approved: it stays as it is")]
+    Moved {
+        /// The branch or file.
+        what: String,
+    },
+    /// It failed before anything that people use was changed.
+    #[error("nothing was changed: {why}")]
+    Untouched {
+        /// Why.
+        why: String,
+    },
+    /// It failed half-way, and what was begun is undone.
+    #[error("what was begun is undone: {why}")]
+    Undone {
+        /// Why.
+        why: String,
+    },
+    /// It failed, and the way back failed too: nothing more may be changed until a person has looked.
+    #[error("{what} is neither as it was nor as it should be: {why}")]
+    Broken {
+        /// The branch or file.
+        what: String,
+        /// Why the way back failed.
+        why: String,
+    },
+}
+
+/// A change that is in place.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AppliedAs {
+    /// The commit on the target branch, in hexadecimal; none for a file outside git.
+    pub commit: Option<String>,
+    /// What leads back, in words for people, such as `git revert c0ffee`.
+    pub way_back: String,
+}
+
+/// What became of a change that a killed process had begun.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Recovered {
+    /// It was whole, and it stands.
+    Finished(AppliedAs),
+    /// It was not whole, or had not begun, and nothing of it is left.
+    Undone,
+    /// It had been taken back before, whole.
+    RolledBack,
 }

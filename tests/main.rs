@@ -1,5 +1,6 @@
 //! The one test binary; one module per subject.
 
+mod apply;
 mod audit_cli;
 mod audit_worker;
 mod bad_input;

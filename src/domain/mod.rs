@@ -22,4 +22,5 @@ pub mod signal;
 pub mod source_marks;
 pub mod strict_json;
 pub mod trust;
+pub mod undo;
 pub mod utc_time;
