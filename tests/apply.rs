@@ -19,9 +19,12 @@ use proptest::test_runner::{Config, TestRunner};
 use crate::support::host::temp_dir;
 use crate::support::project::{Project, git};
 
+/// A named point, and what the test does there.
+type Ambush = (&'static str, Box<dyn FnOnce()>);
+
 thread_local! {
     /// What the test does when the applier passes a named point.
-    static AT: RefCell<Option<(&'static str, Box<dyn FnOnce()>)>> = const { RefCell::new(None) };
+    static AT: RefCell<Option<Ambush>> = const { RefCell::new(None) };
 }
 
 fn point(name: &str) {

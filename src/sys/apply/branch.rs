@@ -13,6 +13,7 @@ use super::spot::{Kept, Seen, Spot};
 use crate::domain::fix::TextHash;
 use crate::domain::undo::{Attributes, Step};
 use crate::ports::{ApplyError, RepoError};
+use crate::sys::repo::commit::sync_commit;
 use crate::sys::repo::{facts, must_open, within};
 
 /// A file of a repository, and the branch that it is changed on.
@@ -26,6 +27,7 @@ pub(super) struct Ground {
     pub(super) seat: Option<Spot>,
     /// The file for people.
     path: String,
+    durable: bool,
 }
 
 /// One move, and what it needs.
@@ -70,7 +72,7 @@ pub(super) fn temporary(id: &str) -> String {
 
 impl Ground {
     /// The ground below `root`, on `branch` (as in `main`) or on the branch that is checked out.
-    pub(super) fn of(root: &Path, path: &str, branch: Option<&str>) -> Result<Self, ApplyError> {
+    pub(super) fn of(root: &Path, path: &str, branch: Option<&str>, durable: bool) -> Result<Self, ApplyError> {
         let repo = must_open(root).map_err(repo_refused)?;
         let name = |head: git2::Reference<'_>| head.symbolic_target_bytes().map(<[u8]>::to_vec);
         let head = repo.find_reference("HEAD").map(name).map_err(refused)?;
@@ -79,19 +81,23 @@ impl Ground {
             Some(branch) => format!("refs/heads/{branch}"),
             None => head.ok_or_else(|| untouched("HEAD is detached: check a branch out first, or name one"))?,
         };
-        Self::on(repo, root, path, reference)
+        Self::on(repo, root, path, reference, durable)
     }
 
     /// The ground of a change that was begun.
-    pub(super) fn again(root: &Path, path: &str, reference: &str) -> Result<Self, ApplyError> {
-        Self::on(must_open(root).map_err(repo_refused)?, root, path, reference.to_owned())
+    pub(super) fn again(root: &Path, path: &str, reference: &str, durable: bool) -> Result<Self, ApplyError> {
+        Self::on(must_open(root).map_err(repo_refused)?, root, path, reference.to_owned(), durable)
     }
 
-    fn on(repo: Repository, root: &Path, path: &str, reference: String) -> Result<Self, ApplyError> {
+    fn on(repo: Repository, root: &Path, path: &str, reference: String, durable: bool) -> Result<Self, ApplyError> {
         let real = root.canonicalize().map_err(untouched)?;
         let inside = within(&repo, &real.join(path)).ok_or_else(|| untouched("the file is outside the repository"))?;
-        let seat = if stands_on(&repo, &reference) { Some(Spot::open(&real, path).map_err(untouched)?) } else { None };
-        Ok(Self { repo, inside, reference, seat, path: path.to_owned() })
+        let seat = if stands_on(&repo, &reference) {
+            Some(Spot::open(&real, path, durable).map_err(untouched)?)
+        } else {
+            None
+        };
+        Ok(Self { repo, inside, reference, seat, path: path.to_owned(), durable })
     }
 
     /// Where the branch leads.
@@ -115,6 +121,11 @@ impl Ground {
     pub(super) fn holds(&self, commit: Oid) -> Result<bool, ApplyError> {
         let tip = self.tip()?;
         Ok(tip == commit || self.repo.graph_descendant_of(tip, commit).unwrap_or(false))
+    }
+
+    /// Puts a new commit on disk before a branch leads to it.
+    pub(super) fn sync(&self, commit: Oid) -> Result<(), ApplyError> {
+        if self.durable { sync_commit(&self.repo, commit, &self.inside).map_err(repo_refused) } else { Ok(()) }
     }
 
     fn moved_branch(&self) -> ApplyError {
@@ -207,7 +218,7 @@ impl Ground {
     fn put_entry(&self, lock: &IndexLock, spot: &Spot, advance: &Advance<'_>) -> Result<(), ApplyError> {
         let (blob, _, _) = self.held(advance.to)?;
         let seen = spot.read().map_err(untouched)?.ok_or_else(|| self.moved_file())?;
-        lock.put(advance.work, &self.inside, blob, &seen.metadata).map_err(untouched)
+        lock.put(advance.work, &self.inside, blob, &seen.metadata, self.durable).map_err(untouched)
     }
 
     fn put_back(
@@ -237,6 +248,9 @@ impl Ground {
                 return Err(self.moved_branch());
             }
             Err(error) => return Err(refused(error)),
+        }
+        if !self.durable {
+            return Ok(());
         }
         // It is moved: that the disk has it at once is a wish, and recovery decides from what the disk has.
         let path = self.repo.commondir().join(&self.reference);
@@ -273,7 +287,7 @@ impl Ground {
         let index = self.repo.index().map_err(refused)?;
         let stale = index.get_path(&self.inside, 0).is_some_and(|entry| entry.id == old_blob);
         if let Some(seen) = seen.filter(|seen| stale && seen.bytes == new && head_blob == new_blob) {
-            lock.put(work, &self.inside, new_blob, &seen.metadata).map_err(untouched)?;
+            lock.put(work, &self.inside, new_blob, &seen.metadata, self.durable).map_err(untouched)?;
         }
         Ok(true)
     }

@@ -66,7 +66,14 @@ impl IndexLock {
     ///
     /// The new index keeps the date of the old one: to git an entry that is younger than the index is one to look at
     /// again, and that must stay so for all of them.
-    pub(super) fn put(&self, work: &Path, path: &Path, blob: Oid, file: &fs::Metadata) -> io::Result<()> {
+    pub(super) fn put(
+        &self,
+        work: &Path,
+        path: &Path,
+        blob: Oid,
+        file: &fs::Metadata,
+        durable: bool,
+    ) -> io::Result<()> {
         let old = fs::metadata(&self.index)?;
         let copy = work.join("index");
         fs::copy(&self.index, &copy)?;
@@ -90,9 +97,11 @@ impl IndexLock {
         new.write_all(&bytes)?;
         new.set_permissions(old.permissions())?;
         new.set_times(FileTimes::new().set_modified(old.modified()?))?;
-        new.sync_all()?;
+        if durable {
+            new.sync_all()?;
+        }
         fs::rename(&beside, &self.index)?;
-        self.index.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+        self.index.parent().filter(|_| durable).map_or(Ok(()), |folder| File::open(folder)?.sync_all())
     }
 }
 

@@ -16,11 +16,13 @@ const AFTER: &str = "after";
 #[derive(Clone, Debug)]
 pub(super) struct Book {
     dir: PathBuf,
+    /// False in a scratch copy, which nothing has to outlive.
+    durable: bool,
 }
 
 impl Book {
-    pub(super) const fn new(dir: PathBuf) -> Self {
-        Self { dir }
+    pub(super) const fn new(dir: PathBuf, durable: bool) -> Self {
+        Self { dir, durable }
     }
 
     /// The folder of one change.
@@ -33,18 +35,18 @@ impl Book {
         let folder = self.folder(&journal.id);
         self.forget(&journal.id)?;
         DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
-        write_whole(&folder.join(BEFORE), before)?;
-        write_whole(&folder.join(AFTER), after)?;
+        write_whole(&folder.join(BEFORE), before, self.durable)?;
+        write_whole(&folder.join(AFTER), after, self.durable)?;
         if self.before(journal)? != before || self.after(journal)? != after {
             return Err(io::Error::other("the captured copy does not read back as it was written"));
         }
         self.write(journal)?;
-        File::open(&self.dir)?.sync_all()
+        if self.durable { File::open(&self.dir)?.sync_all() } else { Ok(()) }
     }
 
     pub(super) fn write(&self, journal: &Journal) -> io::Result<()> {
         let text = serde_json::to_vec_pretty(journal).map_err(io::Error::other)?;
-        write_whole(&self.folder(&journal.id).join(STATE), &text)
+        write_whole(&self.folder(&journal.id).join(STATE), &text, self.durable)
     }
 
     /// Notes how far the change is.
@@ -120,13 +122,15 @@ impl Book {
     }
 }
 
-/// Puts `bytes` at `path`, whole or not at all, also through a power cut.
-pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Puts `bytes` at `path`, whole or not at all; also through a power cut, when it is to be `durable`.
+pub(super) fn write_whole(path: &Path, bytes: &[u8], durable: bool) -> io::Result<()> {
     let temporary = path.with_extension("tmp");
     let dir = path.parent().ok_or_else(|| io::Error::other("no folder"))?;
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
     file.write_all(bytes)?;
-    file.sync_all()?;
+    if durable {
+        file.sync_all()?;
+    }
     fs::rename(&temporary, path)?;
-    File::open(dir)?.sync_all()
+    if durable { File::open(dir)?.sync_all() } else { Ok(()) }
 }

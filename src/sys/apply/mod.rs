@@ -49,14 +49,20 @@ pub struct SystemApplier {
     email: String,
     book: Book,
     point: fn(&str),
+    /// False in a scratch copy, which nothing has to outlive.
+    durable: bool,
 }
 
 impl SystemApplier {
     /// Journals are below `state`, commits are by `host`. `point` is told each of [`POINTS`] as it is passed.
     #[must_use]
     pub fn new(state: &Path, host: HostId, point: fn(&str)) -> Self {
-        let book = Book::new(state.join("undo"));
-        Self { state: state.to_owned(), host, email: format!("mesh@{}", host.short()), book, point }
+        Self::with(state, host, point, true)
+    }
+
+    fn with(state: &Path, host: HostId, point: fn(&str), durable: bool) -> Self {
+        let book = Book::new(state.join("undo"), durable);
+        Self { state: state.to_owned(), host, email: format!("mesh@{}", host.short()), book, point, durable }
     }
 
     /// Makes the change.
@@ -196,7 +202,7 @@ impl SystemApplier {
         };
         match &change.target {
             Target::Branch { branch, base, .. } => {
-                let ground = Ground::of(&root, &change.path, branch.as_deref())?;
+                let ground = Ground::of(&root, &change.path, branch.as_deref(), self.durable)?;
                 let seen = ground.demand_clean(branch::oid(base)?, &change.before)?;
                 let reference = ground.reference.clone();
                 let way = Way::Commit { reference, checked_out: ground.seat.is_some(), made: None, taken_back: None };
@@ -204,7 +210,7 @@ impl SystemApplier {
             }
             Target::File => {
                 let moved = || ApplyError::Moved { what: change.path.clone() };
-                let spot = Spot::open(&root, &change.path).map_err(untouched)?;
+                let spot = Spot::open(&root, &change.path, self.durable).map_err(untouched)?;
                 let seen = spot.read().map_err(untouched)?.ok_or_else(moved)?;
                 if std::os::unix::fs::MetadataExt::nlink(&seen.metadata) != 1 {
                     return Err(untouched(format!("{} is a hard link: its other names would not follow", change.path)));
@@ -231,6 +237,7 @@ impl SystemApplier {
         let base = find(&ground.repo, base).map_err(untouched)?;
         let edit = Edit { path: &ground.inside, before: journal.before, after: &change.after };
         let made = edit.on_top_of(&ground.repo, &base, message, &self.email, now).map_err(untouched)?;
+        ground.sync(made)?;
         let step = Step { from: base.id().to_string(), to: made.to_string() };
         if let Way::Commit { made, .. } = &mut journal.way {
             *made = Some(step);
@@ -256,7 +263,7 @@ impl SystemApplier {
     fn apply_file(&self, journal: &mut Journal, change: &Change) -> Result<(), ApplyError> {
         self.book.note(journal, Stage::Changing).map_err(own_state)?;
         let like = journal.attributes.clone().ok_or_else(|| untouched("no captured copy"))?;
-        let spot = Spot::open(&journal.root, &journal.path).map_err(untouched)?;
+        let spot = Spot::open(&journal.root, &journal.path, self.durable).map_err(untouched)?;
         self.replace(&spot, journal, &change.before, &change.after, &like, false, "apply.file-replaced")
     }
 
@@ -323,7 +330,7 @@ impl SystemApplier {
         let (before, after) =
             (self.book.before(journal).map_err(own_state)?, self.book.after(journal).map_err(own_state)?);
         let like = journal.attributes.clone().ok_or_else(|| untouched("no captured copy"))?;
-        let spot = Spot::open(&journal.root, &journal.path).map_err(untouched)?;
+        let spot = Spot::open(&journal.root, &journal.path, self.durable).map_err(untouched)?;
         spot.tidy(&temporary(&journal.id), &after, &before).map_err(untouched)?;
         let moved = || ApplyError::Moved { what: journal.path.clone() };
         let seen = spot.read().map_err(untouched)?.ok_or_else(moved)?;
@@ -340,7 +347,7 @@ impl SystemApplier {
 
     /// Makes a commit on top of the branch, as it is now, that takes `made` back.
     fn revert(&self, journal: &mut Journal, reference: &str, made: &Step, now: Timestamp) -> Result<(), ApplyError> {
-        let ground = Ground::again(&journal.root, &journal.path, reference)?;
+        let ground = Ground::again(&journal.root, &journal.path, reference, self.durable)?;
         let commit = branch::oid(&made.to)?;
         if !ground.holds(commit)? {
             return Err(ApplyError::Moved { what: reference.trim_start_matches("refs/heads/").to_owned() });
@@ -376,6 +383,7 @@ impl SystemApplier {
             let tree = merged.write_tree_to(&ground.repo).map_err(|error| untouched(error.message()))?;
             commit_tree(&ground.repo, &tip, tree, &ground.inside, &message, &self.email, now).map_err(untouched)?
         };
+        ground.sync(back)?;
         if let Way::Commit { taken_back, .. } = &mut journal.way {
             *taken_back = Some(Step { from: tip.id().to_string(), to: back.to_string() });
         }

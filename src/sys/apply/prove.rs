@@ -65,7 +65,7 @@ impl SystemApplier {
         if like.is_none() {
             // On a branch that is not checked out, any plain file shows the way back.
             fs::write(files.join(&path), &change.before).map_err(own_state)?;
-            let spot = Spot::open(&files, &path).map_err(untouched)?;
+            let spot = Spot::open(&files, &path, false).map_err(untouched)?;
             like = spot.read().map_err(untouched)?.map(|seen| seen.attributes);
         }
         let mut like = like.ok_or_else(|| untouched("the scratch copy is gone"))?;
@@ -73,12 +73,12 @@ impl SystemApplier {
             let (_, mode, _) = ground.held(super::branch::oid(base)?)?;
             like.mode = if mode == 0o100_755 { 0o755 } else { 0o644 };
         }
-        Spot::open(&files, &path).and_then(|spot| spot.place(&change.before, &like)).map_err(untouched)?;
+        Spot::open(&files, &path, false).and_then(|spot| spot.place(&change.before, &like)).map_err(untouched)?;
         if let (Some(ground), Target::Branch { base, branch, .. }) = (ground, &mut copy.target) {
             seat(ground, base, &files, &path)?;
             *branch = None;
         }
-        let nested = Self::new(&holder.join("state"), self.host, |_| {});
+        let nested = Self::with(&holder.join("state"), self.host, |_| {}, false);
         let state = || state_of(&files, &path, ground.is_some()).map_err(untouched);
         let before = state()?;
         nested.apply(&copy, now)?;
@@ -141,7 +141,7 @@ fn state_of(files: &Path, path: &str, in_git: bool) -> io::Result<[u8; 32]> {
     for name in &names {
         note("name", name.as_os_str().as_encoded_bytes());
     }
-    let seen = Spot::open(files, path)?.read()?.ok_or_else(|| io::Error::other("the file is gone"))?;
+    let seen = Spot::open(files, path, false)?.read()?.ok_or_else(|| io::Error::other("the file is gone"))?;
     let mut attributes = seen.attributes;
     if in_git {
         attributes.modified = (0, 0);

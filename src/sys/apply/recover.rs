@@ -76,7 +76,7 @@ impl SystemApplier {
     }
 
     fn step_done(&self, journal: &Journal, reference: &str, step: &Step) -> Result<bool, ApplyError> {
-        let ground = Ground::again(&journal.root, &journal.path, reference)?;
+        let ground = Ground::again(&journal.root, &journal.path, reference, self.durable)?;
         // Of a file that no work tree held, there is nothing to put back.
         let none = Attributes { mode: 0o600, uid: 0, gid: 0, modified: (0, 0), extended: Default::default() };
         let like = journal.attributes.as_ref().unwrap_or(&none);
@@ -87,7 +87,7 @@ impl SystemApplier {
         let (before, after) =
             (self.book.before(journal).map_err(own_state)?, self.book.after(journal).map_err(own_state)?);
         let moved = || ApplyError::Moved { what: journal.path.clone() };
-        let spot = Spot::open(&journal.root, &journal.path).map_err(untouched)?;
+        let spot = Spot::open(&journal.root, &journal.path, self.durable).map_err(untouched)?;
         let seen = spot.read().map_err(untouched)?.ok_or_else(moved)?;
         let temporary = temporary(&journal.id);
         if seen.bytes == after {

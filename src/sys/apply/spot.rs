@@ -28,6 +28,8 @@ const MAX_BYTES: u64 = 4 * AUDIT_FILE_BYTES;
 pub(super) struct Spot {
     dir: OwnedFd,
     name: String,
+    /// False in a scratch copy, which nothing has to outlive.
+    durable: bool,
 }
 
 /// A file as it was found.
@@ -66,13 +68,13 @@ impl From<Errno> for Kept {
 }
 
 impl Spot {
-    pub(super) fn open(root: &Path, path: &str) -> io::Result<Self> {
+    pub(super) fn open(root: &Path, path: &str, durable: bool) -> io::Result<Self> {
         let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
         if name.is_empty() || name == "." || name == ".." || name.contains('\0') {
             return Err(io::Error::other("not the name of a file"));
         }
         let dir = Root::open(root)?.folder(folder).map_err(|why| io::Error::other(why.to_string()))?;
-        Ok(Self { dir, name: name.to_owned() })
+        Ok(Self { dir, name: name.to_owned(), durable })
     }
 
     /// The file; none when nothing has its name.
@@ -140,7 +142,9 @@ impl Spot {
         if same_time {
             file.set_times(FileTimes::new().set_modified(time(like.modified)))?;
         }
-        file.sync_all()?;
+        if self.durable {
+            file.sync_all()?;
+        }
         drop(file);
         let seen = self.look(temporary)?.ok_or_else(|| io::Error::other("the new file is gone"))?;
         let dated = !same_time || seen.attributes.modified == like.modified;
@@ -241,7 +245,7 @@ impl Spot {
     }
 
     fn sync(&self) -> io::Result<()> {
-        Ok(rustix::fs::fsync(&self.dir)?)
+        if self.durable { Ok(rustix::fs::fsync(&self.dir)?) } else { Ok(()) }
     }
 }
 

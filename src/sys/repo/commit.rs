@@ -21,6 +21,7 @@ pub(super) fn commit(plan: &Approved<FixPlan>, email: &str, now: Timestamp) -> R
     let base = find(&repo, plan.head())?;
     let edit = Edit { path: &path, before: plan.before_hash(), after: plan.after.as_bytes() };
     let id = edit.on_top_of(&repo, &base, &plan.message(), email, now)?;
+    sync_commit(&repo, id, &path)?;
     Ok(Committed { commit: id.to_string(), base: base.id().to_string() })
 }
 
@@ -35,7 +36,7 @@ pub(in crate::sys) struct Edit<'a> {
 }
 
 impl Edit<'_> {
-    /// Makes a commit on top of `base` with that one file changed, on disk before it is named.
+    /// Makes a commit on top of `base` with that one file changed. [`sync_commit`] puts it on disk.
     pub(in crate::sys) fn on_top_of(
         &self,
         repo: &Repository,
@@ -76,13 +77,17 @@ pub(in crate::sys) fn commit_tree(
     one_file_differs(repo, &base.tree().map_err(git("read the tree below"))?, &tree, path)?;
     let time = Time::new(now.as_second(), 0);
     let author = Signature::new("mesh", email, &time).map_err(git("name the author"))?;
-    let id = repo.commit(None, &author, &author, message, &tree, &[base]).map_err(git("write the commit"))?;
+    repo.commit(None, &author, &author, message, &tree, &[base]).map_err(git("write the commit"))
+}
+
+/// Puts a new commit, its trees down to `path`, and the file on disk.
+pub(in crate::sys) fn sync_commit(repo: &Repository, id: Oid, path: &Path) -> Result<(), RepoError> {
+    let tree = repo.find_commit(id).and_then(|commit| commit.tree()).map_err(git("read the new tree"))?;
     let mut written = vec![tree.id(), id];
     for part in path.ancestors().filter(|part| !part.as_os_str().is_empty()) {
         written.push(tree.get_path(part).map_err(git("read the new tree"))?.id());
     }
-    sync_objects(repo, &written)?;
-    Ok(id)
+    sync_objects(repo, &written)
 }
 
 /// The promise of a seeded commit, checked on what was written.
