@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 use crate::domain::detect::LanguageName;
 use crate::domain::finding::Finding;
 use crate::domain::fix::{FixId, FixPlan};
-use crate::domain::guard::{Approved, Facts};
+use crate::domain::guard::{Approved, Facts, Proof, Proved};
 use crate::domain::id::{HostId, Slug};
+use crate::domain::intervention::InterventionId;
 use crate::domain::lesson::Lesson;
 
 /// The wall clock.
@@ -476,6 +477,15 @@ pub enum ApplyError {
     },
 }
 
+/// The commands that try a change before it is made: the project's check and the canary, in this order.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Trials {
+    /// Each a program and its arguments; empty ones are left out.
+    pub commands: Vec<Vec<String>>,
+    /// After this, each is stopped and has failed.
+    pub timeout: Duration,
+}
+
 /// A change that is in place.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AppliedAs {
@@ -494,4 +504,50 @@ pub enum Recovered {
     Undone,
     /// It had been taken back before, whole.
     RolledBack,
+}
+
+/// Changes what people use, and takes it back: a commit on the target branch, or a file outside git
+/// ([`Approved::kind`] says which). The way back is on disk before anything is changed.
+pub trait Applier {
+    /// Makes the change and takes it back in a scratch copy, by the means that [`Applier::apply`] and
+    /// [`Applier::rollback`] use, and runs `trials` on the changed copy. Nothing that people use is touched. Whether the
+    /// finding is gone is for the caller to fill in.
+    ///
+    /// # Errors
+    /// [`ApplyError::Untouched`]: the scratch copy could not be made. A failed trial is in the proof, not an error.
+    fn prove(&self, id: &InterventionId, plan: &Approved<FixPlan>, trials: &Trials) -> Result<Proof, ApplyError>;
+
+    /// Writes the way back to disk, then makes the change on top of what was approved, by compare-and-swap. The user's
+    /// uncommitted work is never touched.
+    ///
+    /// # Errors
+    /// Nothing was changed, or it is undone, or it is broken; the variant says which.
+    fn apply(&self, id: &InterventionId, plan: &Proved<FixPlan>, now: Timestamp) -> Result<AppliedAs, ApplyError>;
+
+    /// Takes the change back by what was written before it was made: a revert of that commit, or the captured copy.
+    /// Called twice, the second call changes nothing and succeeds.
+    ///
+    /// # Errors
+    /// [`ApplyError::Moved`] when somebody has worked on the same lines since; [`ApplyError::Broken`] when it is left
+    /// half-way.
+    fn rollback(&self, id: &InterventionId, now: Timestamp) -> Result<(), ApplyError>;
+
+    /// The changes whose way back is still on disk: begun and not settled, or in place and not yet judged.
+    ///
+    /// # Errors
+    /// The undo journal cannot be read; nothing may be changed then.
+    fn pending(&self) -> Result<Vec<InterventionId>, ApplyError>;
+
+    /// Finishes or undoes what a killed process had begun; never both, never neither. Called before any loop runs, for
+    /// each of [`Applier::pending`] that the ledger does not say is in place.
+    ///
+    /// # Errors
+    /// [`ApplyError::Broken`]: the agent is read-only from here on.
+    fn recover(&self, id: &InterventionId, now: Timestamp) -> Result<Recovered, ApplyError>;
+
+    /// Forgets the way back of a change that is judged for good.
+    ///
+    /// # Errors
+    /// The undo journal cannot be written.
+    fn settle(&self, id: &InterventionId) -> Result<(), ApplyError>;
 }

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use mesh::domain::id::HostId;
 use mesh::domain::undo::{Change, Target};
 use mesh::ports::{ApplyError, Recovered};
-use mesh::sys::apply::{SystemApplier, read_only};
+use mesh::sys::apply::{Changes, read_only};
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::{Config, TestRunner};
@@ -44,13 +44,13 @@ fn now() -> Timestamp {
 
 struct Bench {
     dir: tempfile::TempDir,
-    applier: SystemApplier,
+    applier: Changes,
 }
 
 impl Bench {
     fn new() -> Self {
         let dir = temp_dir();
-        let applier = SystemApplier::new(&dir.path().join("state"), HostId::from_bytes([0xab; 32]), point);
+        let applier = Changes::new(&dir.path().join("state"), HostId::from_bytes([0xab; 32]), point);
         Self { dir, applier }
     }
 
@@ -218,7 +218,7 @@ fn what_is_applied_and_rolled_back_is_exactly_as_before() {
             fs::remove_dir_all(project.root.join(".git")).expect("removed");
             change.target = Target::File;
             let before = files(&project.root);
-            let shown = bench.applier.prove(&change, now()).expect("proved");
+            let shown = bench.applier.prove(&change).expect("proved");
             prop_assert!(shown.before == shown.restored && shown.before != shown.applied);
             prop_assert_eq!(files(&project.root), before.clone());
             let applied = bench.applier.apply(&change, now()).expect("applied");
@@ -237,7 +237,7 @@ fn what_is_applied_and_rolled_back_is_exactly_as_before() {
         }
         let (before, state) = (files_undated(&project.root, scene.path), git_state(&project));
         let base = project.git(&["rev-parse", "main"]);
-        let shown = bench.applier.prove(&change, now()).expect("proved");
+        let shown = bench.applier.prove(&change).expect("proved");
         prop_assert!(shown.before == shown.restored && shown.before != shown.applied);
         prop_assert_eq!(project.git(&["rev-parse", "main"]), base.clone());
         let applied = bench.applier.apply(&change, now()).expect("applied");
@@ -410,7 +410,7 @@ fn a_rollback_keeps_what_was_committed_since() {
     assert_eq!(project.git(&["status", "--porcelain"]), " M b.py");
     let message = project.git(&["log", "-1", "--format=%B"]);
     assert!(message.starts_with("Revert \"Say GOOD\"\n\nThis reverts commit "), "{message}");
-    assert!(message.contains("\nMesh-Intervention: 1a2b3c4d.1"), "{message}");
+    assert!(message.contains("\nMesh-Lesson: no-bad rev 1\nMesh-Intervention: 1a2b3c4d.1"), "{message}");
 }
 
 #[test]
@@ -448,7 +448,7 @@ fn a_way_back_that_fails_closes_the_door_until_a_person_opens_it() {
     assert!(why.contains("the captured copy is damaged"), "{why}");
     let other = Change { id: "other".to_owned(), before: b"GOOD\n".to_vec(), after: b"x\n".to_vec(), ..change };
     let refused = bench.applier.apply(&other, now()).expect_err("closed").to_string();
-    assert!(refused.contains("mesh unlock"), "{refused}");
+    assert!(refused.contains("mesh resume"), "{refused}");
     assert_eq!(fs::read_to_string(root.join("app.conf")).expect("there"), "GOOD\n");
     assert_eq!(read_only::open(&bench.state()).expect("opened"), Some(why));
     bench.applier.apply(&other, now()).expect("open again");

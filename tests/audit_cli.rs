@@ -86,7 +86,7 @@ fn findings_become_branches_and_fixes_can_be_taken_back() {
     assert_eq!(code, 0, "{stdout}{stderr}");
     assert_eq!(project.mesh_branches().len(), 2);
     let (code, stdout, _) = mesh.run(&["fix", "show", review]);
-    assert!(code == 0 && stdout.contains("clean           pass") && stdout.contains("git merge"), "{stdout}");
+    assert!(code == 0 && stdout.contains("clean            pass") && stdout.contains("git merge"), "{stdout}");
     let (code, _, stderr) = mesh.run(&["fix", "rollback", review]);
     assert_eq!((code, project.mesh_branches().len()), (0, 1), "{stderr}");
     assert_eq!(project.everything(), before);

@@ -11,6 +11,9 @@ use mesh::domain::fix::{CheckResult, Fix, FixState, KnownLesson};
 use mesh::domain::guard::{Answer, Check};
 use mesh::domain::id::{HostId, Slug};
 use mesh::domain::lesson::Lesson;
+use mesh::domain::pace::Pace;
+use mesh::domain::running::Moment;
+use mesh::domain::trust::Grant;
 use mesh::loops::seed::{Area, House, Mode, Parts, PersonError, Seeding, apply, rollback, seed};
 use mesh::ports::{Admission, Auditor, AuditorError, Mended, RepoError, ScanProgress, ScanReport};
 use mesh::store::db::Db;
@@ -23,7 +26,7 @@ use crate::support::project::{Project, git};
 type Mend = dyn FnMut(&str, &str) -> Mended + Send;
 
 /// Mends by a function, and records what it was asked.
-struct Told {
+pub(crate) struct Told {
     mend: Box<Mend>,
     asked: Vec<(String, Option<Fingerprint>)>,
 }
@@ -61,14 +64,20 @@ pub(crate) fn lesson(class: &str) -> Lesson {
     serde_json::from_value(serde_json::json!({
         "id": "no-bad", "rev": 3, "title": "Say GOOD, not BAD", "scope": "text", "severity": "warning", "risk": "low",
         "when": "BAD is written", "prefer": "GOOD", "because": "BAD is bad. It cannot see bad in disguise.",
-        "falsifiable": { "claim": "c", "expr": "true", "within": "7d" },
-        "retired_when": { "claim": "c", "expr": "false", "after": "2030-01-01T00:00:00Z" },
+        "falsifiable": { "claim": "c", "expr": "last(\"log.records\") > 0", "within": "7d" },
+        "retired_when": { "claim": "c", "expr": "last(\"log.records\") > 1", "after": "2030-01-01T00:00:00Z" },
         "detect": {
             "engine": "ast-grep/0.51",
             "rules": [{ "mode": "regex", "id": "bad", "pattern": "BAD", "message": "BAD is written" }]
         },
         "fix": { "class": class, "edits": [{ "for": "bad", "template": "GOOD" }], "max_files": 2, "max_lines": 6 },
-        "tests": { "positive": [], "negative": [] }
+        "tests": {
+            "positive": [
+                { "path": "a.txt", "code": "BAD\n", "fixed": "GOOD\n" },
+                { "path": "b.txt", "code": "is BAD\n", "fixed": "is GOOD\n" }
+            ],
+            "negative": [{ "path": "a.txt", "code": "GOOD\n" }, { "path": "b.txt", "code": "fine\n" }]
+        }
     }))
     .expect("a lesson")
 }
@@ -94,19 +103,26 @@ pub(crate) fn finding(path: &str, line: u32) -> Finding {
 }
 
 /// A host of mesh beside a project.
-struct Host {
-    db: Db,
-    repo: GitRepo,
-    house: House,
-    home: PathBuf,
-    auditor: Told,
-    check: Vec<String>,
-    class: &'static str,
-    may_seed: bool,
+pub(crate) struct Host {
+    pub(crate) db: Db,
+    pub(crate) repo: GitRepo,
+    pub(crate) house: House,
+    pub(crate) home: PathBuf,
+    pub(crate) auditor: Told,
+    pub(crate) check: Vec<String>,
+    pub(crate) class: &'static str,
+    pub(crate) grant: Grant,
+    /// What is different about the lesson.
+    pub(crate) change: fn(&mut Lesson),
+    /// The clocks.
+    pub(crate) moment: Moment,
 }
 
+/// When every test begins.
+const START: Timestamp = Timestamp::constant(1_800_000_000, 0);
+
 impl Host {
-    fn beside(project: &Project) -> Self {
+    pub(crate) fn beside(project: &Project) -> Self {
         let home = project.root.parent().expect("a directory above").join("home");
         for folder in ["keys", "config", "state"] {
             fs::create_dir_all(home.join(folder)).expect("made");
@@ -117,27 +133,43 @@ impl Host {
         Self {
             db: Db::in_memory().expect("a database"),
             repo: GitRepo::new(HostId::from_bytes([0xab; 32]), home.join("state/worktrees")),
-            house: House { blocked_ids: identities(&blocked), blocked, max_lines: 100, max_open: 10 },
+            house: House {
+                blocked_ids: identities(&blocked),
+                blocked,
+                max_lines: 100,
+                max_open: 10,
+                blocked_kinds: Vec::new(),
+                pace: Pace::default(),
+            },
             home,
             auditor: Told::replacing(),
             check: Vec::new(),
             class: "safe",
-            may_seed: true,
+            grant: Grant::Propose,
+            change: |_| (),
+            moment: Moment { wall: START, boot: "a".to_owned(), uptime: Duration::ZERO },
         }
     }
 
-    fn with<T>(&mut self, root: &Path, run: impl FnOnce(&mut Parts<'_>, &Area, &[KnownLesson], Timestamp) -> T) -> T {
-        let area = Area { root: root.to_owned(), check: self.check.clone(), check_timeout: Duration::from_secs(60) };
-        let known = KnownLesson { lesson: lesson(self.class), entry: None, may_seed: self.may_seed };
+    pub(crate) fn with<T>(
+        &mut self,
+        root: &Path,
+        run: impl FnOnce(&mut Parts<'_>, &Area, &[KnownLesson], Timestamp) -> T,
+    ) -> T {
+        let bare = Area::bare(root.to_owned());
+        let area = Area { check: self.check.clone(), check_timeout: Duration::from_secs(60), ..bare };
+        let mut lesson = lesson(self.class);
+        (self.change)(&mut lesson);
+        let known = KnownLesson { lesson, entry: None, grant: self.grant };
         let mut parts = Parts {
             auditor: &mut self.auditor,
             repo: &self.repo,
             exec: &SystemExec,
             db: &mut self.db,
             house: &self.house,
+            moment: self.moment.clone(),
         };
-        let now = Timestamp::from_second(1_800_000_000).expect("a time");
-        run(&mut parts, &area, &[known], now)
+        run(&mut parts, &area, &[known], self.moment.wall)
     }
 
     fn seed_mode(&mut self, root: &Path, findings: &[Finding], mode: Mode) -> Seeding {
@@ -149,7 +181,7 @@ impl Host {
     }
 
     /// Seeds one finding and returns its fix.
-    fn one(&mut self, root: &Path, path: &str) -> Fix {
+    pub(crate) fn one(&mut self, root: &Path, path: &str) -> Fix {
         let mut seeding = self.seed(root, &[finding(path, 1)]);
         assert_eq!(seeding.unplanned, []);
         assert_eq!(seeding.outcomes.len(), 1);
@@ -183,7 +215,7 @@ impl Host {
 }
 
 /// The checks that refused.
-fn refused_by(fix: &Fix) -> Vec<Check> {
+pub(crate) fn refused_by(fix: &Fix) -> Vec<Check> {
     assert_eq!(fix.state, FixState::Refused, "{fix:?}");
     assert_eq!((&fix.branch, &fix.commit), (&None, &None));
     fix.verdicts.iter().filter(|verdict| verdict.answer == Answer::Refuse).map(|verdict| verdict.check).collect()
@@ -449,7 +481,7 @@ fn files_that_are_not_the_users_own_text_are_refused() {
 #[test]
 fn an_issuer_that_may_only_audit_gets_nothing_seeded() {
     let project = Project::new(&[("a.py", "BAD\n")]);
-    let mut host = Host { may_seed: false, ..Host::beside(&project) };
+    let mut host = Host { grant: Grant::Audit, ..Host::beside(&project) };
     assert_eq!(refused_by(&host.one(&project.root, "a.py")), [Check::Grant]);
 }
 
@@ -648,7 +680,7 @@ fn detached_linked_and_nested_work_trees_are_seeded_where_they_stand() {
 #[test]
 fn repositories_that_cannot_take_a_branch_say_why() {
     let said = |fix: &Fix| {
-        assert_eq!(refused_by(fix), [Check::Repository]);
+        assert_eq!(refused_by(fix)[0], Check::Repository);
         fix.reason.clone().expect("said")
     };
     let above = tempfile::tempdir().expect("a temp dir");
@@ -696,7 +728,7 @@ fn a_file_outside_git_is_listed_and_not_changed() {
     assert_eq!(fix.state, FixState::Proposed);
     assert!(fix.reason.as_ref().expect("said").contains("in no git repository"));
     let asked = host.with(&root, |parts, area, known, now| apply(parts, area, known, &fix.id, now)).expect("judged");
-    assert_eq!(refused_by(&asked), [Check::Repository]);
+    assert_eq!(refused_by(&asked), [Check::Repository, Check::RollbackDefined]);
     assert_eq!(fs::read_to_string(root.join("a.py")).expect("readable"), "BAD\n");
 }
 

@@ -1,12 +1,13 @@
 //! From a lesson file to a queued draft: redacted, checked and tried on its own examples first.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::parts::Parts;
 use crate::domain::chain::ChainHeader;
 use crate::domain::entry::{self, EntryError, Retraction, Verified};
-use crate::domain::envelope::{Envelope, Kind, PublicKey};
-use crate::domain::id::Slug;
+use crate::domain::envelope::{Envelope, Kind, PublicKey, Signed};
+use crate::domain::id::{EntryId, Slug};
 use crate::domain::lesson::{Lesson, LessonError};
 use crate::domain::redact::{Private, redact};
 use crate::ports::{Admission, Auditor as _, AuditorError};
@@ -114,6 +115,12 @@ pub fn clean(mut lesson: Lesson) -> Result<Outgoing, AuthoringError> {
     Ok(Outgoing { lesson, redacted })
 }
 
+/// A text without what must not leave this host.
+#[must_use]
+pub fn washed(text: &str) -> String {
+    redact(text, &private())
+}
+
 fn private() -> Private {
     let word = |name: &str| std::env::var(name).ok().filter(|value| value.len() > 2);
     let user = word("USER").filter(|user| user != "root");
@@ -162,10 +169,21 @@ pub fn queue(parts: &mut Parts, outgoing: &Outgoing) -> Result<(), AuthoringErro
 /// # Errors
 /// The database failed.
 pub fn published(parts: &Parts) -> Result<Vec<Verified<Lesson>>, AuthoringError> {
+    Ok(signed(parts)?.iter().filter_map(|signed| entry::read_lesson(signed).ok()).collect())
+}
+
+/// The lesson that each own entry is about.
+///
+/// # Errors
+/// The database failed.
+pub fn named(parts: &Parts) -> Result<BTreeMap<EntryId, Slug>, AuthoringError> {
+    Ok(signed(parts)?.iter().filter_map(|signed| Some((signed.entry(), entry::lesson_of(signed)?))).collect())
+}
+
+fn signed(parts: &Parts) -> Result<Vec<Signed>, AuthoringError> {
     let own = parts.db.own_entries()?;
     let Ok(key) = PublicKey::of(parts.key.host()) else { return Ok(Vec::new()) };
-    let signed = own.iter().filter_map(|entry| Envelope::parse(&entry.envelope).ok()?.verify(&key).ok());
-    Ok(signed.filter_map(|signed| entry::read_lesson(&signed).ok()).collect())
+    Ok(own.iter().filter_map(|entry| Envelope::parse(&entry.envelope).ok()?.verify(&key).ok()).collect())
 }
 
 /// Queues the retraction of the newest published revision of a lesson.

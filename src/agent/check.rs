@@ -12,11 +12,13 @@ use crate::store::db::DbError;
 pub struct Checked {
     /// Entries that were looked at.
     pub entries: u64,
+    /// Rows of the ledger that were looked at.
+    pub ledger: u64,
     /// What is wrong, a sentence each.
     pub faults: Vec<String>,
 }
 
-/// Checks the database file, this host's chain and every peer's chain.
+/// Checks the database file, this host's chain, every peer's chain and the ledger.
 ///
 /// # Errors
 /// The database cannot be read at all.
@@ -49,6 +51,9 @@ pub fn everything(parts: &Parts) -> Result<Checked, DbError> {
                 .push(format!("{name}: {} entries are stored, {} were counted", log.position.seq, row.position.seq));
         }
     }
+    let ledger = parts.db.audit_ledger()?;
+    checked.ledger = ledger.rows;
+    checked.faults.extend(ledger.faults);
     Ok(checked)
 }
 

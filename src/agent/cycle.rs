@@ -1,7 +1,7 @@
 //! One round of the agent: sync, then audit every root with what holds here, then seed.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::parts::{Parts, SyncError};
 use super::workshop::{Workshop, configured_areas, mesh_areas};
@@ -40,10 +40,21 @@ pub struct Round {
     pub library: Library,
     /// Each root.
     pub roots: Vec<RootAudit>,
+    /// What the roots are, with their checks.
+    pub areas: Vec<Area>,
     /// Roots that could not be audited, and why.
     pub failed: Vec<(PathBuf, String)>,
     /// What is wrong with the configuration as it is now; the one that was read before is used.
     pub bad_config: Option<ConfigError>,
+}
+
+impl Round {
+    /// The commands that try a change of a root.
+    #[must_use]
+    pub fn trials_of(&self, root: &Path) -> Vec<Vec<String>> {
+        let area = self.areas.iter().find(|area| area.root == root);
+        area.map(|area| area.trials().commands).unwrap_or_default()
+    }
 }
 
 /// Runs one round. `more` are roots besides the configured ones. Hold the lock.
@@ -66,6 +77,7 @@ pub fn round(
     let lessons: Vec<KnownLesson> = library.held.iter().map(crate::loops::library::Held::known).collect();
     let mut workshop = Workshop::of(parts);
     let now = parts.now();
+    parts.db.count_on(&parts.clock.moment())?;
     let mut roots = Vec::new();
     let mut failed: Vec<(PathBuf, String)> =
         missing.into_iter().map(|path| (path, "it is not there: mend or remove it in the config".to_owned())).collect();
@@ -78,7 +90,7 @@ pub fn round(
         }
     }
     note_inbox(parts, &library, &roots)?;
-    Ok(Round { sync, library, roots, failed, bad_config })
+    Ok(Round { sync, library, roots, areas, failed, bad_config })
 }
 
 /// Notes in the inbox what the lessons of peers found and led to here.

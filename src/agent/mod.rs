@@ -4,6 +4,9 @@ pub mod audit_worker;
 pub mod authoring;
 pub mod check;
 pub mod cycle;
+pub mod demo;
+pub mod doctor;
+pub mod learning;
 #[cfg(debug_assertions)]
 mod misbehave;
 pub mod parts;

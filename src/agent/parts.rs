@@ -168,11 +168,17 @@ impl Parts {
         WorkerAuditor::new(self.program.clone(), self.home.state().join("audit"), self.clock)
     }
 
-    /// Runs one sync. Hold the lock.
+    /// An audit worker that keeps what it knows of files below `state`.
+    #[must_use]
+    pub fn auditor_at(&self, state: PathBuf) -> WorkerAuditor<SystemClock> {
+        WorkerAuditor::new(self.program.clone(), state, self.clock)
+    }
+
+    /// The shared branch on its server.
     ///
     /// # Errors
-    /// This host's own state failed, or it may not sign.
-    pub fn sync(&mut self) -> Result<SyncReport, SyncError> {
+    /// Its address is of no known form.
+    pub fn remote(&self) -> Result<GitRemote, PartsError> {
         let remote = &self.config.remote;
         let address = remote.url.parse::<Address>().map_err(PartsError::Address)?;
         let token = match (&remote.token_file, &remote.token_env) {
@@ -187,8 +193,20 @@ impl Parts {
             ssh_options: remote.ssh_options.clone(),
             ..RemoteConfig::new(address)
         };
-        let cache = self.home.state().join("cache.git");
-        let mut remote = GitRemote::new(&self.program, &cache, config);
+        Ok(GitRemote::new(&self.program, &self.cache(), config))
+    }
+
+    fn cache(&self) -> PathBuf {
+        self.home.state().join("cache.git")
+    }
+
+    /// Runs one sync. Hold the lock.
+    ///
+    /// # Errors
+    /// This host's own state failed, or it may not sign.
+    pub fn sync(&mut self) -> Result<SyncReport, SyncError> {
+        let mut remote = self.remote()?;
+        let cache = self.cache();
         let branch = BranchCache::new(&cache);
         let now = self.now();
         let mut exchange = Exchange {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::parts::Parts;
+use crate::domain::running::Moment;
 use crate::loops::audit::own_areas;
 use crate::loops::seed::{Area, House, Parts as SeedParts};
 use crate::store::config::AuditRoot;
@@ -26,6 +27,7 @@ pub struct Workshop {
     repo: GitRepo,
     exec: SystemExec,
     house: House,
+    moment: Moment,
 }
 
 impl Workshop {
@@ -43,18 +45,22 @@ impl Workshop {
             blocked: named.into_iter().chain(real).collect(),
             max_lines: MAX_LINES,
             max_open: MAX_OPEN,
+            blocked_kinds: parts.config.limits.blocked_kinds.clone(),
+            pace: parts.config.pace(),
         };
         Self {
             auditor: parts.auditor(),
             repo: GitRepo::new(parts.key.host(), home.state().join("worktrees")),
             exec: SystemExec,
             house,
+            moment: parts.clock.moment(),
         }
     }
 
     /// The parts, with what remembers.
     pub fn with<'a>(&'a mut self, db: &'a mut Db) -> SeedParts<'a> {
-        SeedParts { auditor: &mut self.auditor, repo: &self.repo, exec: &self.exec, db, house: &self.house }
+        let moment = self.moment.clone();
+        SeedParts { auditor: &mut self.auditor, repo: &self.repo, exec: &self.exec, db, house: &self.house, moment }
     }
 }
 
@@ -62,13 +68,23 @@ impl Workshop {
 #[must_use]
 pub fn configured_areas(parts: &Parts) -> (Vec<Area>, Vec<PathBuf>) {
     let (mut areas, mut missing) = (Vec::new(), Vec::new());
-    for AuditRoot { path, check, check_timeout } in &parts.config.audit_roots {
-        match path.canonicalize() {
-            Ok(root) => areas.push(Area { root, check: check.clone(), check_timeout: check_timeout.0 }),
-            Err(_) => missing.push(path.clone()),
+    for root in &parts.config.audit_roots {
+        match root.path.canonicalize() {
+            Ok(real) => areas.push(area_of(root, real)),
+            Err(_) => missing.push(root.path.clone()),
         }
     }
     (areas, missing)
+}
+
+fn area_of(root: &AuditRoot, real: PathBuf) -> Area {
+    Area {
+        root: real,
+        check: root.check.clone(),
+        check_timeout: root.check_timeout.0,
+        canary: root.canary.clone(),
+        limit_per_day: root.limit_per_day,
+    }
 }
 
 /// Mesh's own files as roots: audited like any other, changed by nobody.

@@ -149,7 +149,7 @@ fn wanted_path(path: &Path, configured: &[Area]) -> Result<Wanted, CliError> {
     let around = configured.iter().filter(|area| real.starts_with(&area.root));
     let area = around.max_by_key(|area| area.root.as_os_str().len()).cloned().unwrap_or_else(|| {
         let folder = if real.is_dir() { &real } else { real.parent().unwrap_or(&real) };
-        Area { root: folder.to_owned(), check: Vec::new(), check_timeout: Duration::ZERO }
+        Area::bare(folder.to_owned())
     });
     let below = real.strip_prefix(&area.root).unwrap_or(Path::new("")).to_owned();
     Ok(Wanted { area, below })

@@ -16,8 +16,16 @@ pub(super) fn run(context: &Context, action: &Action) -> Outcome {
     let home = context.home()?;
     let config = Config::load(&home).map_err(|error| CliError::of(ExitKind::Usage, &error))?;
     match action {
-        Action::Check if context.json => out::json(&serde_json::json!({ "ok": true, "home": home.root() })),
-        Action::Check => out::line(format!("{} is fine.", home.config_file().display())),
+        Action::Check if context.json => {
+            let warnings = config.pace().weaknesses();
+            out::json(&serde_json::json!({ "ok": true, "home": home.root(), "warnings": warnings }));
+        }
+        Action::Check => {
+            let warnings = config.pace().weaknesses();
+            warnings.iter().for_each(|warning| out::line(format!("warning: {warning}")));
+            let but = if warnings.is_empty() { "fine" } else { "in order, with warnings" };
+            out::line(format!("{} is {but}.", home.config_file().display()));
+        }
         Action::Show if context.json => out::json(&config),
         Action::Show => {
             let text = toml::to_string(&config)

@@ -1,19 +1,19 @@
 //! `mesh fix`: the fixes that were planned here, and what became of each.
 
 use std::path::Path;
-use std::time::Duration;
 
 use clap::Subcommand;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::report::{fix_story, fix_value};
+use super::report::{chain, fix_story, fix_value, story_value};
 use super::table::Table;
 use super::{CliError, Context, ExitKind, Outcome, out};
 use crate::agent::workshop::{Workshop, configured_areas};
 use crate::domain::fix::{Fix, FixId, FixState, KnownLesson};
 use crate::domain::foreign_text::{display_bytes, display_line};
+use crate::domain::guard::Verdict;
 use crate::loops::library::Held;
-use crate::loops::seed::{Area, PersonError, apply, rollback};
+use crate::loops::seed::{Area, PersonError, apply, rehearse, rollback};
 use crate::store::db::Db;
 
 /// What to do.
@@ -30,6 +30,9 @@ pub(super) enum Ask {
     Apply {
         /// Its id
         id: FixId,
+        /// Show what would be done and what each guard says, but do nothing
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Delete the branch of a seeded fix, if nobody has committed on it
     Rollback {
@@ -44,13 +47,19 @@ pub(super) fn open_and_run(context: &Context, ask: &Ask) -> Outcome {
     let now = home.now();
     match ask {
         Ask::List => list(context, &home.db),
-        Ask::Show { id } => show(context, &known(&home.db, id)?),
-        Ask::Apply { id } => {
+        Ask::Show { id } => show(context, &home.db, &known(&home.db, id)?),
+        Ask::Apply { id, dry_run } => {
             let lessons: Vec<KnownLesson> = home.library()?.held.iter().map(Held::known).collect();
             let root = known(&home.db, id)?.root;
             let area = configured_areas(&home).0.into_iter().find(|area| area.root == root);
-            let area = area.unwrap_or(Area { root, check: Vec::new(), check_timeout: Duration::ZERO });
-            let fix = apply(&mut Workshop::of(&home).with(&mut home.db), &area, &lessons, id, now).map_err(failed)?;
+            let area = area.unwrap_or(Area::bare(root));
+            let mut workshop = Workshop::of(&home);
+            let mut parts = workshop.with(&mut home.db);
+            if *dry_run {
+                let fix = rehearse(&mut parts, &area, &lessons, id, now).map_err(failed)?;
+                return foretold(context, &home.db, &area, &fix);
+            }
+            let fix = apply(&mut parts, &area, &lessons, id, now).map_err(failed)?;
             told(context, &fix, FixState::Seeded)
         }
         Ask::Rollback { id } => {
@@ -72,7 +81,12 @@ fn failed(error: PersonError) -> CliError {
 fn list(context: &Context, db: &Db) -> Outcome {
     let fixes = db.fixes()?;
     if context.json {
-        out::json(&json!({ "fixes": fixes.iter().map(fix_value).collect::<Vec<_>>() }));
+        let row = |fix: &Fix| -> Result<Value, CliError> {
+            let last = db.intervention(&fix.id)?;
+            let more = json!({ "intervention": last.map(|last| json!({ "id": last.id, "state": last.state })) });
+            Ok(merged(fix_value(fix), more))
+        };
+        out::json(&json!({ "fixes": fixes.iter().map(row).collect::<Result<Vec<_>, _>>()? }));
         return Ok(ExitKind::Ok);
     }
     if fixes.is_empty() {
@@ -90,13 +104,36 @@ fn list(context: &Context, db: &Db) -> Outcome {
     Ok(ExitKind::Ok)
 }
 
-fn show(context: &Context, fix: &Fix) -> Outcome {
+fn show(context: &Context, db: &Db, fix: &Fix) -> Outcome {
+    let history = db.history(&fix.id)?;
     if context.json {
-        out::json(&fix_value(fix));
+        out::json(&merged(fix_value(fix), story_value(&history)));
     } else {
-        fix_story(fix).iter().for_each(out::line);
+        fix_story(fix, &history).iter().for_each(out::line);
     }
     Ok(ExitKind::Ok)
+}
+
+fn merged(mut one: Value, other: Value) -> Value {
+    if let (Value::Object(one), Value::Object(other)) = (&mut one, other) {
+        one.extend(other);
+    }
+    one
+}
+
+/// The whole chain with what would be done; exit code 1 when something holds it up.
+fn foretold(context: &Context, db: &Db, area: &Area, fix: &Fix) -> Outcome {
+    let passes = fix.verdicts.iter().all(Verdict::passes);
+    let steps = chain(fix, &area.trials().commands);
+    if context.json {
+        let told = json!({ "dry_run": true, "would_pass": passes, "would_do": steps });
+        out::json(&merged(fix_value(fix), told));
+    } else {
+        fix_story(fix, &db.history(&fix.id)?).iter().for_each(out::line);
+        out::line("What would be done; nothing was:");
+        steps.iter().enumerate().for_each(|(at, step)| out::line(format!("  {}. {step}", at + 1)));
+    }
+    Ok(if passes { ExitKind::Ok } else { ExitKind::Error })
 }
 
 /// Says where the fix stands now; anything but `wanted` is a failure.

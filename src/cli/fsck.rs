@@ -1,4 +1,4 @@
-//! `mesh fsck`: the database, and every signature and link in it, checked again.
+//! `mesh fsck`: the database, every signature and link in it, and the ledger, checked again.
 
 use serde_json::json;
 
@@ -7,12 +7,14 @@ use crate::agent::check::{self, Checked};
 
 pub(super) fn run(context: &Context) -> Outcome {
     let parts = context.open()?;
-    let Checked { entries, faults } =
+    let Checked { entries, ledger, faults } =
         check::everything(&parts).map_err(|error| CliError::of(ExitKind::Error, &error))?;
     if context.json {
-        out::json(&json!({ "entries": entries, "faults": faults }));
+        out::json(&json!({ "entries": entries, "ledger": ledger, "faults": faults }));
     } else if faults.is_empty() {
-        out::line(format!("All is well: {entries} entries verified and linked, database sound."));
+        out::line(format!(
+            "All is well: {entries} entries verified and linked, {ledger} rows of the ledger in order, database sound."
+        ));
     } else {
         faults.iter().for_each(out::line);
     }

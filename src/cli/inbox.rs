@@ -5,11 +5,14 @@ use serde_json::json;
 use super::table::{Table, age};
 use super::{CliError, Context, ExitKind, Outcome, lesson, out};
 use crate::agent::parts::Parts;
+use crate::domain::attest::{Support, Voice};
 use crate::domain::chain::PeerState;
 use crate::domain::entry;
 use crate::domain::envelope::{Envelope, PublicKey};
+use crate::domain::id::HostId;
 use crate::domain::lesson::Lesson;
 use crate::domain::trust::{Grant, GrantBounds, effective_grant};
+use crate::loops::attest::Listener;
 use crate::store::peer_log::{InboxRow, InboxState};
 
 /// What to do.
@@ -56,23 +59,23 @@ pub(super) fn run(context: &Context, action: Action) -> Outcome {
 fn list(context: &Context, parts: &mut Parts) -> Outcome {
     let rows = parts.db.inbox()?;
     let now = parts.now().as_second();
-    let rows: Vec<(InboxRow, String, Option<Grant>)> = rows
+    let rows: Vec<(InboxRow, String, Option<Grant>, Option<Support>)> = rows
         .into_iter()
         .map(|row| {
-            let peer = parts.keyring.by_host(row.host);
-            let name = peer.map_or_else(|| row.host.short(), |peer| peer.name.to_string());
+            let name = name_of(parts, row.host);
             let grant = grant(parts, &row);
-            (row, name, grant)
+            let support = Support::of(&voices(parts, &row)?);
+            Ok((row, name, grant, support))
         })
-        .collect();
+        .collect::<Result<_, CliError>>()?;
     if context.json {
         let entries: Vec<_> = rows
             .iter()
-            .map(|(row, name, grant)| {
+            .map(|(row, name, grant, support)| {
                 json!({
                     "host": name, "key": row.host, "seq": row.seq, "entry": row.entry, "lesson": row.slug, "rev": row.rev,
                     "severity": row.severity, "scope": row.scope, "state": row.state.name(), "reason": row.reason,
-                    "findings": row.findings, "grant": grant, "attestations": null,
+                    "findings": row.findings, "grant": grant, "attestations": support,
                     "age": now - row.at.as_second(), "received_at": row.at.to_string(),
                 })
             })
@@ -85,7 +88,7 @@ fn list(context: &Context, parts: &mut Parts) -> Outcome {
         return Ok(ExitKind::Ok);
     }
     let mut table = Table::new(&["HOST~", "SEQ", "LESSON~", "SEV~", "SCOPE~", "STATE~", "FIND", "GRANT", "ATT", "AGE"]);
-    for (row, name, grant) in &rows {
+    for (row, name, grant, support) in &rows {
         table.row([
             name.clone(),
             row.seq.to_string(),
@@ -95,12 +98,70 @@ fn list(context: &Context, parts: &mut Parts) -> Outcome {
             row.state.name().to_owned(),
             row.findings.map_or("-".to_owned(), |count| count.to_string()),
             grant.map_or("-", Grant::name).to_owned(),
-            "-".to_owned(),
+            support.map_or("-".to_owned(), |support| support.column()),
             age(now - row.at.as_second()),
         ]);
     }
     table.lines().iter().for_each(out::line);
     Ok(ExitKind::Ok)
+}
+
+fn name_of(parts: &Parts, host: HostId) -> String {
+    if host == parts.key.host() {
+        return "this host".to_owned();
+    }
+    parts.keyring.by_host(host).map_or_else(|| host.short(), |peer| peer.name.to_string())
+}
+
+/// What hosts attested of the lesson. It supports nothing once the lesson is taken back or its author is not believed.
+fn voices(parts: &Parts, row: &InboxRow) -> Result<Vec<Voice>, CliError> {
+    if !is_in_force(row) {
+        return Ok(Vec::new());
+    }
+    let listener =
+        Listener { db: &parts.db, keyring: &parts.keyring, me: parts.key.host(), max_grant: parts.config.max_grant };
+    Ok(listener.voices(row.entry, &row.scope, parts.now())?)
+}
+
+fn is_in_force(row: &InboxRow) -> bool {
+    match row.state {
+        InboxState::Retired | InboxState::Unsupported | InboxState::Quarantined => false,
+        InboxState::New
+        | InboxState::Applicable
+        | InboxState::NotApplicable
+        | InboxState::Applied
+        | InboxState::Rejected => true,
+    }
+}
+
+/// What the attestations come to, in words.
+fn attested(row: &InboxRow, voices: &[Voice]) -> String {
+    match Support::of(voices) {
+        Some(support) => support.to_string(),
+        None if is_in_force(row) => "by nobody who is heard here".to_owned(),
+        None => format!("nothing counts: the lesson is {}", row.state.name()),
+    }
+}
+
+/// One host's voice in words.
+fn voice_line(parts: &Parts, voice: &Voice) -> String {
+    let last = &voice.last;
+    let short = if last.short_window { ", after a short window" } else { "" };
+    let counted = match voice.interventions {
+        1 => String::new(),
+        many => format!(" ({} of its {many} interventions validated)", voice.validated),
+    };
+    let name = name_of(parts, last.host);
+    format!("{name}: {}{short} on {}{counted}", last.outcome.name(), last.environment)
+}
+
+fn voice_json(parts: &Parts, voice: &Voice) -> serde_json::Value {
+    let last = &voice.last;
+    json!({
+        "host": name_of(parts, last.host), "key": last.host, "seq": last.seq, "outcome": last.outcome,
+        "short_window": last.short_window, "environment": last.environment, "interventions": voice.interventions,
+        "validated": voice.validated, "at": last.at.to_string(),
+    })
 }
 
 /// What the lesson may do here now, as far as its row tells: its lineage is looked at when it is used.
@@ -148,10 +209,12 @@ fn read(parts: &Parts, row: &InboxRow) -> Result<Option<Lesson>, CliError> {
 fn show(context: &Context, parts: &Parts, wanted: &str) -> Outcome {
     let row = find(parts, wanted)?;
     let read = read(parts, &row)?;
+    let voices = voices(parts, &row)?;
     if context.json {
+        let heard: Vec<_> = voices.iter().map(|voice| voice_json(parts, voice)).collect();
         out::json(&json!({
             "entry": row.entry, "key": row.host, "seq": row.seq, "state": row.state.name(), "reason": row.reason,
-            "findings": row.findings, "lesson": read,
+            "findings": row.findings, "attestations": Support::of(&voices), "voices": heard, "lesson": read,
         }));
         return Ok(ExitKind::Ok);
     }
@@ -161,6 +224,8 @@ fn show(context: &Context, parts: &Parts, wanted: &str) -> Outcome {
     }
     out::line(format!("entry        {} (number {} of {})", row.entry, row.seq, row.host.short()));
     out::line(format!("state        {}", row.state.name()));
+    out::line(format!("attested     {}", attested(&row, &voices)));
+    voices.iter().for_each(|voice| out::line(format!("{:12} {}", "", voice_line(parts, voice))));
     Ok(ExitKind::Ok)
 }
 
@@ -209,6 +274,8 @@ fn why(context: &Context, parts: &Parts, wanted: &str) -> Outcome {
     steps.push(("state", format!("{}{reason}", row.state.name())));
     let findings = row.findings.map_or("not audited yet".to_owned(), |count| format!("{count} in the last audit"));
     steps.push(("findings", findings));
+    let said = attested(&row, &voices(parts, &row)?);
+    steps.push(("attested", format!("{said}; counts never raise a grant")));
     if context.json {
         let steps: Vec<_> = steps.iter().map(|(step, said)| json!({ "step": step, "said": said })).collect();
         out::json(&json!({ "entry": row.entry, "lesson": row.slug, "why": steps }));

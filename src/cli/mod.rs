@@ -2,16 +2,21 @@
 
 mod audit;
 mod configuration;
+mod demo;
+mod doctor;
 mod enroll;
 mod error;
 mod fix;
+mod freeze;
 mod fsck;
 mod id;
 mod inbox;
 mod init;
+mod learn;
 mod lesson;
 mod out;
 mod outbox;
+mod pause;
 mod peers;
 mod report;
 mod run;
@@ -53,12 +58,20 @@ struct Arguments {
 enum Command {
     /// Set up what is missing, audit here, then run: the one command for newcomers
     Up(up::Args),
+    /// Three hosts and a remote on this machine: one fix becomes three
+    Demo(demo::Args),
     /// Run the agent in the foreground
     Run(run::Args),
     /// Set up a home: key, config and remote
     Init(init::Args),
     /// Show where everything stands; the exit code tells the worst
     Status,
+    /// Look for what needs attention here
+    Doctor,
+    /// Change nothing for a while; audits and alarms go on
+    Pause(pause::Args),
+    /// End a pause
+    Resume(pause::ResumeArgs),
     /// Check or show the configuration
     #[command(subcommand)]
     Config(configuration::Action),
@@ -72,6 +85,8 @@ enum Command {
     Grant(peers::GrantArgs),
     /// Stop trusting a peer's key, for good
     Revoke(peers::RevokeArgs),
+    /// Make a lesson of the fix in a commit
+    Learn(learn::Args),
     /// Write, check and list lessons
     #[command(subcommand)]
     Lesson(lesson::Action),
@@ -88,6 +103,9 @@ enum Command {
     /// List, show, make and take back fixes
     #[command(subcommand)]
     Fix(fix::Ask),
+    /// Areas that are left alone after too many reverts
+    #[command(subcommand)]
+    Freeze(freeze::Ask),
     /// Check envelope files offline
     Verify(verify::Args),
     /// Check the database and every signature in it
@@ -164,21 +182,27 @@ pub fn main() -> ExitCode {
 fn run(context: &Context, command: Command) -> Outcome {
     match command {
         Command::Up(args) => up::run(context, &args),
+        Command::Demo(args) => demo::run(context, &args),
         Command::Run(args) => run::run(context, &args),
         Command::Init(args) => init::run(context, args),
         Command::Status => status::run(context),
+        Command::Doctor => doctor::run(context),
+        Command::Pause(args) => pause::run(context, &args),
+        Command::Resume(args) => pause::resume(context, &args),
         Command::Config(action) => configuration::run(context, &action),
         Command::Id(args) => id::run(context, &args),
         Command::Enroll(args) => enroll::run(context, args),
         Command::Peers(args) => peers::run(context, args),
         Command::Grant(args) => peers::grant(context, &args),
         Command::Revoke(args) => peers::revoke(context, &args),
+        Command::Learn(args) => learn::run(context, args),
         Command::Lesson(action) => lesson::run(context, action),
         Command::Outbox(action) => outbox::run(context, action),
         Command::Inbox(action) => inbox::run(context, action),
         Command::Sync(args) => sync::run(context, &args),
         Command::Audit(ask) => audit::open_and_run(context, &ask),
         Command::Fix(ask) => fix::open_and_run(context, &ask),
+        Command::Freeze(ask) => freeze::run(context, &ask),
         Command::Verify(args) => verify::run(context, &args),
         Command::Fsck => fsck::run(context),
         Command::Completions(args) => shell::completions(&args, &mut Arguments::command()),

@@ -55,8 +55,8 @@ pub(super) fn run(context: &Context, action: Action) -> Outcome {
 fn list(context: &Context, parts: &Parts) -> Outcome {
     let drafts = parts.db.drafts()?;
     let entries = parts.db.own_entries()?;
-    let lessons = authoring::published(parts).map_err(|error| failure(&error))?;
-    let slug_of = |id| lessons.iter().find(|lesson| lesson.entry() == id).map(|lesson| lesson.body().id.to_string());
+    let slugs = authoring::named(parts).map_err(|error| failure(&error))?;
+    let slug_of = |id| slugs.get(&id).map(ToString::to_string);
     let kind_of = |payload_type: &str| Kind::of_payload_type(payload_type).map_or("unsupported", Kind::name);
     if context.json {
         let entries: Vec<_> = entries
@@ -122,7 +122,7 @@ fn publish(context: &Context, parts: &mut Parts, lessons: &[Slug], no_sync: bool
 }
 
 /// Signs and sends what is queued, if nobody else is at it.
-fn send(context: &Context, parts: &mut Parts, no_sync: bool) -> Outcome {
+pub(super) fn send(context: &Context, parts: &mut Parts, no_sync: bool) -> Outcome {
     if no_sync {
         out::note("queued: the next sync signs and sends it");
         return Ok(ExitKind::Ok);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{CliError, Context, ExitKind, Outcome, exit_kind, out, sync};
+use super::{CliError, Context, ExitKind, Outcome, exit_kind, out, report, sync};
 use crate::agent::cycle::Round;
 use crate::agent::parts::Parts;
 use crate::agent::service::{self, Note};
@@ -27,7 +27,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Outcome {
 pub(super) fn serve(context: &Context, parts: Parts, mode: Mode) -> Outcome {
     let json = context.json;
     service::serve(parts, mode, &mut |note| match note {
-        Note::Round(round) => tell(json, round),
+        Note::Round(round) => tell(json, round, mode),
         Note::Failed(error) => out::note(format!("round failed: {}", error_line(error))),
         Note::Waiting(wait) => say_wait(json, wait),
         Note::Stopping => out::note("stopping"),
@@ -45,7 +45,7 @@ fn say_wait(json: bool, wait: Duration) {
     }
 }
 
-fn tell(json: bool, round: &Round) {
+fn tell(json: bool, round: &Round, mode: Mode) {
     let findings = round.roots.iter().flat_map(|root| &root.report.findings);
     let findings = findings.filter(|finding| finding.suppressed.is_none()).count();
     let outcomes = || round.roots.iter().flat_map(|root| &root.seeding.outcomes);
@@ -65,6 +65,9 @@ fn tell(json: bool, round: &Round) {
         out::line(format!("{} was not audited: {why}", path.display()));
     }
     out::line(format!("Audited with {} lessons: {findings} findings.", round.library.held.len()));
+    if mode == Mode::List {
+        report::foretold(&round.roots, &|root| round.trials_of(root)).iter().for_each(out::line);
+    }
     for outcome in new {
         let branch = outcome.fix.branch.as_deref().unwrap_or_default();
         out::line(format!(

@@ -5,13 +5,17 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use super::table::age;
-use super::{Context, Outcome, out, peers};
+use super::{Context, ExitKind, Outcome, out, peers};
 use crate::agent::parts::Parts;
 use crate::domain::chain::PeerState;
 use crate::loops::exchange::SYNCED_FACT;
 
 pub(super) fn run(context: &Context) -> Outcome {
-    let parts = context.open()?;
+    let mut parts = context.open()?;
+    let moment = parts.clock.moment();
+    let frozen = parts.db.frozen(&moment)?;
+    let paused = parts.db.paused(&moment)?;
+    let read_only = parts.db.read_only()?;
     let mut states: Vec<(String, PeerState, String)> = Vec::new();
     for peer in parts.keyring.peers() {
         let row = parts.db.peer(peer.line.host)?;
@@ -33,7 +37,11 @@ pub(super) fn run(context: &Context) -> Outcome {
     let own = parts.db.own_position()?.seq;
     let waiting = parts.db.unconfirmed_entries()?.len() + parts.db.drafts()?.len();
     let synced = parts.db.fact(SYNCED_FACT)?;
-    let code = peers::worst(states.iter().map(|(_, state, _)| *state));
+    let held_up = !frozen.is_empty() || read_only.is_some();
+    let code = match peers::worst(states.iter().map(|(_, state, _)| *state)) {
+        ExitKind::Ok if held_up => ExitKind::Stale,
+        worst => worst,
+    };
     if context.json {
         let peers: Vec<_> =
             states.iter().map(|(name, state, why)| json!({ "name": name, "state": state, "why": why })).collect();
@@ -41,6 +49,8 @@ pub(super) fn run(context: &Context) -> Outcome {
             "name": parts.config.name, "mesh": parts.config.mesh, "host": parts.key.host(),
             "home": parts.home.root(), "remote": parts.config.remote.url, "synced_at": synced,
             "entries": own, "waiting": waiting, "peers": peers, "inbox": inbox, "fixes": fixes,
+            "paused": paused.as_ref().map(|paused| paused.words()), "read_only": read_only,
+            "frozen_areas": frozen.iter().map(|frozen| frozen.area.to_string_lossy()).collect::<Vec<_>>(),
         }));
         return Ok(code);
     }
@@ -52,6 +62,16 @@ pub(super) fn run(context: &Context) -> Outcome {
     line("outbox", format!("{own} entries signed, {waiting}"));
     line("inbox", counts(&inbox, "empty"));
     line("fixes", counts(&fixes, "none"));
+    if let Some(why) = &read_only {
+        line("stopped", format!("nothing is changed any more: {why}"));
+    }
+    if let Some(paused) = &paused {
+        line("paused", paused.words());
+    }
+    for frozen in &frozen {
+        let left = age(i64::try_from(frozen.left.as_secs()).unwrap_or(i64::MAX));
+        line("frozen", format!("{} for {left} more: {}", frozen.area.display(), frozen.why));
+    }
     line("peers", if states.is_empty() { "nobody enrolled".to_owned() } else { states.len().to_string() });
     for (name, state, why) in states.iter().filter(|(_, state, _)| *state != PeerState::Ok) {
         let why = if why.is_empty() { String::new() } else { format!(": {why}") };

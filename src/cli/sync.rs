@@ -45,7 +45,7 @@ pub(super) fn sync(parts: &mut Parts) -> Result<SyncReport, CliError> {
 
 /// The exit code of a sync: the worst of what it met.
 pub(super) fn outcome(parts: &Parts, report: &SyncReport) -> Result<ExitKind, CliError> {
-    if report.remote.is_some() {
+    if report.remote.is_some() || !report.signing.is_empty() {
         return Ok(ExitKind::Error);
     }
     let states = parts.db.peers()?;
@@ -56,6 +56,7 @@ pub(super) fn as_json(report: &SyncReport) -> serde_json::Value {
     json!({
         "remote": report.remote.as_ref().map(|error| error_line(error)),
         "signed": report.signed.iter().map(|(seq, lesson)| json!({ "seq": seq, "lesson": lesson })).collect::<Vec<_>>(),
+        "not_signed": report.signing.iter().map(|error| error_line(error)).collect::<Vec<_>>(),
         "published": report.published, "received": report.received, "lessons": report.lessons,
         "caught_up": report.caught_up, "ignored": report.ignored,
         "refused": report.refused.iter().map(|(path, why)| json!({ "path": path, "why": why })).collect::<Vec<_>>(),
@@ -83,6 +84,9 @@ pub(super) fn say(report: &SyncReport) {
     }
     for (seq, lesson) in &report.signed {
         out::line(format!("signed {lesson} as entry {seq}"));
+    }
+    for refusal in &report.signing {
+        out::line(format!("not signed: {}", error_line(refusal)));
     }
     match &report.remote {
         Some(error) => {

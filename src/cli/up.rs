@@ -1,6 +1,6 @@
 //! `mesh up`: from nothing to the first findings, in one command.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::json;
 
@@ -45,7 +45,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Outcome {
         greet(&parts, is_new);
     }
     let lock = parts.lock().map_err(|error| CliError::of(exit_kind(&error), &error))?;
-    let area = Area { root: here.clone(), check: Vec::new(), check_timeout: Duration::ZERO };
+    let area = Area::bare(here.clone());
     let mode = if args.dry_run { Mode::List } else { Mode::Seed };
     let mut progress = Progress::new(context.json);
     let round = cycle::round(&mut parts, &[area], mode, &mut |at| progress.show(at));
@@ -94,6 +94,10 @@ fn tell(parts: &Parts, round: &Round, view: &View<'_>, args: &Args) {
     }
     out::line("");
     report::text(view).iter().for_each(out::line);
+    if args.dry_run {
+        out::line("");
+        report::foretold(&round.roots, &|root| round.trials_of(root)).iter().for_each(out::line);
+    }
     let outcomes = || round.roots.iter().flat_map(|root| &root.seeding.outcomes);
     let seeded: Vec<_> = outcomes().filter(|outcome| outcome.fix.state == FixState::Seeded).collect();
     let proposed = outcomes().filter(|outcome| outcome.fix.state == FixState::Proposed).count();

@@ -4,6 +4,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::attest::{Attestation, AttestationError};
 use super::chain::ChainHeader;
 use super::envelope::{Kind, Signed};
 use super::foreign_text::{self, ForbiddenChar};
@@ -36,6 +37,12 @@ pub enum EntryError {
     /// A reason with characters that may not be shown.
     #[error("reason holds a forbidden character")]
     Reason(#[source] ForbiddenChar),
+    /// An attestation that breaks a bound.
+    #[error("attestation is not acceptable")]
+    Attestation(#[source] AttestationError),
+    /// Queued, but of a kind that no queue holds.
+    #[error("entries of kind `{0}` are not queued")]
+    NotQueued(String),
     /// Too large to be sent.
     #[error("entry has {got} bytes, at most {max} can be sent: shorten the examples")]
     TooLarge {
@@ -94,6 +101,42 @@ pub struct Retraction {
     pub reason: String,
 }
 
+/// What entries of one kind say beside the chain header.
+pub trait Body: Serialize + DeserializeOwned + PartialEq {
+    /// The kind.
+    const KIND: Kind;
+
+    /// Checks the bounds that the shape does not hold.
+    ///
+    /// # Errors
+    /// The first bound that is broken.
+    fn check(&self) -> Result<(), EntryError>;
+}
+
+impl Body for Lesson {
+    const KIND: Kind = Kind::Lesson;
+
+    fn check(&self) -> Result<(), EntryError> {
+        Self::check(self).map_err(EntryError::Lesson)
+    }
+}
+
+impl Body for Retraction {
+    const KIND: Kind = Kind::Retract;
+
+    fn check(&self) -> Result<(), EntryError> {
+        foreign_text::check(&self.reason).map_err(EntryError::Reason)
+    }
+}
+
+impl Body for Attestation {
+    const KIND: Kind = Kind::Attestation;
+
+    fn check(&self) -> Result<(), EntryError> {
+        Self::check(self).map_err(EntryError::Attestation)
+    }
+}
+
 #[derive(Serialize)]
 struct Payload<'a, T: Serialize> {
     #[serde(flatten)]
@@ -118,40 +161,56 @@ pub fn payload<T: Serialize>(header: &ChainHeader, body: &T) -> Result<Vec<u8>, 
     Ok(bytes)
 }
 
-fn read<T: DeserializeOwned>(signed: &Signed, kind: Kind) -> Result<(ChainHeader, T), EntryError> {
-    if signed.kind() != Some(kind) {
-        return Err(EntryError::OtherKind(kind));
+/// Reads what `signed` says, and checks all that needs no pattern to run.
+///
+/// # Errors
+/// Another kind or shape, or a broken bound.
+pub fn read<T: Body>(signed: &Signed) -> Result<Verified<T>, EntryError> {
+    if signed.kind() != Some(T::KIND) {
+        return Err(EntryError::OtherKind(T::KIND));
     }
-    let shape = |cause| EntryError::Shape { kind, cause };
+    let shape = |cause| EntryError::Shape { kind: T::KIND, cause };
     let mut fields: Map<String, Value> = signed.read().map_err(EntryError::Json)?;
     let header = ["mesh", "host", "seq", "prev", "issued_at"].into_iter().filter_map(|name| fields.remove_entry(name));
     let header = ChainHeader::deserialize(Value::Object(header.collect())).map_err(shape)?;
     let body = T::deserialize(Value::Object(fields)).map_err(shape)?;
-    Ok((header, body))
+    body.check()?;
+    Ok(Verified { body, host: signed.host(), entry: signed.entry(), seq: header.seq })
 }
 
-fn verified<T>(signed: &Signed, header: &ChainHeader, body: T) -> Verified<T> {
-    Verified { body, host: signed.host(), entry: signed.entry(), seq: header.seq }
-}
-
-/// Reads the lesson that `signed` carries, and checks all that needs no pattern to run.
+/// Reads the lesson that `signed` carries.
 ///
 /// # Errors
-/// Another kind or shape, or a broken limit.
+/// As [`read`].
 pub fn read_lesson(signed: &Signed) -> Result<Verified<Lesson>, EntryError> {
-    let (header, lesson): (_, Lesson) = read(signed, Kind::Lesson)?;
-    lesson.check().map_err(EntryError::Lesson)?;
-    Ok(verified(signed, &header, lesson))
+    read(signed)
 }
 
 /// Reads the retraction that `signed` carries.
 ///
 /// # Errors
-/// Another kind or shape.
+/// As [`read`].
 pub fn read_retraction(signed: &Signed) -> Result<Verified<Retraction>, EntryError> {
-    let (header, retraction): (_, Retraction) = read(signed, Kind::Retract)?;
-    foreign_text::check(&retraction.reason).map_err(EntryError::Reason)?;
-    Ok(verified(signed, &header, retraction))
+    read(signed)
+}
+
+/// Reads the attestation that `signed` carries.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_attestation(signed: &Signed) -> Result<Verified<Attestation>, EntryError> {
+    read(signed)
+}
+
+/// The lesson that an entry is about, whatever it says of it.
+#[must_use]
+pub fn lesson_of(signed: &Signed) -> Option<Slug> {
+    match signed.kind()? {
+        Kind::Lesson => Some(read_lesson(signed).ok()?.body.id),
+        Kind::Retract => Some(read_retraction(signed).ok()?.body.lesson),
+        Kind::Attestation => Some(read_attestation(signed).ok()?.body.lesson),
+        Kind::Rotate | Kind::ForkProof | Kind::Head | Kind::Join | Kind::Roster => None,
+    }
 }
 
 #[cfg(test)]

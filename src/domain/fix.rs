@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -10,10 +11,13 @@ use similar::{ChangeTag, TextDiff};
 
 use super::detect::FixClass;
 use super::finding::Fingerprint;
-use super::foreign_text::display_line;
+use super::foreign_text::{display_line, error_line};
 use super::guard::Verdict;
 use super::id::{EntryId, Slug};
-use super::lesson::Lesson;
+use super::intervention::State;
+use super::lesson::{Lesson, Risk, parse_span};
+use super::outcome::{Observed, Prediction, window};
+use super::trust::Grant;
 
 /// What a file holds: BLAKE3 of its bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -112,8 +116,8 @@ pub struct KnownLesson {
     pub lesson: Lesson,
     /// The signed document it came in; none for a founding or local one.
     pub entry: Option<EntryId>,
-    /// False where its issuer's grant ends at audit: findings are shown, nothing is seeded.
-    pub may_seed: bool,
+    /// What its issuer's lessons may do here.
+    pub grant: Grant,
 }
 
 /// A change of one file by one lesson, all of that lesson's findings in it at once.
@@ -129,8 +133,22 @@ pub struct FixPlan {
     pub title: String,
     /// The signed document that the lesson came in.
     pub entry: Option<EntryId>,
-    /// False where the grant of its issuer ends at audit.
-    pub may_seed: bool,
+    /// What its issuer's lessons may do here.
+    pub grant: Grant,
+    /// How much the fix could break.
+    pub risk: Risk,
+    /// Why the lesson says that the finding is a mistake.
+    pub because: String,
+    /// The lesson's claim over signals, in CEL, as it is written.
+    pub claim: String,
+    /// The span in which the claim must hold, as it is written.
+    pub within: String,
+    /// The date after which the lesson is retired, as it is written.
+    pub retired_after: String,
+    /// How many bad examples the lesson shows that its fix mends.
+    pub bad_examples: usize,
+    /// What is wrong with the lesson, where something is.
+    pub lesson_fault: Option<String>,
     /// Whether a person has to ask for it.
     pub class: FixClass,
     /// Most lines that the lesson says its fix changes.
@@ -169,7 +187,14 @@ impl FixPlan {
             rev: lesson.rev,
             title: lesson.title.clone(),
             entry: known.entry,
-            may_seed: known.may_seed,
+            grant: known.grant,
+            risk: lesson.risk,
+            because: lesson.because.clone(),
+            claim: lesson.falsifiable.expr.clone(),
+            within: lesson.falsifiable.within.clone(),
+            retired_after: lesson.retired_when.after.clone(),
+            bad_examples: lesson.tests.positive.iter().filter(|bad| !bad.fix_refused).count(),
+            lesson_fault: lesson.check().err().map(|error| error_line(&error)),
             class: lesson.fix.class,
             max_lines: lesson.fix.max_lines,
             root: root.to_owned(),
@@ -209,6 +234,32 @@ impl FixPlan {
         diff.iter_all_changes().filter(|change| change.tag() != ChangeTag::Equal).count()
     }
 
+    /// What it does, whatever the words and line numbers around it: lesson, place, and each line that goes or comes,
+    /// with white space folded.
+    #[must_use]
+    pub fn action(&self) -> ActionHash {
+        let mut hash = blake3::Hasher::new();
+        for part in [self.lesson.as_str().as_bytes(), self.root.as_os_str().as_encoded_bytes(), self.path.as_bytes()] {
+            hash.update(&(part.len() as u64).to_le_bytes()).update(part);
+        }
+        let diff = TextDiff::from_lines(&self.before, &self.after);
+        for change in diff.iter_all_changes().filter(|change| change.tag() != ChangeTag::Equal) {
+            hash.update(if change.tag() == ChangeTag::Delete { b"-" } else { b"+" });
+            for word in change.value().split_whitespace() {
+                hash.update(word.as_bytes()).update(b" ");
+            }
+            hash.update(b"\n");
+        }
+        ActionHash(*hash.finalize().as_bytes())
+    }
+
+    /// What the lesson predicts of the change, watched for at least `least`. `before` is what its claim comes to now.
+    #[must_use]
+    pub fn prediction(&self, before: Observed, least: Duration) -> Prediction {
+        let within = parse_span(&self.within).unwrap_or(least);
+        Prediction { claim: self.claim.clone(), before, window_s: window(within, least).as_secs() }
+    }
+
     /// The branch it is put on.
     #[must_use]
     pub fn branch(&self) -> String {
@@ -234,6 +285,10 @@ impl FixPlan {
     }
 }
 
+/// What an action does, as a hash: the same action twice has the same one.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct ActionHash(pub [u8; 32]);
+
 /// The branch of the fix `id` of `lesson`.
 #[must_use]
 pub fn branch_name(lesson: &Slug, id: &FixId) -> String {
@@ -251,30 +306,71 @@ fn subject(title: &str, lesson: &Slug) -> String {
     }
 }
 
-/// Where a fix stands.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+/// Where a fix stands, in the words of `mesh fix list`: the state of its newest intervention, seen from its branch.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum FixState {
     /// Listed with its diff; a person may ask for it.
     Proposed,
+    /// Not until something here changes, which is in its reason.
+    Backlog,
     /// Committed on its own branch.
     Seeded,
     /// Not made, and why is in its reason.
     Refused,
     /// Its commit is part of the user's branch.
     Applied,
+    /// Applied, and its effect is being measured.
+    Validating,
+    /// What was predicted came true.
+    Validated,
+    /// It stands, and nothing shows that it helped.
+    NoEffect,
+    /// Taken back.
+    Reverted,
+    /// Given up half-way and undone.
+    Aborted,
 }
 
 impl FixState {
+    /// The state of an intervention, in these words.
+    #[must_use]
+    pub const fn of(state: State) -> Self {
+        match state {
+            State::Proposed | State::Guarded | State::Approved => Self::Proposed,
+            State::Backlog => Self::Backlog,
+            State::Refused => Self::Refused,
+            State::Proved => Self::Seeded,
+            State::Applied => Self::Applied,
+            State::Validating => Self::Validating,
+            State::Validated => Self::Validated,
+            State::NoEffect => Self::NoEffect,
+            State::Reverted => Self::Reverted,
+            State::Aborted => Self::Aborted,
+        }
+    }
+
     /// The word for it in files and listings.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Proposed => "proposed",
+            Self::Backlog => "backlog",
             Self::Seeded => "seeded",
             Self::Refused => "refused",
             Self::Applied => "applied",
+            Self::Validating => "validating",
+            Self::Validated => "validated",
+            Self::NoEffect => "no_effect",
+            Self::Reverted => "reverted",
+            Self::Aborted => "aborted",
         }
+    }
+
+    /// Whether its commit is part of what people use.
+    #[must_use]
+    pub const fn stands(self) -> bool {
+        matches!(self, Self::Applied | Self::Validating | Self::Validated | Self::NoEffect)
     }
 }
 
@@ -411,7 +507,14 @@ mod tests {
             rev: 2,
             title: title.to_owned(),
             entry: None,
-            may_seed: true,
+            grant: Grant::Propose,
+            risk: Risk::Low,
+            because: "b".to_owned(),
+            claim: "last(\"log.records\") > 0".to_owned(),
+            within: "7d".to_owned(),
+            retired_after: "2030-01-01T00:00:00Z".to_owned(),
+            bad_examples: 1,
+            lesson_fault: None,
             class: FixClass::Safe,
             max_lines: 10,
             root: "/r".into(),

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use super::admission::{self, DetectError};
 use super::detect::{Detect, Fix, Tests};
@@ -49,6 +50,18 @@ pub enum Risk {
     Medium,
     /// Needs a canary and a person.
     High,
+}
+
+impl Risk {
+    /// The word for it in files and listings.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+        }
+    }
 }
 
 /// A claim that can be proved wrong by this host's signals.
@@ -203,6 +216,13 @@ pub fn parse_span(span: &str) -> Option<std::time::Duration> {
 }
 
 impl Lesson {
+    /// What the audit worker is asked about once: SHA-256 of the whole lesson.
+    #[must_use]
+    pub fn digest(&self) -> [u8; 32] {
+        let json = serde_json::to_vec(self).expect("a lesson is a plain table of text");
+        Sha256::digest(&json).into()
+    }
+
     /// Checks everything that can be checked without running a pattern.
     ///
     /// # Errors

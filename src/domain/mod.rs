@@ -1,6 +1,7 @@
 //! What mesh decides. No clock, file, process, socket, async or global: values and a `now` in, values out.
 
 pub mod admission;
+pub mod attest;
 pub mod branch_path;
 pub mod chain;
 pub mod detect;
@@ -13,10 +14,15 @@ pub mod foreign_text;
 pub mod guard;
 pub mod head;
 pub mod id;
+pub mod intervention;
+pub mod ledger;
 pub mod lesson;
 pub mod limits;
 pub mod openssh;
+pub mod outcome;
+pub mod pace;
 pub mod redact;
+pub mod running;
 pub mod schedule;
 pub mod signal;
 pub mod source_marks;

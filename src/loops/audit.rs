@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -98,6 +97,5 @@ impl RootAudit {
 /// them. They have no check.
 #[must_use]
 pub fn own_areas(config: PathBuf, state: PathBuf) -> Vec<Area> {
-    let area = |root| Area { root, check: Vec::new(), check_timeout: Duration::ZERO };
-    vec![area(config), area(state)]
+    vec![Area::bare(config), Area::bare(state)]
 }

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use jiff::Timestamp;
-use sha2::{Digest as _, Sha256};
 
 use crate::domain::chain::PeerState;
 use crate::domain::detect::ENGINE;
@@ -86,11 +85,7 @@ impl Held {
     /// The lesson as the seeding wants it.
     #[must_use]
     pub fn known(&self) -> KnownLesson {
-        KnownLesson {
-            lesson: self.lesson.clone(),
-            entry: self.origin.entry(),
-            may_seed: self.origin.grant() >= Grant::Propose,
-        }
+        KnownLesson { lesson: self.lesson.clone(), entry: self.origin.entry(), grant: self.origin.grant() }
     }
 }
 
@@ -266,8 +261,7 @@ fn verdict(
     if let Err((field, cause)) = authored::check_claims(lesson) {
         return Ok(Some((InboxState::Rejected, format!("`{field}` cannot be evaluated: {cause}"))));
     }
-    let json = serde_json::to_vec(lesson).expect("a lesson is a plain table of text");
-    let digest: [u8; 32] = Sha256::digest(&json).into();
+    let digest = lesson.digest();
     let known = sources.db.admission(&digest, ENGINE)?;
     let refusal = match known {
         Some(refusal) => refusal,

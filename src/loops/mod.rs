@@ -1,5 +1,6 @@
 //! Each loop waits, calls `domain` and performs what it asks through ports. Loops do not call each other.
 
+pub mod attest;
 pub mod audit;
 pub mod exchange;
 pub mod library;

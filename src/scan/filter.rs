@@ -122,18 +122,28 @@ fn chain_at(bytes: &[u8], at: usize, words: &[String]) -> bool {
         if index > 0 {
             match joint(bytes, at) {
                 Joint::Dot(next) => at = next,
-                Joint::Unclear => return true,
+                Joint::Unclear => return follow(bytes, at, &words[index..]),
                 Joint::None => return false,
             }
             match blank(bytes, at) {
                 Some(next) => at = next,
-                None => return true,
+                None => return follow(bytes, at, &words[index..]),
             }
         }
         if !word_at(bytes, at, word) {
             return false;
         }
         at += word.len();
+    }
+    true
+}
+
+/// Whether these words come somewhere behind `at`, in this order: what is between them was not understood.
+fn follow(bytes: &[u8], at: usize, words: &[String]) -> bool {
+    let mut rest = &bytes[at..];
+    for word in words {
+        let Some(found) = memchr::memmem::find(rest, word.as_bytes()) else { return false };
+        rest = &rest[found + word.len()..];
     }
     true
 }
@@ -200,6 +210,7 @@ mod tests {
         {
             assert!(chain(text), "{text}");
         }
+        assert!(!chain("import os\nx = 1\n"), "what is not understood is no reason when the rest never comes");
         for text in ["os.path; a.replace", "import os, replace", "os.replaced", "xos.replace", "OS.replace"] {
             assert!(!chain(text), "{text}");
         }

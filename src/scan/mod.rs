@@ -14,6 +14,7 @@ mod guards;
 mod hit;
 mod imports;
 mod lang;
+pub mod learn;
 mod line_rule;
 mod mend;
 mod named;

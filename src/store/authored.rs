@@ -71,6 +71,25 @@ pub fn parse(path: &Path, text: &str) -> Result<Lesson, AuthoredError> {
     Ok(lesson)
 }
 
+/// Writes a lesson as the TOML that a person edits. `path` is for messages.
+///
+/// # Errors
+/// What is written does not read back as the same lesson.
+pub fn to_toml(path: &Path, lesson: &Lesson) -> Result<String, AuthoredError> {
+    let wrong = |reason: String| AuthoredError::Line { path: path.to_owned(), line: 0, reason };
+    let table = toml::Table::try_from(lesson).map_err(|error| wrong(error.to_string()))?;
+    let body = super::authored_text::write(&table);
+    let text = format!(
+        "# A lesson: what was learned from a fix. docs/lessons.md explains every field.\n\
+         # A first draft: make `when`, `because`, `falsifiable` and `retired_when` sharper, and add examples.\n{body}"
+    );
+    if parse(path, &text)? == *lesson {
+        Ok(text)
+    } else {
+        Err(wrong("the lesson cannot be written as TOML".to_owned()))
+    }
+}
+
 /// Reads one lesson file.
 ///
 /// # Errors

@@ -1,5 +1,6 @@
 //! `config/mesh.toml` and `config/conf.d/*.toml`: each file is checked alone, the later one wins.
 
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -7,8 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use super::files::{self, FileError};
 use super::home::Home;
+use crate::domain::guard::ActionKind;
 use crate::domain::id::{MeshName, PeerName};
 use crate::domain::lesson::parse_span;
+use crate::domain::pace::Pace;
 use crate::domain::schedule::SYNC_INTERVAL;
 use crate::domain::trust::Grant;
 
@@ -56,6 +59,8 @@ struct ConfigFile {
     #[serde(default)]
     audit: AuditFile,
     #[serde(default)]
+    limits: LimitsFile,
+    #[serde(default)]
     lessons: LessonsFile,
 }
 
@@ -86,6 +91,40 @@ struct SyncFile {
 #[serde(deny_unknown_fields)]
 struct AuditFile {
     root: Option<Vec<AuditRoot>>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LimitsFile {
+    interventions_per_day: Option<u32>,
+    branches_per_day: Option<u32>,
+    concurrent: Option<NonZeroU32>,
+    duplicate_window: Option<Span>,
+    freeze_after: Option<NonZeroU32>,
+    freeze_for: Option<Span>,
+    validate_window: Option<Span>,
+    blocked_kinds: Option<Vec<ActionKind>>,
+}
+
+/// How much may be changed here, and how fast.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Limits {
+    /// Most changes that mesh makes in 24 h.
+    pub interventions_per_day: u32,
+    /// Most branches that mesh makes or moves in 24 h.
+    pub branches_per_day: u32,
+    /// Most changes that are in place and not yet judged.
+    pub concurrent: u32,
+    /// Time in which the same action is not taken again.
+    pub duplicate_window: Span,
+    /// Reverts in a row after which an area is frozen.
+    pub freeze_after: u32,
+    /// How long it is frozen.
+    pub freeze_for: Span,
+    /// Least time between a change and its verdict.
+    pub validate_window: Span,
+    /// What no change may do here.
+    pub blocked_kinds: Vec<ActionKind>,
 }
 
 /// A duration as it is written, such as `15m`.
@@ -120,6 +159,12 @@ pub struct AuditRoot {
     /// How long the check may take.
     #[serde(default = "default_check_timeout")]
     pub check_timeout: Span,
+    /// What tries a risky change after the check, in the same copy: a program and its arguments.
+    #[serde(default)]
+    pub canary: Vec<String>,
+    /// Most changes that mesh makes in this folder in 24 h; the host's own limit when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit_per_day: Option<u32>,
 }
 
 const fn default_check_timeout() -> Span {
@@ -156,6 +201,8 @@ pub struct Config {
     pub remote: RemoteConfig,
     /// Time between two syncs.
     pub sync_interval: Span,
+    /// How much may be changed, and how fast.
+    pub limits: Limits,
     /// What is audited.
     pub audit_roots: Vec<AuditRoot>,
     /// Whether the lessons that ship with mesh are used.
@@ -174,6 +221,21 @@ impl Config {
             merged = merged.overlaid_by(read(&path)?);
         }
         merged.complete(home, &main)
+    }
+
+    /// The limits as the guard takes them.
+    #[must_use]
+    pub fn pace(&self) -> Pace {
+        let limits = &self.limits;
+        Pace {
+            interventions_per_day: limits.interventions_per_day,
+            branches_per_day: limits.branches_per_day,
+            concurrent: limits.concurrent,
+            duplicate_window: limits.duplicate_window.0,
+            freeze_after: limits.freeze_after,
+            freeze_for: limits.freeze_for.0,
+            validate_window: limits.validate_window.0,
+        }
     }
 
     /// Where the next sync waits to, without jitter.
@@ -208,6 +270,7 @@ impl ConfigFile {
             },
             sync: SyncFile { interval: later.sync.interval.or(self.sync.interval) },
             audit: AuditFile { root: later.audit.root.or(self.audit.root) },
+            limits: self.limits.overlaid_by(later.limits),
             lessons: LessonsFile { founding: later.lessons.founding.or(self.lessons.founding) },
         }
     }
@@ -235,6 +298,7 @@ impl ConfigFile {
                 ssh_options: remote.ssh_options.unwrap_or_default(),
             },
             sync_interval: self.sync.interval.unwrap_or(Span(SYNC_INTERVAL)),
+            limits: self.limits.complete(),
             founding: self.lessons.founding.unwrap_or(true),
             audit_roots: self
                 .audit
@@ -244,6 +308,35 @@ impl ConfigFile {
                 .map(|root| AuditRoot { path: at_home(root.path), ..root })
                 .collect(),
         })
+    }
+}
+
+impl LimitsFile {
+    fn overlaid_by(self, later: Self) -> Self {
+        Self {
+            interventions_per_day: later.interventions_per_day.or(self.interventions_per_day),
+            branches_per_day: later.branches_per_day.or(self.branches_per_day),
+            concurrent: later.concurrent.or(self.concurrent),
+            duplicate_window: later.duplicate_window.or(self.duplicate_window),
+            freeze_after: later.freeze_after.or(self.freeze_after),
+            freeze_for: later.freeze_for.or(self.freeze_for),
+            validate_window: later.validate_window.or(self.validate_window),
+            blocked_kinds: later.blocked_kinds.or(self.blocked_kinds),
+        }
+    }
+
+    fn complete(self) -> Limits {
+        let pace = Pace::default();
+        Limits {
+            interventions_per_day: self.interventions_per_day.unwrap_or(pace.interventions_per_day),
+            branches_per_day: self.branches_per_day.unwrap_or(pace.branches_per_day),
+            concurrent: self.concurrent.map_or(pace.concurrent, NonZeroU32::get),
+            duplicate_window: self.duplicate_window.unwrap_or(Span(pace.duplicate_window)),
+            freeze_after: self.freeze_after.map_or(pace.freeze_after, NonZeroU32::get),
+            freeze_for: self.freeze_for.unwrap_or(Span(pace.freeze_for)),
+            validate_window: self.validate_window.unwrap_or(Span(pace.validate_window)),
+            blocked_kinds: self.blocked_kinds.unwrap_or_default(),
+        }
     }
 }
 

@@ -6,8 +6,12 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 /// Numbered migrations; `PRAGMA user_version` is the last one that ran. Never edited, only added to.
-const MIGRATIONS: &[&str] =
-    &[include_str!("migrations/0001_chain.sql"), include_str!("migrations/0002_findings_and_fixes.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001_chain.sql"),
+    include_str!("migrations/0002_findings_and_fixes.sql"),
+    include_str!("migrations/0003_attestations.sql"),
+    include_str!("migrations/0004_ledger.sql"),
+];
 
 /// Why the database cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -24,7 +24,7 @@ pub(super) fn path_of(bytes: Vec<u8>) -> PathBuf {
 }
 
 /// The word that serde writes for a plain enum or name.
-fn word(value: &impl Serialize) -> String {
+pub(super) fn word(value: &impl Serialize) -> String {
     let value = serde_json::to_value(value).expect("a plain enum or name always has a word");
     value.as_str().expect("a plain enum or name is one word").to_owned()
 }
@@ -42,7 +42,7 @@ pub(super) fn parsed<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> rusql
     serde_json::from_str(&text).map_err(|error| bad(column, error))
 }
 
-fn from_word<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
+pub(super) fn from_word<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
     let text: String = row.get(column)?;
     serde_json::from_value(serde_json::Value::String(text)).map_err(|error| bad(column, error))
 }

@@ -1,6 +1,8 @@
 //! What mesh remembers: the database, the spool folders, the key and config files.
 
+pub mod attestations;
 pub mod authored;
+mod authored_text;
 pub mod baseline;
 pub mod config;
 pub mod crash;
@@ -9,6 +11,7 @@ pub mod files;
 pub mod fixes;
 pub mod home;
 pub mod keyring;
+pub mod ledger;
 pub mod own_log;
 pub mod peer_log;
 pub mod spool;

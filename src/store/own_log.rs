@@ -2,8 +2,11 @@
 
 use jiff::Timestamp;
 
+use super::attestations;
 use super::db::{Db, DbError};
+use crate::domain::attest::Attestation;
 use crate::domain::chain::Position;
+use crate::domain::entry::Verified;
 use crate::domain::id::EntryId;
 
 /// An entry that this host signed.
@@ -96,24 +99,40 @@ impl Db {
             .collect()
     }
 
-    /// Puts a signed entry on disk, and takes its draft out of the queue in the same step.
+    /// Puts a signed entry on disk, takes its draft out of the queue and hears what it attests, in one step.
     ///
     /// # Errors
     /// The database failed, or the seq is taken: nothing is ever signed twice.
-    pub fn append_own(&mut self, entry: &OwnEntry, draft: Option<i64>) -> Result<(), DbError> {
+    pub fn append_own(
+        &mut self,
+        entry: &OwnEntry,
+        draft: Option<i64>,
+        attested: &[Verified<Attestation>],
+    ) -> Result<(), DbError> {
         self.write(|transaction| {
             insert(transaction, entry)?;
+            attested.iter().try_for_each(|said| attestations::hear(transaction, said, entry.signed_at))?;
             draft.map_or(Ok(()), |number| remove_draft(transaction, number))
         })
     }
 
-    /// Takes over own entries that only the remote knew, and takes drafts out of the queue that are among them.
+    /// Takes over own entries that only the remote knew, takes drafts out of the queue that are among them, and hears
+    /// what they attest.
     ///
     /// # Errors
     /// The database failed, or a seq is taken; nothing was taken over.
-    pub fn adopt_own(&mut self, entries: &[OwnEntry], drafts: &[i64]) -> Result<(), DbError> {
+    pub fn adopt_own(
+        &mut self,
+        entries: &[OwnEntry],
+        drafts: &[i64],
+        attested: &[Verified<Attestation>],
+    ) -> Result<(), DbError> {
         self.write(|transaction| {
             entries.iter().try_for_each(|entry| insert(transaction, entry))?;
+            let at = |seq| entries.iter().find(|entry| entry.seq == seq).map(|entry| entry.signed_at);
+            for said in attested {
+                attestations::hear(transaction, said, at(said.seq()).unwrap_or_default())?;
+            }
             drafts.iter().try_for_each(|number| remove_draft(transaction, *number))
         })
     }
@@ -153,11 +172,26 @@ impl Db {
     /// # Errors
     /// The database failed.
     pub fn queue_draft(&mut self, kind: &str, slug: &str, body: &str, now: Timestamp) -> Result<(), DbError> {
+        self.queue(kind, slug, None, body, now)
+    }
+
+    /// As [`Db::queue_draft`]; where the document is about one intervention, only a draft about the same is replaced.
+    pub(super) fn queue(
+        &mut self,
+        kind: &str,
+        slug: &str,
+        intervention: Option<&str>,
+        body: &str,
+        now: Timestamp,
+    ) -> Result<(), DbError> {
         self.write(|transaction| {
-            transaction.execute("DELETE FROM drafts WHERE kind = ?1 AND slug = ?2", [kind, slug])?;
             transaction.execute(
-                "INSERT INTO drafts (kind, slug, body, queued_at) VALUES (?1, ?2, ?3, ?4)",
-                rusqlite::params![kind, slug, body, now.as_second()],
+                "DELETE FROM drafts WHERE kind = ?1 AND slug = ?2 AND intervention IS ?3",
+                rusqlite::params![kind, slug, intervention],
+            )?;
+            transaction.execute(
+                "INSERT INTO drafts (kind, slug, intervention, body, queued_at) VALUES (?1, ?2, ?3, ?4, ?5)",
+                rusqlite::params![kind, slug, intervention, body, now.as_second()],
             )?;
             Ok(())
         })
@@ -227,15 +261,26 @@ mod tests {
     }
 
     #[test]
+    fn drafts_about_different_interventions_stand_beside_each_other() {
+        let mut db = Db::in_memory().expect("a database");
+        for (intervention, body) in [("1.1", "a"), ("2.1", "b"), ("1.1", "c")] {
+            db.queue("attestation", "a-lesson", Some(intervention), body, Timestamp::UNIX_EPOCH).expect("queued");
+        }
+        db.queue_draft("lesson", "a-lesson", "d", Timestamp::UNIX_EPOCH).expect("queued");
+        let bodies: Vec<String> = db.drafts().expect("read").into_iter().map(|draft| draft.body).collect();
+        assert_eq!(bodies, ["b", "c", "d"]);
+    }
+
+    #[test]
     fn a_signed_entry_takes_its_draft_out_of_the_queue_and_its_seq_for_good() {
         let mut db = Db::in_memory().expect("a database");
         db.queue_draft("lesson", "a", "{}", Timestamp::UNIX_EPOCH).expect("queued");
         db.queue_draft("lesson", "a", "{\"rev\":2}", Timestamp::UNIX_EPOCH).expect("replaced");
         let drafts = db.drafts().expect("read");
         assert_eq!(drafts.len(), 1);
-        db.append_own(&entry(1), Some(drafts[0].number)).expect("signed");
+        db.append_own(&entry(1), Some(drafts[0].number), &[]).expect("signed");
         assert!(db.drafts().expect("read").is_empty());
-        assert!(db.append_own(&OwnEntry { id: EntryId::from_bytes([9; 32]), ..entry(1) }, None).is_err());
+        assert!(db.append_own(&OwnEntry { id: EntryId::from_bytes([9; 32]), ..entry(1) }, None, &[]).is_err());
         assert_eq!(db.own_position().expect("read"), Position { seq: 1, tip: Some(entry(1).id) });
         db.confirm_own(&[1], Timestamp::UNIX_EPOCH).expect("confirmed");
         assert!(db.unconfirmed_entries().expect("read").is_empty());

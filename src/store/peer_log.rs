@@ -3,9 +3,12 @@
 use jiff::Timestamp;
 use rusqlite::OptionalExtension as _;
 
+use super::attestations;
 use super::db::{Db, DbError};
 use super::own_log::{column, seq_of, time_of};
+use crate::domain::attest::Attestation;
 use crate::domain::chain::{PeerState, Position};
+use crate::domain::entry::Verified;
 use crate::domain::id::{EntryId, HostId};
 
 /// Where a peer's chain stands.
@@ -147,6 +150,8 @@ pub struct PeerNews {
     pub lessons: Vec<InboxRow>,
     /// Entries that its author took back, and why.
     pub retracted: Vec<(EntryId, String)>,
+    /// Attestations among them.
+    pub attestations: Vec<Verified<Attestation>>,
     /// The newest head, byte for byte.
     pub head: Option<Vec<u8>>,
 }
@@ -238,10 +243,14 @@ impl Db {
                     now.as_second(),
                 ])?;
             }
+            for attestation in &news.attestations {
+                attestations::hear(transaction, attestation, now)?;
+            }
             for (entry, reason) in &news.retracted {
+                attestations::unhear(transaction, host, *entry)?;
                 // Only its own author can take a lesson back.
                 transaction.execute(
-                    "UPDATE inbox SET state = 'retired', reason = ?3 WHERE entry = ?1 AND host = ?2",
+                    "UPDATE inbox SET state = 'retired', reason = ?3 WHERE (host, seq) = (SELECT host, seq FROM entries WHERE id = ?1) AND host = ?2",
                     rusqlite::params![entry.as_bytes(), host.as_bytes(), reason],
                 )?;
             }
@@ -387,7 +396,7 @@ impl Db {
         self.write(|transaction| {
             transaction
                 .execute(
-                    "UPDATE inbox SET state = ?2, reason = ?3 WHERE entry = ?1",
+                    "UPDATE inbox SET state = ?2, reason = ?3 WHERE (host, seq) = (SELECT host, seq FROM entries WHERE id = ?1)",
                     rusqlite::params![entry.as_bytes(), state.name(), reason],
                 )
                 .map(drop)
@@ -402,7 +411,7 @@ impl Db {
         self.write(|transaction| {
             transaction
                 .execute(
-                    "UPDATE inbox SET findings = ?2 WHERE entry = ?1",
+                    "UPDATE inbox SET findings = ?2 WHERE (host, seq) = (SELECT host, seq FROM entries WHERE id = ?1)",
                     rusqlite::params![entry.as_bytes(), findings],
                 )
                 .map(drop)

@@ -45,3 +45,23 @@ pub fn make_bare_repository(path: &Path, branch: &str) -> Result<(), String> {
     options.bare(true).no_reinit(false).initial_head(branch).mkpath(true).external_template(false);
     git2::Repository::init_opts(path, &options).map(drop).map_err(|error| error.message().to_owned())
 }
+
+/// Free and total space, in bytes, for whoever is not root on the file system of `path`.
+///
+/// # Errors
+/// The path is not there.
+pub fn space(path: &Path) -> std::io::Result<(u64, u64)> {
+    let found = rustix::fs::statvfs(path)?;
+    Ok((found.f_bavail.saturating_mul(found.f_frsize), found.f_blocks.saturating_mul(found.f_frsize)))
+}
+
+/// Whether `program`, started in `dir`, is a file that may be run: a path, or a name that `$PATH` leads to.
+#[must_use]
+pub fn can_run(program: &str, dir: &Path) -> bool {
+    let runs =
+        |path: std::path::PathBuf| path.is_file() && rustix::fs::access(&path, rustix::fs::Access::EXEC_OK).is_ok();
+    if program.contains('/') {
+        return runs(dir.join(program));
+    }
+    std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|folder| runs(folder.join(program))))
+}

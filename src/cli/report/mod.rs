@@ -2,6 +2,7 @@
 
 mod json;
 mod sarif;
+mod story;
 mod text;
 mod wrap;
 
@@ -17,7 +18,8 @@ use crate::loops::seed::Outcome;
 
 pub(crate) use json::{fix_value, value as json};
 pub(crate) use sarif::value as sarif;
-pub(crate) use text::{fix_story, lines as text, progress};
+pub(crate) use story::{chain, fix_story, foretold, story_value};
+pub(crate) use text::{lines as text, progress};
 pub(crate) use wrap::wrap;
 
 /// How an audit is printed.

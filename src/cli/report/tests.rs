@@ -52,7 +52,7 @@ fn finding(path: &str, line: u32, message: &str) -> Finding {
 
 /// One root with two findings that one fix mends, one suppressed in each way, and what else there is to say.
 fn audited() -> RootAudit {
-    let known = KnownLesson { lesson: lesson(), entry: None, may_seed: true };
+    let known = KnownLesson { lesson: lesson(), entry: None, grant: crate::domain::trust::Grant::Propose };
     let root = Path::new("/work place");
     let mut findings = vec![
         finding("a ä.py", 1, "BAD is written"),
@@ -157,7 +157,7 @@ fn t23_foreign_text_is_never_shown_raw() {
     outcome.fix.reason = Some(hostile.to_owned());
     outcome.fix.path = hostile.to_owned();
     outcome.fix.diff = hostile.to_owned();
-    let story = fix_story(&outcome.fix);
+    let story = fix_story(&outcome.fix, &[]);
     let (mut lessons, roots) = ([lesson()], [audited]);
     lessons[0].because = hostile.to_owned();
     let shown = text(&view(&lessons, &roots));

@@ -8,7 +8,6 @@ use super::{View, first_sentence, outcome_of, wrap};
 use crate::domain::finding::Finding;
 use crate::domain::fix::{CheckResult, Fix, FixId, FixState};
 use crate::domain::foreign_text::{display, display_bytes, display_line};
-use crate::domain::guard::Answer;
 use crate::loops::audit::RootAudit;
 use crate::loops::seed::Outcome;
 use crate::ports::ScanProgress;
@@ -63,7 +62,7 @@ fn headline(view: &View<'_>, audited: &RootAudit, finding: &Finding) -> Vec<Stri
 fn fix_lines(outcome: &Outcome, diff: bool) -> Vec<String> {
     let fix = &outcome.fix;
     let mut lines = wrap(&fix_sentence(fix), "  fix: ", "       ", WIDTH);
-    if diff && fix.state != FixState::Applied {
+    if diff && !fix.state.stands() {
         lines.extend(fix.diff.lines().map(|line| format!("    {}", display(line))));
     }
     lines
@@ -82,6 +81,12 @@ fn fix_sentence(fix: &Fix) -> String {
         FixState::Proposed => format!("{} proposed{}", fix.id, because(reason)),
         FixState::Refused => format!("{} refused{}", fix.id, because(reason)),
         FixState::Applied => "its fix was merged before, and the finding is back".to_owned(),
+        FixState::Backlog
+        | FixState::Validating
+        | FixState::Validated
+        | FixState::NoEffect
+        | FixState::Reverted
+        | FixState::Aborted => format!("{} {}{}", fix.id, fix.state.name(), because(reason)),
     }
 }
 
@@ -154,66 +159,4 @@ pub(crate) fn progress(progress: ScanProgress) -> String {
         more => format!("{more} findings"),
     };
     format!("{} of {} files, {found}", progress.done, progress.total)
-}
-
-/// One fix as a story: what, why, what the guard said, what was made, what can be done.
-pub(crate) fn fix_story(fix: &Fix) -> Vec<String> {
-    let mut lines = vec![format!("fix {} ({})", fix.id, fix.state.name())];
-    let entry = fix.entry.map(|entry| format!(", entry {}", entry.short())).unwrap_or_default();
-    lines.push(format!("lesson  {} rev {}{entry}, class {}", fix.lesson, fix.rev, fix.class.name()));
-    lines.push(format!("root    {}", display_bytes(fix.root.as_os_str().as_encoded_bytes())));
-    lines.push(format!("file    {}, {}", display_line(&fix.path), count(fix.mends.len(), "place", "places")));
-    if let (Some(branch), Some(commit)) = (&fix.branch, &fix.commit) {
-        lines.push(format!("branch  {branch}"));
-        lines.push(format!("commit  {commit}"));
-    }
-    let check = match &fix.check {
-        CheckResult::Pending => "not run".to_owned(),
-        CheckResult::Unchecked => "none configured for this root".to_owned(),
-        CheckResult::Passed => "passed".to_owned(),
-        CheckResult::Failed { .. } => "failed".to_owned(),
-    };
-    lines.push(format!("check   {check}"));
-    if let Some(reason) = &fix.reason {
-        lines.extend(wrap(&display_line(reason), "why     ", "        ", WIDTH));
-    }
-    lines.push("guard".to_owned());
-    for verdict in &fix.verdicts {
-        let answer = match verdict.answer {
-            Answer::Pass => "pass",
-            Answer::Ask => "ask",
-            Answer::Refuse => "refuse",
-        };
-        let line = format!("{:<15} {answer:<7} {}", verdict.check.name(), display_line(&verdict.why));
-        lines.extend(wrap_after(&line, 26));
-    }
-    lines.push(String::new());
-    lines.extend(fix.diff.lines().map(|line| format!("    {}", display(line))));
-    lines.push(String::new());
-    lines.extend(next_steps(fix));
-    lines
-}
-
-/// A table row whose last column, from `column` on, is wrapped.
-fn wrap_after(line: &str, column: usize) -> Vec<String> {
-    let at = line.char_indices().nth(column - 2).map_or(line.len(), |(at, _)| at);
-    let (head, tail) = line.split_at(at);
-    if tail.trim().is_empty() {
-        return vec![format!("  {}", head.trim_end())];
-    }
-    wrap(tail, &format!("  {head}"), &" ".repeat(column), WIDTH)
-}
-
-fn next_steps(fix: &Fix) -> Vec<String> {
-    let id = &fix.id;
-    match (fix.state, &fix.branch, &fix.commit) {
-        (FixState::Seeded, Some(branch), _) => vec![
-            format!("look at it:  git diff HEAD...{branch}"),
-            format!("take it:     git merge {branch}"),
-            format!("drop it:     mesh fix rollback {id}"),
-        ],
-        (FixState::Applied, _, Some(commit)) => vec![format!("take it back: git revert {commit}")],
-        (FixState::Proposed | FixState::Refused, ..) => vec![format!("make it:     mesh fix apply {id}")],
-        (FixState::Seeded | FixState::Applied, ..) => Vec::new(),
-    }
 }

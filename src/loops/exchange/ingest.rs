@@ -113,7 +113,7 @@ pub(super) fn refresh_freshness(
 pub(super) const STALE: &str = "its head has expired: it is silent, or the server hides what it says";
 
 fn only_row(row: PeerRow) -> PeerNews {
-    PeerNews { row, entries: vec![], lessons: vec![], retracted: vec![], head: None }
+    PeerNews { row, entries: vec![], lessons: vec![], retracted: vec![], attestations: vec![], head: None }
 }
 
 fn note_change(report: &mut SyncReport, peer: &Peer, before: PeerState, row: &PeerRow) {

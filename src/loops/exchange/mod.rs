@@ -3,6 +3,7 @@
 //! The order is the safety: fetch, then catch up with the own log, then sign and store, then push. So
 //! nothing is signed twice, and nothing is signed by a host that does not know its own last entry.
 
+mod draft;
 mod ingest;
 mod own;
 mod read;

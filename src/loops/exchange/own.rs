@@ -5,18 +5,18 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{Exchange, ExchangeError, Stop, SyncReport};
+use super::{Exchange, ExchangeError, Stop, SyncReport, draft};
+use crate::domain::attest::Attestation;
 use crate::domain::branch_path;
-use crate::domain::chain::{self, ChainFault, Position};
-use crate::domain::entry::{self, EntryError, Retraction};
+use crate::domain::chain::{self, ChainFault};
+use crate::domain::entry::{self, EntryError, Verified};
 use crate::domain::envelope::{Envelope, Kind, PublicKey, Signed};
 use crate::domain::head::{HEARTBEAT, Head, Seen};
-use crate::domain::lesson::Lesson;
 use crate::domain::limits;
 use crate::ports::{Blob, ChangedHosts, Tip};
 use crate::store::crash;
 use crate::store::db::DbError;
-use crate::store::own_log::{Draft, OwnEntry};
+use crate::store::own_log::OwnEntry;
 
 /// Why this host does not sign.
 #[derive(Debug, thiserror::Error)]
@@ -284,7 +284,7 @@ fn adopt(
         return Ok(());
     }
     let drafts = exchange.db.drafts()?;
-    let signed_already = drafts.iter().filter(|draft| entries.iter().any(|(signed, _)| carries(signed, draft)));
+    let signed_already = drafts.iter().filter(|draft| entries.iter().any(|(signed, _)| draft::carries(signed, draft)));
     let signed_already: Vec<i64> = signed_already.map(|draft| draft.number).collect();
     let mut own = Vec::new();
     let first = exchange.db.own_position()?.next_seq();
@@ -298,32 +298,19 @@ fn adopt(
             confirmed_at: Some(now),
         });
     }
-    exchange.db.adopt_own(&own, &signed_already)?;
+    let attested: Vec<Verified<Attestation>> =
+        entries.iter().filter_map(|(signed, _)| entry::read_attestation(signed).ok()).collect();
+    exchange.db.adopt_own(&own, &signed_already, &attested)?;
     report.caught_up += u64::try_from(own.len()).unwrap_or(u64::MAX);
     Ok(())
 }
 
-/// Whether the draft says what the entry says.
-fn carries(signed: &Signed, draft: &Draft) -> bool {
-    match signed.kind() {
-        Some(Kind::Lesson) if draft.kind == Kind::Lesson.name() => {
-            let lesson = entry::read_lesson(signed);
-            lesson
-                .is_ok_and(|lesson| serde_json::from_str(&draft.body).is_ok_and(|body: Lesson| body == *lesson.body()))
-        }
-        Some(Kind::Retract) if draft.kind == Kind::Retract.name() => {
-            let retraction = entry::read_retraction(signed);
-            retraction
-                .is_ok_and(|said| serde_json::from_str(&draft.body).is_ok_and(|body: Retraction| body == *said.body()))
-        }
-        _ => false,
-    }
-}
-
 fn sign_drafts(exchange: &mut Exchange<'_>, report: &mut SyncReport, now: Timestamp) -> Result<(), Stop> {
+    let key = own_public_key(exchange)?;
     for draft in exchange.db.drafts()? {
         let position = exchange.db.own_position()?;
-        let (kind, payload) = match draft_payload(exchange, &draft, &position, now) {
+        let header = position.next_header(exchange.mesh, exchange.key.host(), now);
+        let (kind, payload) = match draft::payload(&header, &draft) {
             Ok(signable) => signable,
             Err(cause) => {
                 // One that cannot be signed does not hold up the others.
@@ -340,31 +327,15 @@ fn sign_drafts(exchange: &mut Exchange<'_>, report: &mut SyncReport, now: Timest
             signed_at: chain::whole_seconds(now),
             confirmed_at: None,
         };
+        let signed = envelope.verify(&key).ok().filter(|_| kind == Kind::Attestation);
+        let attested = signed.and_then(|signed| entry::read_attestation(&signed).ok());
         crash::point("sign.before-persist");
-        exchange.db.append_own(&entry, Some(draft.number))?;
+        exchange.db.append_own(&entry, Some(draft.number), attested.as_slice())?;
         crash::point("sign.persisted");
         exchange.spool.show_outgoing(entry.seq, entry.id, &entry.envelope)?;
         report.signed.push((entry.seq, draft.slug));
     }
     Ok(())
-}
-
-fn draft_payload(
-    exchange: &Exchange<'_>,
-    draft: &Draft,
-    position: &Position,
-    now: Timestamp,
-) -> Result<(Kind, Vec<u8>), EntryError> {
-    let header = position.next_header(exchange.mesh, exchange.key.host(), now);
-    if draft.kind == Kind::Retract.name() {
-        let body: Retraction =
-            serde_json::from_str(&draft.body).map_err(|cause| EntryError::Shape { kind: Kind::Retract, cause })?;
-        return Ok((Kind::Retract, entry::payload(&header, &body)?));
-    }
-    let body: Lesson =
-        serde_json::from_str(&draft.body).map_err(|cause| EntryError::Shape { kind: Kind::Lesson, cause })?;
-    body.check().map_err(EntryError::Lesson)?;
-    Ok((Kind::Lesson, entry::payload(&header, &body)?))
 }
 
 fn publish(

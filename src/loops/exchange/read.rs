@@ -243,7 +243,9 @@ fn file_entry(peer: &Peer, news: &mut PeerNews, place: u64, bytes: &[u8], signed
                 news.retracted.push((retraction.entry, retraction.reason.clone()));
             }
         }
-        Some(Kind::Attestation | Kind::Rotate | Kind::ForkProof | Kind::Head | Kind::Join | Kind::Roster) => {}
+        // Who may be heard is decided when voices are counted: a grant can change.
+        Some(Kind::Attestation) => news.attestations.extend(entry::read_attestation(signed)),
+        Some(Kind::Rotate | Kind::ForkProof | Kind::Head | Kind::Join | Kind::Roster) => {}
         None => {
             let reason = format!("{} is of a newer mesh", display_line(signed.payload_type()));
             news.lessons.push(listed(format!("entry-{place}"), InboxState::Unsupported, reason));

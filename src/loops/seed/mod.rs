@@ -1,6 +1,7 @@
 //! From findings to fixes: plans are made by the audit worker, put before the guard, committed on a branch of their
 //! own once the project's check has passed, and remembered whatever became of them.
 
+mod book;
 mod mend;
 mod person;
 mod settle;
@@ -11,15 +12,21 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::domain::detect::FixClass;
+use crate::domain::detect::{ENGINE, FixClass};
 use crate::domain::finding::Finding;
 use crate::domain::fix::{EndedBy, Fix, FixId, FixPlan, FixState, KnownLesson};
-use crate::domain::guard::{AskedBy, FileId};
+use crate::domain::guard::{ActionKind, AskedBy, Drill, FileId};
 use crate::domain::id::Slug;
-use crate::ports::{Auditor, AuditorError, BranchIs, Exec, Repo, Skipped};
+use crate::domain::intervention::{Actor, Event};
+use crate::domain::ledger::Note;
+use crate::domain::lesson::Lesson;
+use crate::domain::pace::Pace;
+use crate::domain::running::Moment;
+use crate::ports::{Admission, Auditor, AuditorError, BranchIs, Exec, Repo, Skipped, Trials};
 use crate::store::db::{Db, DbError};
+use crate::store::ledger::{Happening, LedgerError};
 
-pub use person::{PersonError, apply, rollback};
+pub use person::{PersonError, apply, rehearse, rollback};
 
 /// A root and the command that says whether its project still works.
 #[derive(Clone, Debug)]
@@ -30,6 +37,31 @@ pub struct Area {
     pub check: Vec<String>,
     /// After this the check is stopped and counts as failed.
     pub check_timeout: Duration,
+    /// The command that tries what is risky, run in the same copy after the check; empty when there is none.
+    pub canary: Vec<String>,
+    /// Most changes in 24 h, where the area has a limit of its own.
+    pub limit_per_day: Option<u32>,
+}
+
+impl Area {
+    /// A root that nothing is configured for.
+    #[must_use]
+    pub const fn bare(root: std::path::PathBuf) -> Self {
+        Self { root, check: Vec::new(), check_timeout: Duration::ZERO, canary: Vec::new(), limit_per_day: None }
+    }
+
+    /// Whether a change can be tried before it is made.
+    #[must_use]
+    pub fn has_canary(&self) -> bool {
+        !self.check.is_empty() || !self.canary.is_empty()
+    }
+
+    /// The commands that try a change, in order.
+    #[must_use]
+    pub fn trials(&self) -> Trials {
+        let commands = [&self.check, &self.canary].into_iter().filter(|argv| !argv.is_empty()).cloned().collect();
+        Trials { commands, timeout: self.check_timeout }
+    }
 }
 
 /// What seeding works with.
@@ -44,6 +76,8 @@ pub struct Parts<'a> {
     pub db: &'a mut Db,
     /// What this host allows.
     pub house: &'a House,
+    /// The clocks at the start of this run.
+    pub moment: Moment,
 }
 
 /// What this host allows, whoever asks.
@@ -57,6 +91,10 @@ pub struct House {
     pub max_lines: u32,
     /// Most branches of one lesson that may wait in one root.
     pub max_open: u32,
+    /// What no change may do here.
+    pub blocked_kinds: Vec<ActionKind>,
+    /// How much and how fast.
+    pub pace: Pace,
 }
 
 /// How far to go.
@@ -97,6 +135,18 @@ pub enum SeedError {
     /// Nothing can be remembered, so nothing more is done.
     #[error("fix could not be recorded")]
     Db(#[from] DbError),
+    /// The ledger does not take it.
+    #[error("fix could not be written into the ledger")]
+    Ledger(#[source] LedgerError),
+}
+
+impl From<LedgerError> for SeedError {
+    fn from(error: LedgerError) -> Self {
+        match error {
+            LedgerError::Db(error) => Self::Db(error),
+            error @ (LedgerError::Illegal { .. } | LedgerError::Unknown(_)) => Self::Ledger(error),
+        }
+    }
 }
 
 /// Plans a fix for every finding that nobody suppressed, and makes those that need no person.
@@ -139,7 +189,9 @@ pub fn seed(
                     (Mode::Seed, false) => settle::Go::Full,
                     (Mode::Seed, true) => settle::Go::Make,
                 };
-                settle::settle(parts, area, &plan, prior, AskedBy::Audit, go, now)?
+                let drill = drill(parts, &known.lesson, now)?;
+                let wish = settle::Wish { asked_by: AskedBy::Audit, go, drill: &drill };
+                settle::settle(parts, area, &plan, prior, wish, now)?
             }
         };
         let new = fix.is_open() && before != Some((fix.state, fix.commit.clone()));
@@ -167,15 +219,38 @@ fn groups(findings: &[Finding]) -> BTreeMap<(&str, &Slug), Vec<&Finding>> {
 
 /// Whether what is known of this very change stands, and need not be tried again.
 fn settled(prior: &Fix, plan: &FixPlan) -> bool {
+    // What is being measured is not touched, whatever its file holds by now.
+    if prior.state == FixState::Validating {
+        return true;
+    }
     if !prior.same_content(plan) {
         return false;
     }
     match prior.state {
-        FixState::Seeded | FixState::Applied => true,
+        FixState::Seeded | FixState::Applied | FixState::Validating | FixState::Validated | FixState::NoEffect => true,
+        // What was taken back is not made again for the same text.
+        FixState::Reverted | FixState::Aborted => true,
         // A failed check is tried again once HEAD has moved; settle looks at that.
         FixState::Refused => prior.ended_by == Some(EndedBy::Person),
-        FixState::Proposed => false,
+        FixState::Proposed | FixState::Backlog => false,
     }
+}
+
+/// What the audit worker says of the lesson's own examples. It is asked once for each text of a lesson.
+fn drill(parts: &mut Parts<'_>, lesson: &Lesson, now: Timestamp) -> Result<Drill, SeedError> {
+    let digest = lesson.digest();
+    let refusal = match parts.db.admission(&digest, ENGINE)? {
+        Some(refusal) => refusal,
+        None => {
+            let refusal = match parts.auditor.admit(lesson)? {
+                Admission::Admitted => None,
+                Admission::Refused(why) => Some(why),
+            };
+            parts.db.record_admission(&digest, ENGINE, refusal.as_deref(), now)?;
+            refusal
+        }
+    };
+    Ok(refusal.map_or(Drill::Held, Drill::Failed))
 }
 
 /// Branches of the lesson that wait in the root, but for this one.
@@ -195,17 +270,22 @@ fn most(parts: &Parts<'_>, known: &KnownLesson) -> usize {
 fn follow_branches(parts: &mut Parts<'_>, root: &Path, now: Timestamp) -> Result<(), SeedError> {
     for mut fix in parts.db.fixes_of(root)?.into_iter().filter(Fix::is_open) {
         let (Some(branch), Some(commit)) = (&fix.branch, &fix.commit) else { continue };
-        let (state, ended_by, reason) = match parts.repo.branch(root, branch, commit) {
-            Ok(BranchIs::Merged) => (FixState::Applied, None, None),
+        let (state, ended_by, reason, event) = match parts.repo.branch(root, branch, commit) {
+            Ok(BranchIs::Merged) => (FixState::Applied, None, None, Some((Event::Apply, "its branch was merged"))),
             Ok(BranchIs::Gone) => {
-                let reason = "its branch was deleted, so it is not made again".to_owned();
-                (FixState::Refused, Some(EndedBy::Person), Some(reason))
+                let reason = "its branch was deleted, so it is not made again";
+                let event = Some((Event::Refuse, reason));
+                (FixState::Refused, Some(EndedBy::Person), Some(reason.to_owned()), event)
             }
-            Ok(BranchIs::Moved) => (FixState::Seeded, None, Some("somebody works on its branch".to_owned())),
+            Ok(BranchIs::Moved) => (FixState::Seeded, None, Some("somebody works on its branch".to_owned()), None),
             Ok(BranchIs::Ours) | Err(_) => continue,
         };
         if fix.state == state && fix.reason == reason {
             continue;
+        }
+        if let Some((event, why)) = event {
+            let note = Note { commit: fix.commit.clone(), ..Note::why(why) };
+            book::follow(parts, &fix, Happening::new(event, Actor::Outside, note))?;
         }
         fix.state = state;
         fix.ended_by = ended_by;

@@ -2,13 +2,16 @@
 
 use jiff::Timestamp;
 
-use super::settle::{Go, settle};
-use super::{Area, Parts, SeedError, follow_branches, mend};
-use crate::domain::fix::{EndedBy, Fix, FixId, FixState, KnownLesson};
-use crate::domain::guard::AskedBy;
+use super::settle::{Go, Wish, foretell, settle};
+use super::{Area, Parts, SeedError, book, drill, follow_branches, mend};
+use crate::domain::fix::{EndedBy, Fix, FixId, FixPlan, FixState, KnownLesson};
+use crate::domain::guard::{AskedBy, Drill};
 use crate::domain::id::Slug;
+use crate::domain::intervention::{Actor, Event};
+use crate::domain::ledger::Note;
 use crate::ports::RepoError;
 use crate::store::db::DbError;
+use crate::store::ledger::Happening;
 
 /// Why a person's wish is not done.
 #[derive(Debug, thiserror::Error)]
@@ -76,16 +79,47 @@ pub fn apply(
     id: &FixId,
     now: Timestamp,
 ) -> Result<Fix, PersonError> {
+    let (fix, plan, drill) = wanted(parts, area, lessons, id, now)?;
+    Ok(settle(parts, area, &plan, Some(fix), Wish { asked_by: AskedBy::Person, go: Go::Make, drill: &drill }, now)?)
+}
+
+/// What [`apply`] would come to, as far as that can be told without making anything. Nothing is remembered of it.
+///
+/// # Errors
+/// As of [`apply`].
+pub fn rehearse(
+    parts: &mut Parts<'_>,
+    area: &Area,
+    lessons: &[KnownLesson],
+    id: &FixId,
+    now: Timestamp,
+) -> Result<Fix, PersonError> {
+    let (_, plan, drill) = wanted(parts, area, lessons, id, now)?;
+    let wish = Wish { asked_by: AskedBy::Person, go: Go::List, drill: &drill };
+    Ok(foretell(parts, area, &plan, wish, now)?.0)
+}
+
+/// The fix that a person names, planned again and the same as it was shown.
+fn wanted(
+    parts: &mut Parts<'_>,
+    area: &Area,
+    lessons: &[KnownLesson],
+    id: &FixId,
+    now: Timestamp,
+) -> Result<(Fix, FixPlan, Drill), PersonError> {
     follow_branches(parts, &area.root, now)?;
     let fix = parts.db.fix(id)?.ok_or_else(|| PersonError::Unknown(id.clone()))?;
-    if matches!(fix.state, FixState::Seeded | FixState::Applied) {
-        let branch = fix.branch.as_deref().unwrap_or_default();
-        let hint = match fix.state {
-            FixState::Seeded => {
-                format!("look at it with `git diff HEAD...{branch}`, take it with `git merge {branch}`")
-            }
-            FixState::Applied | FixState::Proposed | FixState::Refused => "it is part of your branch".to_owned(),
-        };
+    let nothing_to_do = match fix.state {
+        FixState::Seeded => {
+            let branch = fix.branch.as_deref().unwrap_or_default();
+            Some(format!("look at it with `git diff HEAD...{branch}`, take it with `git merge {branch}`"))
+        }
+        FixState::Applied | FixState::Validating | FixState::Validated | FixState::NoEffect => {
+            Some("it is part of your branch".to_owned())
+        }
+        FixState::Proposed | FixState::Backlog | FixState::Refused | FixState::Reverted | FixState::Aborted => None,
+    };
+    if let Some(hint) = nothing_to_do {
         return Err(PersonError::State { id: fix.id, state: fix.state, hint });
     }
     let known = lessons
@@ -95,14 +129,15 @@ pub fn apply(
     let planned = mend::plan_again(parts, area, known, &fix.path, &fix.mends, fix.after).map_err(SeedError::from)?;
     let changed = || PersonError::Changed { id: fix.id.clone(), path: fix.path.clone() };
     let plan = match planned {
-        mend::Planned::Plan(plan) => plan,
+        mend::Planned::Plan(plan) => *plan,
         mend::Planned::Not(why) => return Err(PersonError::Unplanned { id: fix.id, why }),
         mend::Planned::Nothing => return Err(changed()),
     };
     if !fix.same_content(&plan) || plan.id != fix.id {
         return Err(changed());
     }
-    Ok(settle(parts, area, &plan, Some(fix), AskedBy::Person, Go::Make, now)?)
+    let drill = drill(parts, &known.lesson, now)?;
+    Ok((fix, plan, drill))
 }
 
 /// Deletes the branch of a seeded fix, if it is still where mesh left it. It is not made again for this content.
@@ -122,6 +157,8 @@ pub fn rollback(parts: &mut Parts<'_>, id: &FixId, now: Timestamp) -> Result<Fix
         return Err(PersonError::State { id: fix.id, state: fix.state, hint });
     };
     parts.repo.delete_branch(&fix.root, branch, commit).map_err(|cause| PersonError::Repo { id: id.clone(), cause })?;
+    let taken_back = Note::why("rolled back: its branch is deleted");
+    book::follow(parts, &fix, Happening::new(Event::Refuse, Actor::Person, taken_back))?;
     fix.state = FixState::Refused;
     fix.ended_by = Some(EndedBy::Person);
     fix.reason = Some("rolled back: its branch is deleted, and it is not made again for this text".to_owned());

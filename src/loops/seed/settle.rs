@@ -3,10 +3,13 @@
 
 use jiff::Timestamp;
 
-use super::{Area, Parts, SeedError};
+use super::{Area, Parts, SeedError, book};
 use crate::domain::fix::{CheckResult, EndedBy, Fix, FixId, FixPlan, FixState};
-use crate::domain::guard::{self, Approved, AskedBy, Policy};
+use crate::domain::guard::{self, ActionKind, Answer, Approved, AskedBy, Drill, Policy, Scene};
+use crate::domain::intervention::{Actor, Event};
+use crate::domain::ledger::Note;
 use crate::ports::{Committed, Exit, Program, Ran, RepoError};
+use crate::store::ledger::Happening;
 
 /// Bytes kept of each stream of a check.
 const CHECK_OUTPUT: usize = 1024 * 1024;
@@ -26,51 +29,49 @@ pub(super) enum Go {
     Full,
 }
 
-/// Takes `plan` as far as the guard, the check and `go` allow, and remembers where that is.
+/// What is wanted of a plan.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wish<'a> {
+    /// Who asks.
+    pub(super) asked_by: AskedBy,
+    /// How far to go.
+    pub(super) go: Go,
+    /// What was said of the lesson's own examples.
+    pub(super) drill: &'a Drill,
+}
+
+/// Takes `plan` as far as the guard, the check and the wish allow, and remembers where that is.
 pub(super) fn settle(
     parts: &mut Parts<'_>,
     area: &Area,
     plan: &FixPlan,
     prior: Option<Fix>,
-    asked_by: AskedBy,
-    go: Go,
+    wish: Wish<'_>,
     now: Timestamp,
 ) -> Result<Fix, SeedError> {
-    let mut fix = Fix::proposed(plan, now);
+    let (mut fix, approved) = foretell(parts, area, plan, wish, now)?;
+    let mut happenings = vec![Event::Ask];
     if let Some(prior) = &prior {
         fix.created_at = prior.created_at;
     }
-    let policy = Policy {
-        asked_by,
-        blocked: parts.house.blocked.clone(),
-        blocked_ids: parts.house.blocked_ids.clone(),
-        max_lines: parts.house.max_lines,
-    };
-    let facts = parts.repo.facts(&plan.root, &plan.path);
-    match guard::approve(plan.clone(), &facts, &policy) {
-        Err(refusal) => {
-            fix.state = if refusal.may_ask() { FixState::Proposed } else { FixState::Refused };
-            fix.reason = Some(refusal.why());
-            fix.verdicts = refusal.verdicts;
-        }
-        Ok(approved) => {
-            fix.verdicts = approved.verdicts().to_vec();
+    match approved {
+        None => happenings.extend(match fix.state {
+            FixState::Backlog => Some(Event::Block),
+            FixState::Refused => Some(Event::Refuse),
+            _ => None,
+        }),
+        Some(approved) => {
             let failed_here = prior.as_ref().filter(|prior| {
                 let same = prior.same_content(plan) && prior.base.as_deref() == Some(approved.head());
-                same && prior.ended_by == Some(EndedBy::Attempt) && asked_by == AskedBy::Audit
+                same && prior.ended_by == Some(EndedBy::Attempt) && wish.asked_by == AskedBy::Audit
             });
             if let Some(failed) = failed_here {
                 return Ok(failed.clone());
             }
-            match go {
-                Go::List => {
-                    fix.reason = Some(format!("`mesh audit --seed` makes it, or `mesh fix apply {}`", plan.id));
-                }
-                Go::Full => {
-                    fix.reason =
-                        Some("enough branches of this lesson wait already: merge or roll back some".to_owned());
-                }
-                Go::Make => make(parts, area, &approved, prior.as_ref(), &mut fix, now),
+            if wish.go == Go::Make {
+                make(parts, area, &approved, prior.as_ref(), &mut fix, now);
+                happenings.push(Event::Approve);
+                happenings.push(if fix.is_open() { Event::Prove } else { Event::Refuse });
             }
         }
     }
@@ -81,10 +82,106 @@ pub(super) fn settle(
             prior.updated_at = now;
             prior
         }
-        _ => fix,
+        prior => {
+            if !prior.is_some_and(|prior| says_the_same(&prior, &fix)) {
+                record(parts, plan, &fix, &happenings, wish)?;
+            }
+            fix
+        }
     };
     parts.db.save_fix(&fix)?;
     Ok(fix)
+}
+
+/// What the guard makes of the plan, as a record, and the approved plan where nothing is against it.
+pub(super) fn foretell(
+    parts: &mut Parts<'_>,
+    area: &Area,
+    plan: &FixPlan,
+    wish: Wish<'_>,
+    now: Timestamp,
+) -> Result<(Fix, Option<Approved<FixPlan>>), SeedError> {
+    let mut fix = Fix::proposed(plan, now);
+    match judge(parts, area, plan, wish, now)? {
+        Err(refusal) => {
+            fix.state = match refusal.hardest() {
+                Answer::Pass | Answer::Ask => FixState::Proposed,
+                Answer::Block => FixState::Backlog,
+                Answer::Refuse => FixState::Refused,
+            };
+            fix.reason = Some(refusal.why());
+            fix.verdicts = refusal.verdicts;
+            Ok((fix, None))
+        }
+        Ok(approved) => {
+            fix.verdicts = approved.verdicts().to_vec();
+            fix.reason = match wish.go {
+                Go::Make => None,
+                Go::List => Some(format!("`mesh audit --seed` makes it, or `mesh fix apply {}`", plan.id)),
+                Go::Full => Some("enough branches of this lesson wait already: merge or roll back some".to_owned()),
+            };
+            Ok((fix, Some(approved)))
+        }
+    }
+}
+
+/// Puts the plan before the guard, with all that is known here.
+fn judge(
+    parts: &mut Parts<'_>,
+    area: &Area,
+    plan: &FixPlan,
+    wish: Wish<'_>,
+    now: Timestamp,
+) -> Result<Result<Approved<FixPlan>, guard::Refusal>, SeedError> {
+    let house = parts.house;
+    let policy = Policy {
+        asked_by: wish.asked_by,
+        blocked: house.blocked.clone(),
+        blocked_ids: house.blocked_ids.clone(),
+        max_lines: house.max_lines,
+        kind: ActionKind::Branch,
+        blocked_kinds: house.blocked_kinds.clone(),
+        has_canary: area.has_canary(),
+        pace: house.pace.clone(),
+        now,
+    };
+    let facts = parts.repo.facts(&plan.root, &plan.path);
+    let standing = parts.db.standing(&parts.moment, &plan.root, plan.action(), area.limit_per_day)?;
+    let scene = Scene { facts: &facts, policy: &policy, standing: &standing, drill: wish.drill };
+    Ok(guard::approve(plan.clone(), scene))
+}
+
+/// Whether the ledger would be told what it holds already: audits come every few minutes.
+fn says_the_same(prior: &Fix, fix: &Fix) -> bool {
+    prior.state == fix.state
+        && (prior.before, prior.after, &prior.commit) == (fix.before, fix.after, &fix.commit)
+        && prior.ended_by == fix.ended_by
+        && book::same_answers(&prior.verdicts, &fix.verdicts)
+}
+
+fn record(parts: &mut Parts<'_>, plan: &FixPlan, fix: &Fix, events: &[Event], wish: Wish<'_>) -> Result<(), SeedError> {
+    let actor = match wish.asked_by {
+        AskedBy::Audit => Actor::Agent,
+        AskedBy::Person => Actor::Person,
+    };
+    let last = events.len() - 1;
+    let happenings: Vec<Happening> = events
+        .iter()
+        .enumerate()
+        .map(|(at, event)| {
+            let mut note = Note::default();
+            if *event == Event::Ask {
+                note.verdicts = fix.verdicts.clone();
+            }
+            if at == last {
+                note.why = fix.reason.clone().unwrap_or_default();
+                note.commit = fix.commit.clone();
+            }
+            Happening::new(*event, actor, note)
+        })
+        .collect();
+    book::tell(parts, plan, actor, &happenings)?;
+    Ok(())
 }
 
 /// Commits, checks, and lets the branch lead to the commit.
@@ -126,27 +223,29 @@ fn make(
     }
 }
 
-/// Runs the area's check on the commit's files. The second value is what could not be cleaned up.
+/// Runs the area's check and canary on the commit's files. The second value is what could not be cleaned up.
 fn check(parts: &Parts<'_>, area: &Area, made: &Committed, id: &FixId) -> (CheckResult, Option<RepoError>) {
-    if area.check.is_empty() {
+    if !area.has_canary() {
         return (CheckResult::Unchecked, None);
     }
     let scratch = match parts.repo.scratch(&area.root, &made.commit, id) {
         Ok(scratch) => scratch,
         Err(error) => return (CheckResult::Failed { why: error.to_string() }, None),
     };
-    let ran = parts.exec.run(&Program {
-        argv: area.check.clone(),
-        dir: scratch.dir().to_owned(),
-        timeout: area.check_timeout,
-        output_cap: CHECK_OUTPUT,
-    });
+    let mut check = CheckResult::Passed;
+    for argv in area.trials().commands {
+        let ran = parts.exec.run(&Program {
+            argv: argv.clone(),
+            dir: scratch.dir().to_owned(),
+            timeout: area.check_timeout,
+            output_cap: CHECK_OUTPUT,
+        });
+        if ran.exit != Exit::Code(0) {
+            check = CheckResult::Failed { why: said(&ran, &argv) };
+            break;
+        }
+    }
     let left_over = scratch.remove().err();
-    let check = if ran.exit == Exit::Code(0) {
-        CheckResult::Passed
-    } else {
-        CheckResult::Failed { why: said(&ran, &area.check) }
-    };
     (check, left_over)
 }
 

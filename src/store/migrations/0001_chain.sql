@@ -61,11 +61,12 @@ CREATE TABLE refusals (
     PRIMARY KEY (path, digest)
 ) STRICT, WITHOUT ROWID;
 
--- Lessons of peers, one row for each lesson entry.
+-- Lessons of peers, one row for each lesson entry. Keyed as the log is, so that a batch of one peer lands together;
+-- an entry id leads here through entries_by_id.
 CREATE TABLE inbox (
-    entry    BLOB PRIMARY KEY,
     host     BLOB NOT NULL,
     seq      INTEGER NOT NULL,
+    entry    BLOB NOT NULL,
     slug     TEXT NOT NULL,
     rev      INTEGER NOT NULL,
     severity TEXT NOT NULL,
@@ -73,9 +74,9 @@ CREATE TABLE inbox (
     state    TEXT NOT NULL,
     reason   TEXT NOT NULL,
     findings INTEGER,
-    at       INTEGER NOT NULL
+    at       INTEGER NOT NULL,
+    PRIMARY KEY (host, seq)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX inbox_by_slug ON inbox (slug);
 
 -- What the audit worker said of a lesson's bytes, so that it is asked once.
 CREATE TABLE admissions (

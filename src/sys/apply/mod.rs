@@ -4,6 +4,7 @@
 mod branch;
 mod index;
 mod journal;
+mod port;
 mod prove;
 pub mod read_only;
 mod recover;
@@ -24,6 +25,7 @@ use branch::{Advance, Ground, Reached, own_state, temporary, untouched};
 use journal::Book;
 use spot::{Kept, Spot};
 
+pub use port::SystemApplier;
 pub use prove::Shown;
 
 /// Every named point at which a process may be killed, in the order of a change and its way back.
@@ -43,7 +45,7 @@ pub const POINTS: [&str; 11] = [
 
 /// Makes changes on this machine.
 #[derive(Clone, Debug)]
-pub struct SystemApplier {
+pub struct Changes {
     state: PathBuf,
     host: HostId,
     email: String,
@@ -53,7 +55,7 @@ pub struct SystemApplier {
     durable: bool,
 }
 
-impl SystemApplier {
+impl Changes {
     /// Journals are below `state`, commits are by `host`. `point` is told each of [`POINTS`] as it is passed.
     #[must_use]
     pub fn new(state: &Path, host: HostId, point: fn(&str)) -> Self {
@@ -109,6 +111,10 @@ impl SystemApplier {
     /// failed otherwise: from then on nothing is changed until a person says so.
     pub fn rollback(&self, id: &str, now: Timestamp) -> Result<(), ApplyError> {
         let _lock = self.lock()?;
+        self.roll_back_locked(id, now)
+    }
+
+    fn roll_back_locked(&self, id: &str, now: Timestamp) -> Result<(), ApplyError> {
         self.demand_open()?;
         let journal = self.book.read(id).map_err(own_state)?;
         let mut journal = journal.ok_or_else(|| untouched("no way back is recorded for it"))?;
@@ -127,7 +133,7 @@ impl SystemApplier {
         self.book.open_entries().map_err(own_state)
     }
 
-    /// Notes that the change is judged for good. Its way back stays on disk for [`SystemApplier::rollback`].
+    /// Notes that the change is judged for good. Its way back stays on disk for [`Changes::rollback`].
     ///
     /// # Errors
     /// The undo journal cannot be written, or the change is not in place.
@@ -170,7 +176,7 @@ impl SystemApplier {
         match read_only::reason(&self.state) {
             None => Ok(()),
             Some(why) => {
-                let what = "mesh changes nothing until a person has looked and run `mesh unlock --reason ...`";
+                let what = "mesh changes nothing until a person has looked and run `mesh resume --reason ...`";
                 Err(untouched(format!("{what}: {why}")))
             }
         }
@@ -367,9 +373,17 @@ impl SystemApplier {
         (self.point)("rollback.begun");
         let tip = find(&ground.repo, &tip.to_string()).map_err(untouched)?;
         let ours = find(&ground.repo, &made.to).map_err(untouched)?;
-        let subject = ours.summary().ok().flatten().unwrap_or("fix").to_owned();
-        let message =
-            format!("Revert \"{subject}\"\n\nThis reverts commit {}.\n\nMesh-Intervention: {}\n", made.to, journal.id);
+        let subject = ours.summary().ok().flatten().unwrap_or("fix");
+        let trailers: String =
+            ours.message().unwrap_or_default().lines().filter(|line| line.starts_with("Mesh-")).fold(
+                String::new(),
+                |mut all, line| {
+                    all.push_str(line);
+                    all.push('\n');
+                    all
+                },
+            );
+        let message = format!("Revert \"{subject}\"\n\nThis reverts commit {}.\n\n{trailers}", made.to);
         let back = if TextHash::of(&held) == journal.after {
             let edit = Edit { path: &ground.inside, before: journal.after, after: &before };
             edit.on_top_of(&ground.repo, &tip, &message, &self.email, now).map_err(untouched)?

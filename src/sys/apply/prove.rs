@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use git2::{IndexEntry, IndexTime, Repository};
 use jiff::Timestamp;
 
-use super::SystemApplier;
+use super::Changes;
 use super::branch::{Ground, own_state, untouched};
 use super::spot::Spot;
 use crate::domain::undo::{Attributes, Change, Target};
@@ -27,17 +27,17 @@ pub struct Shown {
     pub restored: [u8; 32],
 }
 
-impl SystemApplier {
+impl Changes {
     /// Makes the change and takes it back in a scratch copy. Nothing that people use is touched; what it costs does not
     /// depend on how large the repository is.
     ///
     /// # Errors
     /// It cannot be made here, or the scratch copy could not be.
-    pub fn prove(&self, change: &Change, now: Timestamp) -> Result<Shown, ApplyError> {
+    pub fn prove(&self, change: &Change) -> Result<Shown, ApplyError> {
         let ready = self.ready(change)?;
         let holder = self.state.join("worktrees").join(format!("prove-{}", change.id));
         remove_all(&holder).map_err(own_state)?;
-        let shown = self.show(change, &ready.journal.attributes, ready.ground.as_ref(), &holder, now);
+        let shown = self.show(change, &ready.journal.attributes, ready.ground.as_ref(), &holder);
         // The proof is the message; what is left of a scratch copy is removed by the next one.
         drop(remove_all(&holder));
         shown
@@ -49,7 +49,6 @@ impl SystemApplier {
         attributes: &Option<Attributes>,
         ground: Option<&Ground>,
         holder: &Path,
-        now: Timestamp,
     ) -> Result<Shown, ApplyError> {
         let files = holder.join("files");
         fs::create_dir_all(&files).map_err(own_state)?;
@@ -81,9 +80,9 @@ impl SystemApplier {
         let nested = Self::with(&holder.join("state"), self.host, |_| {}, false);
         let state = || state_of(&files, &path, ground.is_some()).map_err(untouched);
         let before = state()?;
-        nested.apply(&copy, now)?;
+        nested.apply(&copy, Timestamp::UNIX_EPOCH)?;
         let applied = state()?;
-        nested.rollback(&copy.id, now)?;
+        nested.rollback(&copy.id, Timestamp::UNIX_EPOCH)?;
         Ok(Shown { before, applied, restored: state()? })
     }
 }

@@ -4,11 +4,11 @@ use jiff::Timestamp;
 
 use super::branch::{Ground, own_state, temporary, untouched};
 use super::spot::{Kept, Spot};
-use super::{SystemApplier, read_only};
+use super::{Changes, read_only};
 use crate::domain::undo::{Attributes, End, Journal, Stage, Step, Way};
 use crate::ports::{ApplyError, Recovered};
 
-impl SystemApplier {
+impl Changes {
     /// Finishes or undoes what a killed process had begun; never both, never neither. Called again, it says the same.
     ///
     /// # Errors
@@ -16,23 +16,22 @@ impl SystemApplier {
     /// it cannot be told yet, as while another git works there; it is tried again at the next start.
     /// [`ApplyError::Broken`]: from then on nothing is changed until a person says so.
     pub fn recover(&self, id: &str, now: Timestamp) -> Result<Recovered, ApplyError> {
-        let journal = {
-            let _lock = self.lock()?;
-            self.book.read(id).map_err(own_state)?
-        };
-        let Some(mut journal) = journal else { return Ok(Recovered::Undone) };
+        let _lock = self.lock()?;
+        let Some(mut journal) = self.book.read(id).map_err(own_state)? else { return Ok(Recovered::Undone) };
         match journal.stage {
             Stage::Closed(End::Undone) => Ok(Recovered::Undone),
             Stage::Closed(End::RolledBack) => Ok(Recovered::RolledBack),
             Stage::Closed(End::Kept) | Stage::Changed => Ok(Recovered::Finished(self.applied_as(&journal))),
             Stage::Reverting => {
-                self.finish_revert(&journal)?;
+                self.demand_open()?;
+                if let Way::Commit { reference, taken_back: Some(step), .. } = &journal.way {
+                    self.step_done(&journal, reference, step)?;
+                }
                 // What the killed process did not get to is done here: a way back that was begun is gone to its end.
-                self.rollback(id, now)?;
+                self.roll_back_locked(id, now)?;
                 Ok(Recovered::RolledBack)
             }
             Stage::Prepared | Stage::Changing => {
-                let _lock = self.lock()?;
                 self.demand_open()?;
                 let done = match &journal.way {
                     Way::Commit { reference, made: Some(made), .. } => self.step_done(&journal, reference, made),
@@ -63,16 +62,6 @@ impl SystemApplier {
     #[must_use]
     pub fn read_only(&self) -> Option<String> {
         read_only::reason(&self.state)
-    }
-
-    /// The half-made part of a revert, made whole or undone.
-    fn finish_revert(&self, journal: &Journal) -> Result<(), ApplyError> {
-        let _lock = self.lock()?;
-        self.demand_open()?;
-        if let Way::Commit { reference, taken_back: Some(step), .. } = &journal.way {
-            self.step_done(journal, reference, step)?;
-        }
-        Ok(())
     }
 
     fn step_done(&self, journal: &Journal, reference: &str, step: &Step) -> Result<bool, ApplyError> {

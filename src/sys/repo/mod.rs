@@ -3,6 +3,7 @@
 
 pub(in crate::sys) mod commit;
 pub mod facts;
+pub mod history;
 pub(in crate::sys) mod scratch;
 mod sweep;
 

@@ -1,0 +1,382 @@
+use std::path::Path;
+use std::time::Duration;
+
+use super::place::is_blocked_name;
+use super::*;
+use crate::domain::detect::FixClass;
+use crate::domain::finding::Fingerprint;
+use crate::domain::fix::FixId;
+use crate::domain::id::Slug;
+use crate::domain::lesson::Risk;
+use crate::domain::trust::Grant;
+
+fn plan() -> FixPlan {
+    let slug: Slug = "l".parse().expect("a slug");
+    let first = Fingerprint::of(&slug, &slug, "src/a.py", "x", 0);
+    FixPlan {
+        id: FixId::of(Path::new("/r"), first),
+        lesson: slug,
+        rev: 1,
+        title: "t".to_owned(),
+        entry: None,
+        grant: Grant::Apply,
+        risk: Risk::Low,
+        because: "b".to_owned(),
+        claim: "last(\"log.records\") > 0".to_owned(),
+        within: "7d".to_owned(),
+        retired_after: "2030-01-01T00:00:00Z".to_owned(),
+        bad_examples: 1,
+        lesson_fault: None,
+        class: FixClass::Safe,
+        max_lines: 4,
+        root: "/r".into(),
+        path: "src/a.py".to_owned(),
+        before: "a\n".to_owned(),
+        after: "b\n".to_owned(),
+        mends: vec![first],
+    }
+}
+
+fn policy() -> Policy {
+    let home = FileId { device: 1, inode: 99 };
+    Policy {
+        asked_by: AskedBy::Audit,
+        blocked: vec!["/home".into()],
+        blocked_ids: vec![home],
+        max_lines: 100,
+        kind: ActionKind::Commit,
+        blocked_kinds: Vec::new(),
+        has_canary: false,
+        pace: Pace::default(),
+        now: "2026-06-01T00:00:00Z".parse().expect("a time"),
+    }
+}
+
+fn file() -> FileFacts {
+    FileFacts {
+        real_root: "/r".into(),
+        real_path: "/r/src/a.py".into(),
+        regular: true,
+        links: 1,
+        lineage: vec![FileId { device: 1, inode: 1 }],
+        hash: TextHash::of(b"a\n"),
+    }
+}
+
+fn inside() -> RepoFacts {
+    RepoFacts::Inside {
+        head: Some("c0ffee".to_owned()),
+        busy: None,
+        tracked: true,
+        ignored: false,
+        generated: false,
+        staged: false,
+        at_head: Some(TextHash::of(b"a\n")),
+    }
+}
+
+/// What is right in everything, to be changed in one thing.
+struct Case {
+    plan: FixPlan,
+    file: FileFacts,
+    repo: RepoFacts,
+    policy: Policy,
+    standing: Standing,
+    drill: Drill,
+}
+
+impl Case {
+    fn sound() -> Self {
+        let (plan, file, repo, policy) = (plan(), file(), inside(), policy());
+        Self { plan, file, repo, policy, standing: Standing::default(), drill: Drill::Held }
+    }
+
+    fn judged(self) -> Result<Approved<FixPlan>, Refusal> {
+        let facts = Facts { file: Ok(self.file), repo: self.repo };
+        let scene = Scene { facts: &facts, policy: &self.policy, standing: &self.standing, drill: &self.drill };
+        approve(self.plan, scene)
+    }
+}
+
+/// The checks that do not pass, after `change` has been made to what is right in everything.
+fn held_up_by(change: impl FnOnce(&mut Case)) -> Vec<(Check, Answer)> {
+    let mut case = Case::sound();
+    change(&mut case);
+    match case.judged() {
+        Ok(approved) => {
+            assert!(approved.verdicts().iter().all(Verdict::passes));
+            assert_eq!(approved.verdicts().len(), 22);
+            Vec::new()
+        }
+        Err(refusal) => {
+            assert_eq!(refusal.verdicts.len(), 22, "every check is evaluated");
+            let stopped = refusal.verdicts.iter().filter(|verdict| !verdict.passes());
+            stopped
+                .map(|verdict| {
+                    assert!(!verdict.why.is_empty(), "{verdict:?}");
+                    (verdict.check, verdict.answer)
+                })
+                .collect()
+        }
+    }
+}
+
+/// The same for what concerns the place.
+fn stopped_by(change: impl FnOnce(&mut FixPlan, &mut FileFacts, &mut RepoFacts, &mut Policy)) -> Vec<(Check, Answer)> {
+    held_up_by(|case| {
+        case.policy.kind = ActionKind::Branch;
+        change(&mut case.plan, &mut case.file, &mut case.repo, &mut case.policy);
+    })
+}
+
+fn refused(check: Check) -> Vec<(Check, Answer)> {
+    vec![(check, Answer::Refuse)]
+}
+
+/// Where there is no repository to use there is no way back either.
+fn both(check: Check) -> Vec<(Check, Answer)> {
+    vec![(check, Answer::Refuse), (Check::RollbackDefined, Answer::Refuse)]
+}
+
+macro_rules! repo_with {
+    ($field:ident: $value:expr) => {
+        |_: &mut FixPlan, _: &mut FileFacts, repo: &mut RepoFacts, _: &mut Policy| {
+            if let RepoFacts::Inside { $field, .. } = repo {
+                *$field = $value;
+            }
+        }
+    };
+}
+
+#[test]
+fn what_is_right_in_everything_passes_every_check() {
+    assert_eq!(stopped_by(|_, _, _, _| ()), []);
+}
+
+#[test]
+fn each_check_refuses_alone() {
+    assert_eq!(stopped_by(|_, file, _, _| file.real_path = "/r/other.py".into()), refused(Check::InsideRoot));
+    assert_eq!(stopped_by(|_, file, _, _| file.regular = false), refused(Check::InsideRoot));
+    assert_eq!(stopped_by(|plan, _, _, _| plan.path = "./src/a.py".to_owned()), refused(Check::InsideRoot));
+    assert_eq!(stopped_by(|_, _, _, policy| policy.blocked = vec!["/r".into()]), refused(Check::BlockedPath));
+    assert_eq!(stopped_by(|_, file, _, policy| policy.blocked_ids = file.lineage.clone()), refused(Check::BlockedPath));
+    assert_eq!(stopped_by(|_, file, _, _| file.links = 2), refused(Check::BlockedPath));
+    assert_eq!(stopped_by(|plan, _, _, _| plan.grant = Grant::Audit), refused(Check::Grant));
+    assert_eq!(stopped_by(|plan, _, _, _| plan.class = FixClass::None), refused(Check::Class));
+    assert_eq!(stopped_by(|plan, _, _, _| plan.max_lines = 1), refused(Check::DiffSize));
+    assert_eq!(stopped_by(|_, _, _, policy| policy.max_lines = 1), refused(Check::DiffSize));
+    assert_eq!(stopped_by(|_, file, _, _| file.hash = TextHash::of(b"other")), refused(Check::Unchanged));
+    assert_eq!(stopped_by(|plan, _, _, _| plan.after = "a  # noqa\n".to_owned()), refused(Check::NoSuppression));
+    assert_eq!(stopped_by(|_, _, repo, _| *repo = RepoFacts::Unusable("x".to_owned())), both(Check::Repository));
+    assert_eq!(stopped_by(repo_with!(head: None)), both(Check::Repository));
+    assert_eq!(stopped_by(repo_with!(busy: Some("merge".to_owned()))), refused(Check::Repository));
+    assert_eq!(stopped_by(repo_with!(tracked: false)), refused(Check::Tracked));
+    assert_eq!(stopped_by(repo_with!(generated: true)), refused(Check::Tracked));
+    assert_eq!(stopped_by(repo_with!(staged: true)), refused(Check::Clean));
+    assert_eq!(stopped_by(repo_with!(at_head: None)), refused(Check::Clean));
+    assert_eq!(stopped_by(repo_with!(at_head: Some(TextHash::of(b"x")))), refused(Check::Clean));
+    // Tracked by force: an ignore rule does not matter then.
+    assert_eq!(stopped_by(repo_with!(ignored: true)), []);
+}
+
+#[test]
+fn a_review_fix_is_asked_for_and_a_person_may_have_it() {
+    let review = |plan: &mut FixPlan, policy: &mut Policy, asked_by| {
+        plan.class = FixClass::Review;
+        policy.asked_by = asked_by;
+    };
+    let asked = stopped_by(|plan, _, _, policy| review(plan, policy, AskedBy::Audit));
+    assert_eq!(asked, [(Check::Class, Answer::Ask)]);
+    assert_eq!(stopped_by(|plan, _, _, policy| review(plan, policy, AskedBy::Person)), []);
+}
+
+#[test]
+fn outside_git_there_is_nothing_that_even_a_person_may_have() {
+    let outside = |repo: &mut RepoFacts, policy: &mut Policy, asked_by| {
+        *repo = RepoFacts::Outside;
+        policy.asked_by = asked_by;
+    };
+    let asked = stopped_by(|_, _, repo, policy| outside(repo, policy, AskedBy::Audit));
+    assert_eq!(asked, [(Check::Repository, Answer::Ask), (Check::RollbackDefined, Answer::Ask)]);
+    assert_eq!(stopped_by(|_, _, repo, policy| outside(repo, policy, AskedBy::Person)), both(Check::Repository));
+}
+
+#[test]
+fn a_file_outside_git_may_be_replaced_and_one_inside_may_not() {
+    let file = |repo: RepoFacts| held_up_by(|case| (case.policy.kind, case.repo) = (ActionKind::File, repo));
+    assert_eq!(file(RepoFacts::Outside), []);
+    assert_eq!(file(inside()), both(Check::Repository));
+}
+
+/// Each check of the host and of the lesson: what makes it hold the change up, and how hard. With a branch, which nobody
+/// uses yet, those that are named `free` pass.
+#[test]
+fn each_guard_holds_up_and_lets_through() {
+    type Change = fn(&mut Case);
+    let table: [(Check, Answer, bool, Change, Change); 18] = [
+        (
+            Check::ActionKind,
+            Answer::Refuse,
+            false,
+            |case| case.policy.blocked_kinds = vec![case.policy.kind],
+            |case| {
+                case.policy.blocked_kinds = vec![ActionKind::File];
+            },
+        ),
+        (
+            Check::DailyBudget,
+            Answer::Block,
+            true,
+            |case| case.standing.interventions = 5,
+            |case| {
+                case.standing.interventions = 4;
+            },
+        ),
+        (
+            Check::AreaBudget,
+            Answer::Block,
+            true,
+            |case| (case.standing.area_interventions, case.standing.area_limit) = (1, Some(1)),
+            |case| (case.standing.area_interventions, case.standing.area_limit) = (1, Some(2)),
+        ),
+        (Check::AreaBudget, Answer::Block, true, |case| case.standing.area_limit = Some(0), |_| ()),
+        (
+            Check::Concurrency,
+            Answer::Block,
+            true,
+            |case| case.standing.under_way = 2,
+            |case| {
+                case.standing.under_way = 1;
+            },
+        ),
+        (
+            Check::Duplicate,
+            Answer::Refuse,
+            true,
+            |case| case.standing.same_action = Some(Duration::from_secs(2 * 3_600 - 1)),
+            |case| case.standing.same_action = Some(Duration::from_secs(2 * 3_600)),
+        ),
+        (Check::RollbackDefined, Answer::Refuse, false, |case| case.plan.after = case.plan.before.clone(), |_| ()),
+        (
+            Check::Canary,
+            Answer::Block,
+            false,
+            |case| case.plan.risk = Risk::Medium,
+            |case| {
+                (case.plan.risk, case.policy.has_canary) = (Risk::Medium, true);
+            },
+        ),
+        (
+            Check::Canary,
+            Answer::Ask,
+            true,
+            |case| (case.plan.risk, case.policy.has_canary) = (Risk::High, true),
+            |case| {
+                (case.plan.risk, case.policy.has_canary) = (Risk::High, true);
+                case.policy.asked_by = AskedBy::Person;
+            },
+        ),
+        (Check::NotFrozen, Answer::Block, false, |case| case.standing.frozen = Some("x".to_owned()), |_| ()),
+        (
+            Check::CanFail,
+            Answer::Refuse,
+            false,
+            |case| case.plan.claim = "true".to_owned(),
+            |case| {
+                case.plan.claim = "last(\"log.records\") > 1".to_owned();
+            },
+        ),
+        (Check::CanFail, Answer::Refuse, false, |case| case.plan.claim = String::new(), |_| ()),
+        (Check::CanFail, Answer::Refuse, false, |case| case.plan.bad_examples = 0, |case| case.plan.bad_examples = 2),
+        (Check::CanFail, Answer::Refuse, false, |case| case.drill = Drill::Failed("x".to_owned()), |_| ()),
+        (
+            Check::LessonInForce,
+            Answer::Refuse,
+            false,
+            |case| case.plan.retired_after = "2026-05-31T23:59:59Z".to_owned(),
+            |case| case.plan.retired_after = "2026-06-01T00:00:00Z".to_owned(),
+        ),
+        (Check::NotPaused, Answer::Block, false, |case| case.standing.paused = Some("x".to_owned()), |_| ()),
+        (Check::Writable, Answer::Refuse, false, |case| case.standing.read_only = Some("x".to_owned()), |_| ()),
+        (
+            Check::Grant,
+            Answer::Ask,
+            true,
+            |case| case.plan.grant = Grant::Propose,
+            |case| {
+                (case.plan.grant, case.policy.asked_by) = (Grant::Propose, AskedBy::Person);
+            },
+        ),
+    ];
+    for (check, answer, free, holds, passes) in table {
+        assert_eq!(held_up_by(holds), [(check, answer)], "{}", check.name());
+        assert_eq!(held_up_by(passes), [], "{}", check.name());
+        let branch = held_up_by(|case| {
+            case.policy.kind = ActionKind::Branch;
+            holds(case);
+        });
+        assert_eq!(branch.is_empty(), free, "{}: {branch:?}", check.name());
+    }
+}
+
+#[test]
+fn branches_have_a_budget_of_their_own() {
+    let branches = |made: u32| {
+        held_up_by(|case| {
+            case.policy.kind = ActionKind::Branch;
+            (case.standing.branches, case.standing.interventions) = (made, 99);
+        })
+    };
+    assert_eq!(branches(199), []);
+    assert_eq!(branches(200), [(Check::DailyBudget, Answer::Block)]);
+    assert_eq!(held_up_by(|case| case.standing.branches = 999), []);
+}
+
+#[test]
+fn only_a_proof_that_rolls_back_is_believed() {
+    let sound = Proof {
+        before: StateHash([1; 32]),
+        applied: StateHash([2; 32]),
+        restored: StateHash([1; 32]),
+        trial: Trial::Passed,
+        finding_gone: true,
+    };
+    let told = |proof: &Proof| {
+        let approved = Case::sound().judged().expect("approved");
+        prove(approved, proof).map_err(|verdicts| {
+            assert_eq!(verdicts.len(), 3);
+            let failed = verdicts.into_iter().filter(|verdict| !verdict.passes());
+            failed.map(|verdict| verdict.check).collect::<Vec<_>>()
+        })
+    };
+    assert_eq!(told(&sound).expect("proved").approved().path, "src/a.py");
+    assert!(told(&Proof { trial: Trial::None, ..sound.clone() }).is_ok());
+    let left = Proof { restored: StateHash([3; 32]), ..sound.clone() };
+    assert_eq!(told(&left).expect_err("it left something"), [Check::RollbackProved]);
+    let idle = Proof { applied: StateHash([1; 32]), ..sound.clone() };
+    assert_eq!(told(&idle).expect_err("nothing was shown"), [Check::RollbackProved]);
+    let failing = Proof { trial: Trial::Failed("1".to_owned()), ..sound.clone() };
+    assert_eq!(told(&failing).expect_err("it fails"), [Check::TrialPassed]);
+    let there = Proof { finding_gone: false, ..sound };
+    assert_eq!(told(&there).expect_err("it is there"), [Check::FindingGone]);
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_refused_by_all_that_need_it() {
+    let facts = Facts { file: Err("gone\u{1b}".to_owned()), repo: RepoFacts::Outside };
+    let (policy, standing) = (Policy { kind: ActionKind::Branch, ..policy() }, Standing::default());
+    let scene = Scene { facts: &facts, policy: &policy, standing: &standing, drill: &Drill::Held };
+    let refusal = approve(plan(), scene).expect_err("refused");
+    assert_eq!(refusal.hardest(), Answer::Refuse);
+    assert_eq!(refusal.why(), "file cannot be read: gone\\u{1b} (and 3 more)");
+}
+
+#[test]
+fn t22_names_of_secrets_are_known_in_any_case() {
+    for path in [".GIT/config", "a/.git./x", "GIT~1/x", ".Env", "a/ID_RSA", "x/Server.PEM", "mesh.service.d/a.conf"] {
+        assert!(is_blocked_name(Path::new(path)).is_some(), "{path}");
+    }
+    for path in ["a.py", "git/x.py", "environment.py", "keys.py", "deploy/web.service", ".github/workflows/ci.yml"] {
+        assert_eq!(is_blocked_name(Path::new(path)), None, "{path}");
+    }
+}

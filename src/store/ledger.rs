@@ -1,0 +1,531 @@
+//! The ledger on disk: rows are added, never changed, and what follows from them is kept beside.
+
+use std::path::Path;
+
+use rusqlite::types::Type;
+use rusqlite::{OptionalExtension as _, Row as SqlRow, Transaction, params};
+
+use super::db::{Db, DbError};
+use super::fixes::{from_word, json, path_bytes, path_of, word};
+use crate::domain::fix::{ActionHash, FixId};
+use crate::domain::guard::{ActionKind, Standing};
+use crate::domain::intervention::{Actor, Event, Illegal, InterventionId, State, step};
+use crate::domain::ledger::{Audit, Entry, Intervention, Note, Row, RowHash, freezes};
+use crate::domain::pace::{DAY, Pace};
+use crate::domain::running::{Counted, Moment, Running, count};
+
+/// Why nothing was added to the ledger.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The database failed.
+    #[error(transparent)]
+    Db(#[from] DbError),
+    /// The transition is not one of the table.
+    #[error("intervention {id} cannot go on")]
+    Illegal {
+        /// The intervention.
+        id: InterventionId,
+        /// Which pair.
+        #[source]
+        cause: Illegal,
+    },
+    /// No such intervention.
+    #[error("no intervention {0} is in the ledger")]
+    Unknown(InterventionId),
+}
+
+/// A new attempt at a fix.
+#[derive(Clone, Debug)]
+pub struct Proposal<'a> {
+    /// The fix.
+    pub fix: &'a FixId,
+    /// The area.
+    pub area: &'a Path,
+    /// What it would do.
+    pub kind: ActionKind,
+    /// The same action has the same one.
+    pub action: ActionHash,
+}
+
+/// Something that happens to an intervention.
+#[derive(Clone, Debug)]
+pub struct Happening {
+    /// What.
+    pub event: Event,
+    /// Who makes it happen.
+    pub actor: Actor,
+    /// What is kept of it.
+    pub note: Note,
+}
+
+impl Happening {
+    /// `event` by `actor`.
+    #[must_use]
+    pub const fn new(event: Event, actor: Actor, note: Note) -> Self {
+        Self { event, actor, note }
+    }
+}
+
+/// A freeze that holds.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Frozen {
+    /// The area.
+    pub area: std::path::PathBuf,
+    /// When it was frozen, by the wall clock, in milliseconds since 1970.
+    pub at: i64,
+    /// How much longer, in time that surely passes.
+    pub left: std::time::Duration,
+    /// Why.
+    pub why: String,
+}
+
+/// A pause that holds.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Paused {
+    /// Its end by the wall clock; none when a person must end it.
+    pub until: Option<jiff::Timestamp>,
+    /// Why.
+    pub why: String,
+}
+
+impl Paused {
+    /// Until when and why, in one phrase.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let until = self.until.map(|until| format!("until {until:.0}")).unwrap_or_else(|| "until resumed".to_owned());
+        if self.why.is_empty() { until } else { format!("{until} ({})", self.why) }
+    }
+}
+
+const ROW: &str = "seq, at, clock, word, subject, area, body, prev, hash";
+
+fn number(row: &SqlRow<'_>, column: usize) -> rusqlite::Result<u64> {
+    let value: i64 = row.get(column)?;
+    u64::try_from(value).map_err(|error| bad(column, error))
+}
+
+fn bad(column: usize, error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error))
+}
+
+fn row_of(row: &SqlRow<'_>) -> rusqlite::Result<Row> {
+    Ok(Row {
+        seq: number(row, 0)?,
+        at: row.get(1)?,
+        clock: Running::from_millis(number(row, 2)?),
+        word: row.get(3)?,
+        subject: row.get(4)?,
+        area: row.get(5)?,
+        body: row.get(6)?,
+        prev: RowHash(row.get(7)?),
+        hash: RowHash(row.get(8)?),
+    })
+}
+
+fn said(row: &Row) -> rusqlite::Result<Entry> {
+    row.entry().map_err(|error| bad(6, error))
+}
+
+const INTERVENTION: &str = "fix, attempt, state, area, action_kind, action, outside";
+
+fn intervention_of(row: &SqlRow<'_>) -> rusqlite::Result<Intervention> {
+    Ok(Intervention {
+        id: InterventionId { fix: from_word(row, 0)?, attempt: row.get(1)? },
+        state: from_word(row, 2)?,
+        area: row.get(3)?,
+        kind: from_word(row, 4)?,
+        action: ActionHash(row.get(5)?),
+        outside: row.get(6)?,
+    })
+}
+
+fn signed(clock: Running) -> i64 {
+    i64::try_from(clock.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Counts the clock on, and returns where it stands.
+fn tick(transaction: &Transaction<'_>, moment: &Moment) -> rusqlite::Result<Running> {
+    let last = transaction
+        .query_row("SELECT boot, uptime, running FROM running_clock", [], |row| {
+            Ok(Counted { boot: row.get(0)?, uptime: number(row, 1)?, running: Running::from_millis(number(row, 2)?) })
+        })
+        .optional()?;
+    let newest = transaction
+        .query_row("SELECT clock FROM ledger ORDER BY seq DESC LIMIT 1", [], |row| number(row, 0))
+        .optional()?;
+    let mut counted = count(last.as_ref(), moment);
+    // Whatever became of the row beside it, the ledger's own clock never runs back.
+    counted.running = counted.running.max(Running::from_millis(newest.unwrap_or_default()));
+    transaction.execute(
+        "INSERT OR REPLACE INTO running_clock (id, boot, uptime, running) VALUES (1, ?1, ?2, ?3)",
+        params![counted.boot, i64::try_from(counted.uptime).unwrap_or(i64::MAX), signed(counted.running)],
+    )?;
+    Ok(counted.running)
+}
+
+/// Where a row belongs.
+struct Place<'a> {
+    subject: &'a str,
+    area: &'a [u8],
+    kind: Option<ActionKind>,
+}
+
+const HOST: Place<'_> = Place { subject: "", area: &[], kind: None };
+
+fn append(
+    transaction: &Transaction<'_>,
+    moment: &Moment,
+    clock: Running,
+    place: &Place<'_>,
+    entry: &Entry,
+) -> rusqlite::Result<()> {
+    let tip: Option<(i64, [u8; 32])> = transaction
+        .query_row("SELECT seq, hash FROM ledger ORDER BY seq DESC LIMIT 1", [], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let (seq, prev) = tip.unwrap_or_default();
+    let mut row = Row {
+        seq: (seq + 1).cast_unsigned(),
+        at: moment.wall.as_millisecond(),
+        clock,
+        word: entry.word(place.kind).to_owned(),
+        subject: place.subject.to_owned(),
+        area: place.area.to_vec(),
+        body: json(entry),
+        prev: RowHash(prev),
+        hash: RowHash::default(),
+    };
+    row.hash = row.computed();
+    transaction.execute(
+        &format!("INSERT INTO ledger ({ROW}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)"),
+        params![seq + 1, row.at, signed(row.clock), row.word, row.subject, row.area, row.body, row.prev.0, row.hash.0],
+    )?;
+    transaction.execute(
+        "INSERT OR REPLACE INTO ledger_tip (id, seq, hash) VALUES (1, ?1, ?2)",
+        params![seq + 1, row.hash.0],
+    )?;
+    Ok(())
+}
+
+impl Db {
+    /// Counts the clock on, so that time which passes without a row in the ledger is not lost at a reboot.
+    ///
+    /// # Errors
+    /// SQLite refused.
+    pub fn count_on(&mut self, moment: &Moment) -> Result<Running, DbError> {
+        self.write(|transaction| tick(transaction, moment))
+    }
+
+    /// The newest attempt at a fix.
+    ///
+    /// # Errors
+    /// SQLite refused, or the row is not one of ours.
+    pub fn intervention(&self, fix: &FixId) -> Result<Option<Intervention>, DbError> {
+        self.read(|connection| {
+            let sql = format!("SELECT {INTERVENTION} FROM interventions WHERE fix = ?1 ORDER BY attempt DESC LIMIT 1");
+            connection.query_row(&sql, [fix.as_str()], intervention_of).optional()
+        })
+    }
+
+    /// Every attempt in one of `states`, oldest first.
+    ///
+    /// # Errors
+    /// SQLite refused, or a row is not one of ours.
+    pub fn interventions_in(&self, states: &[State]) -> Result<Vec<Intervention>, DbError> {
+        let all = self.read(|connection| {
+            let sql = format!("SELECT {INTERVENTION} FROM interventions ORDER BY fix, attempt");
+            connection.prepare(&sql)?.query_map([], intervention_of)?.collect::<rusqlite::Result<Vec<_>>>()
+        })?;
+        Ok(all.into_iter().filter(|intervention| states.contains(&intervention.state)).collect())
+    }
+
+    /// Begins a new attempt at a fix. One that has not ended goes on instead, with what is proposed now.
+    ///
+    /// # Errors
+    /// SQLite refused.
+    pub fn propose(
+        &mut self,
+        moment: &Moment,
+        proposal: &Proposal<'_>,
+        actor: Actor,
+        note: &Note,
+    ) -> Result<InterventionId, DbError> {
+        let last = self.intervention(proposal.fix)?;
+        let area = path_bytes(proposal.area);
+        if let Some(open) = last.as_ref().filter(|last| !last.state.is_end()) {
+            let id = open.id.clone();
+            self.write(|transaction| {
+                transaction.execute(
+                    "UPDATE interventions SET action_kind = ?3, action = ?4 WHERE fix = ?1 AND attempt = ?2",
+                    params![id.fix.as_str(), id.attempt, word(&proposal.kind), proposal.action.0],
+                )
+            })?;
+            return Ok(id);
+        }
+        let attempt = last.map_or(1, |last| last.id.attempt.saturating_add(1));
+        let id = InterventionId { fix: proposal.fix.clone(), attempt };
+        let entry =
+            Entry::Step { id: id.clone(), event: None, state: State::Proposed, actor, note: Box::new(note.clone()) };
+        self.write(|transaction| {
+            let clock = tick(transaction, moment)?;
+            let subject = id.to_string();
+            append(transaction, moment, clock, &Place { subject: &subject, area, kind: Some(proposal.kind) }, &entry)?;
+            transaction.execute(
+                &format!(
+                    "INSERT INTO interventions ({INTERVENTION}, tried_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, NULL)"
+                ),
+                params![
+                    id.fix.as_str(),
+                    id.attempt,
+                    word(&State::Proposed),
+                    area,
+                    word(&proposal.kind),
+                    proposal.action.0
+                ],
+            )
+        })?;
+        Ok(id)
+    }
+
+    /// Takes the intervention through `happenings` in one transaction, and freezes its area when one revert too many is
+    /// among them. Returns where it stands.
+    ///
+    /// # Errors
+    /// SQLite refused, there is no such intervention, or a transition is illegal: nothing is added then.
+    pub fn happen(
+        &mut self,
+        moment: &Moment,
+        id: &InterventionId,
+        happenings: &[Happening],
+        pace: &Pace,
+    ) -> Result<State, LedgerError> {
+        let sql = format!("SELECT {INTERVENTION} FROM interventions WHERE fix = ?1 AND attempt = ?2");
+        let known = self.read(|connection| {
+            connection.query_row(&sql, params![id.fix.as_str(), id.attempt], intervention_of).optional()
+        })?;
+        let Some(known) = known else { return Err(LedgerError::Unknown(id.clone())) };
+        let mut states = Vec::new();
+        let mut state = known.state;
+        for happening in happenings {
+            state = step(state, happening.event).map_err(|cause| LedgerError::Illegal { id: id.clone(), cause })?;
+            states.push(state);
+        }
+        self.write(|transaction| {
+            let clock = tick(transaction, moment)?;
+            let subject = id.to_string();
+            let place = Place { subject: &subject, area: &known.area, kind: Some(known.kind) };
+            for (happening, state) in happenings.iter().zip(&states) {
+                let Happening { event, actor, note } = happening.clone();
+                let entry =
+                    Entry::Step { id: id.clone(), event: Some(event), state: *state, actor, note: Box::new(note) };
+                append(transaction, moment, clock, &place, &entry)?;
+                if *state == State::Reverted {
+                    freeze_if_due(transaction, moment, clock, &known.area, pace)?;
+                }
+            }
+            let outside = happenings.iter().any(|happening| happening.actor == Actor::Outside);
+            let tried = states.iter().any(|state| state.is_under_way() || state.is_end())
+                || (known.kind.is_intervention() && states.contains(&State::Approved));
+            transaction.execute(
+                "UPDATE interventions SET state = ?3, outside = outside OR ?4, \
+                 tried_at = CASE WHEN ?5 THEN ?6 ELSE tried_at END WHERE fix = ?1 AND attempt = ?2",
+                params![id.fix.as_str(), id.attempt, word(&state), outside, tried, signed(clock)],
+            )
+        })?;
+        Ok(state)
+    }
+
+    /// What the ledger says of the host and of `area`, for a plan that does `action`.
+    ///
+    /// # Errors
+    /// SQLite refused, or a row is not one of ours.
+    pub fn standing(
+        &mut self,
+        moment: &Moment,
+        area: &Path,
+        action: ActionHash,
+        area_limit: Option<u32>,
+    ) -> Result<Standing, DbError> {
+        let clock = self.count_on(moment)?;
+        let frozen = self.frozen_at(clock)?.into_iter().find(|frozen| frozen.area == area).map(|frozen| frozen.why);
+        let paused = self.paused(moment)?.map(|paused| paused.words());
+        let read_only = self.read_only()?;
+        let (now, day) = (signed(clock), i64::try_from(DAY.as_millis()).unwrap_or(i64::MAX));
+        self.read(|connection| {
+            let count = |word: &str| {
+                let sql = "SELECT count(*) FROM ledger WHERE word = ?1 AND clock + ?2 > ?3";
+                connection.query_row(sql, params![word, day, now], |row| row.get(0))
+            };
+            let in_area = "SELECT count(*) FROM ledger WHERE word = 'applied' AND clock + ?1 > ?2 AND area = ?3";
+            let under_way =
+                "SELECT count(*) FROM interventions WHERE state IN ('applied', 'validating') AND outside = 0";
+            let tried = "SELECT max(tried_at) FROM interventions WHERE action = ?1";
+            let tried: Option<i64> = connection.query_row(tried, [action.0], |row| row.get(0))?;
+            let tried = tried.map(|tried| Running::from_millis(tried.max(0).cast_unsigned()));
+            Ok(Standing {
+                paused,
+                read_only,
+                frozen,
+                interventions: count("applied")?,
+                area_interventions: connection
+                    .query_row(in_area, params![day, now, path_bytes(area)], |row| row.get(0))?,
+                area_limit,
+                branches: count("seeded")?,
+                under_way: connection.query_row(under_way, [], |row| row.get(0))?,
+                same_action: tried.map(|tried| clock.since(tried)),
+            })
+        })
+    }
+
+    /// The freezes that hold, newest first.
+    ///
+    /// # Errors
+    /// SQLite refused, or a row is not one of ours.
+    pub fn frozen(&mut self, moment: &Moment) -> Result<Vec<Frozen>, DbError> {
+        let clock = self.count_on(moment)?;
+        self.frozen_at(clock)
+    }
+
+    fn frozen_at(&self, clock: Running) -> Result<Vec<Frozen>, DbError> {
+        let rows = self.read(|connection| {
+            let sql = format!(
+                "SELECT {ROW} FROM ledger WHERE seq IN \
+                 (SELECT max(seq) FROM ledger WHERE word IN ('freeze', 'thaw') GROUP BY area) ORDER BY seq DESC"
+            );
+            connection.prepare(&sql)?.query_map([], row_of)?.collect::<rusqlite::Result<Vec<_>>>()
+        })?;
+        let holds = |row: Row| match row.entry() {
+            Ok(Entry::Freeze { until, why }) if until > clock => {
+                Some(Frozen { area: path_of(row.area), at: row.at, left: until.since(clock), why })
+            }
+            Ok(_) | Err(_) => None,
+        };
+        Ok(rows.into_iter().filter_map(holds).collect())
+    }
+
+    /// The pause, if one holds.
+    ///
+    /// # Errors
+    /// SQLite refused, or the row is not one of ours.
+    pub fn paused(&self, moment: &Moment) -> Result<Option<Paused>, DbError> {
+        Ok(match self.newest("'pause', 'resume'")? {
+            Some(Entry::Pause { until, why }) => {
+                let until = until.and_then(|until| jiff::Timestamp::from_millisecond(until).ok());
+                until.is_none_or(|until| moment.wall < until).then_some(Paused { until, why })
+            }
+            _ => None,
+        })
+    }
+
+    /// Why nothing may be changed any more, if that is so.
+    ///
+    /// # Errors
+    /// SQLite refused, or the row is not one of ours.
+    pub fn read_only(&self) -> Result<Option<String>, DbError> {
+        Ok(match self.newest("'read-only', 'writable'")? {
+            Some(Entry::ReadOnly { why }) => Some(why),
+            _ => None,
+        })
+    }
+
+    fn newest(&self, words: &str) -> Result<Option<Entry>, DbError> {
+        self.read(|connection| {
+            let sql = format!("SELECT {ROW} FROM ledger WHERE word IN ({words}) ORDER BY seq DESC LIMIT 1");
+            connection.query_row(&sql, [], row_of).optional()?.map(|row| said(&row)).transpose()
+        })
+    }
+
+    /// The wall clock of the newest row, in milliseconds since 1970.
+    ///
+    /// # Errors
+    /// SQLite refused.
+    pub fn newest_ledger_time(&self) -> Result<Option<i64>, DbError> {
+        self.read(|connection| {
+            connection.query_row("SELECT at FROM ledger ORDER BY seq DESC LIMIT 1", [], |row| row.get(0)).optional()
+        })
+    }
+
+    /// Adds what concerns the whole host: a pause, its end, read-only and its end.
+    ///
+    /// # Errors
+    /// SQLite refused.
+    pub fn note_host(&mut self, moment: &Moment, entry: &Entry) -> Result<(), DbError> {
+        self.write(|transaction| {
+            let clock = tick(transaction, moment)?;
+            append(transaction, moment, clock, &HOST, entry)
+        })
+    }
+
+    /// Ends the freeze of an area.
+    ///
+    /// # Errors
+    /// SQLite refused.
+    pub fn thaw(&mut self, moment: &Moment, area: &Path, why: &str) -> Result<(), DbError> {
+        let entry = Entry::Thaw { why: why.to_owned() };
+        self.write(|transaction| {
+            let clock = tick(transaction, moment)?;
+            append(transaction, moment, clock, &Place { area: path_bytes(area), ..HOST }, &entry)
+        })
+    }
+
+    /// The rows of every attempt at a fix, oldest first.
+    ///
+    /// # Errors
+    /// SQLite refused, or a row is not one of ours.
+    pub fn history(&self, fix: &FixId) -> Result<Vec<(Row, Entry)>, DbError> {
+        self.read(|connection| {
+            let sql = format!("SELECT {ROW} FROM ledger WHERE subject LIKE ?1 ORDER BY seq");
+            let rows = connection
+                .prepare(&sql)?
+                .query_map([format!("{fix}.%")], row_of)?
+                .collect::<rusqlite::Result<Vec<_>>>()?;
+            rows.into_iter().map(|row| said(&row).map(|entry| (row, entry))).collect()
+        })
+    }
+
+    /// Follows the whole ledger and names what is wrong with it.
+    ///
+    /// # Errors
+    /// SQLite refused, or what is beside the ledger is not ours.
+    pub fn audit_ledger(&self) -> Result<Audit, DbError> {
+        self.read(|connection| {
+            let mut audit = Audit::default();
+            let mut statement = connection.prepare(&format!("SELECT {ROW} FROM ledger ORDER BY seq"))?;
+            for row in statement.query_map([], row_of)? {
+                audit.take(&row?);
+            }
+            let tip = connection
+                .query_row("SELECT seq, hash FROM ledger_tip", [], |row| Ok((number(row, 0)?, RowHash(row.get(1)?))))
+                .optional()?;
+            let states = connection
+                .prepare(&format!("SELECT {INTERVENTION} FROM interventions"))?
+                .query_map([], intervention_of)?
+                .map(|known| known.map(|known| (known.id, known.state)))
+                .collect::<rusqlite::Result<Vec<_>>>()?;
+            audit.finish(tip, &states);
+            Ok(audit)
+        })
+    }
+}
+
+/// Freezes the area when its newest outcomes are reverts, one after the other.
+fn freeze_if_due(
+    transaction: &Transaction<'_>,
+    moment: &Moment,
+    clock: Running,
+    area: &[u8],
+    pace: &Pace,
+) -> rusqlite::Result<()> {
+    let words: Vec<String> = transaction
+        .prepare(
+            "SELECT word FROM ledger WHERE area = ?1 \
+             AND word IN ('validated', 'no_effect', 'reverted', 'freeze', 'thaw') ORDER BY seq DESC LIMIT ?2",
+        )?
+        .query_map(params![area, pace.freeze_after.max(1)], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    if !freezes(&words, pace.freeze_after) {
+        return Ok(());
+    }
+    let why = format!("{} reverts in a row", pace.freeze_after.max(1));
+    let entry = Entry::Freeze { until: clock.after(pace.freeze_for), why };
+    append(transaction, moment, clock, &Place { area, ..HOST }, &entry)
+}
