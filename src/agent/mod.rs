@@ -12,4 +12,5 @@ mod misbehave;
 pub mod parts;
 pub mod service;
 pub mod timing;
+pub mod undo;
 pub mod workshop;

@@ -6,12 +6,14 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::cycle::{self, CycleError, Round};
 use super::parts::{Parts, PartsError};
-use super::timing;
+use super::{timing, undo};
 use crate::domain::schedule;
-use crate::loops::seed::Mode;
+use crate::loops::seed::{Found, Mode, SeedError};
 
 /// What the agent tells while it runs.
 pub enum Note<'a> {
+    /// What a killed process had begun is finished or undone.
+    Recovered(&'a [Found]),
     /// A round is done.
     Round(&'a Round),
     /// A round was broken off; the next one tries again.
@@ -28,6 +30,9 @@ pub enum ServiceError {
     /// A part of the home is not in order.
     #[error(transparent)]
     Parts(#[from] PartsError),
+    /// What a killed process left cannot be looked at.
+    #[error("the agent cannot start")]
+    Undo(#[source] SeedError),
     /// The system does not give what an agent needs.
     #[error("the agent cannot run")]
     System(#[source] std::io::Error),
@@ -40,8 +45,13 @@ pub enum ServiceError {
 ///
 /// # Errors
 /// The home is in use or the system refuses; a failed round is told and tried again.
-pub fn serve(parts: Parts, mode: Mode, tell: &mut dyn FnMut(Note<'_>)) -> Result<(), ServiceError> {
+pub fn serve(mut parts: Parts, mode: Mode, tell: &mut dyn FnMut(Note<'_>)) -> Result<(), ServiceError> {
     let _lock = parts.lock()?;
+    // Before any loop runs: until then it is not known what is in place.
+    let found = undo::recover(&mut parts).map_err(ServiceError::Undo)?;
+    if !found.is_empty() {
+        tell(Note::Recovered(&found));
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ServiceError::System)?;
     runtime.block_on(rounds(parts, mode, tell))
 }

@@ -12,6 +12,7 @@ use crate::store::ledger::{Happening, Proposal};
 pub(super) fn tell(
     parts: &mut Parts<'_>,
     plan: &FixPlan,
+    kind: ActionKind,
     actor: Actor,
     happenings: &[Happening],
 ) -> Result<InterventionId, SeedError> {
@@ -22,7 +23,7 @@ pub(super) fn tell(
     let note = Note {
         why: format!("lesson {} matches {count} {places} in {}", plan.lesson, plan.path),
         planned: Some(Planned {
-            kind: ActionKind::Branch,
+            kind,
             lesson: plan.lesson.clone(),
             rev: plan.rev,
             entry: plan.entry,
@@ -34,7 +35,7 @@ pub(super) fn tell(
         predicted: Some(plan.prediction(Observed::Unknown, pace.validate_window)),
         ..Note::default()
     };
-    let proposal = Proposal { fix: &plan.id, area: &plan.root, kind: ActionKind::Branch, action: plan.action() };
+    let proposal = Proposal { fix: &plan.id, area: &plan.root, kind, action: plan.action() };
     let id = parts.db.propose(&moment, &proposal, actor, &note)?;
     parts.db.happen(&moment, &id, happenings, &pace)?;
     Ok(id)

@@ -3,6 +3,7 @@
 
 mod book;
 mod mend;
+mod onto;
 mod person;
 mod settle;
 
@@ -22,10 +23,11 @@ use crate::domain::ledger::Note;
 use crate::domain::lesson::Lesson;
 use crate::domain::pace::Pace;
 use crate::domain::running::Moment;
-use crate::ports::{Admission, Auditor, AuditorError, BranchIs, Exec, Repo, Skipped, Trials};
+use crate::ports::{Admission, ApplyError, Auditor, AuditorError, BranchIs, Exec, Repo, Skipped, Trials};
 use crate::store::db::{Db, DbError};
 use crate::store::ledger::{Happening, LedgerError};
 
+pub use onto::{Found, apply_onto, recover, rollback_onto};
 pub use person::{PersonError, apply, rehearse, rollback};
 
 /// A root and the command that says whether its project still works.
@@ -138,6 +140,9 @@ pub enum SeedError {
     /// The ledger does not take it.
     #[error("fix could not be written into the ledger")]
     Ledger(#[source] LedgerError),
+    /// What a killed process left cannot be looked at.
+    #[error("undo journal cannot be used")]
+    Undo(#[source] ApplyError),
 }
 
 impl From<LedgerError> for SeedError {
@@ -190,7 +195,7 @@ pub fn seed(
                     (Mode::Seed, true) => settle::Go::Make,
                 };
                 let drill = drill(parts, &known.lesson, now)?;
-                let wish = settle::Wish { asked_by: AskedBy::Audit, go, drill: &drill };
+                let wish = settle::Wish { asked_by: AskedBy::Audit, go, drill: &drill, kind: ActionKind::Branch };
                 settle::settle(parts, area, &plan, prior, wish, now)?
             }
         };

@@ -5,11 +5,11 @@ use jiff::Timestamp;
 use super::settle::{Go, Wish, foretell, settle};
 use super::{Area, Parts, SeedError, book, drill, follow_branches, mend};
 use crate::domain::fix::{EndedBy, Fix, FixId, FixPlan, FixState, KnownLesson};
-use crate::domain::guard::{AskedBy, Drill};
+use crate::domain::guard::{ActionKind, AskedBy, Drill};
 use crate::domain::id::Slug;
 use crate::domain::intervention::{Actor, Event};
 use crate::domain::ledger::Note;
-use crate::ports::RepoError;
+use crate::ports::{ApplyError, RepoError};
 use crate::store::db::DbError;
 use crate::store::ledger::Happening;
 
@@ -57,6 +57,15 @@ pub enum PersonError {
         #[source]
         cause: RepoError,
     },
+    /// The way back is in somebody's way, or failed.
+    #[error("fix {id} is not taken back")]
+    Apply {
+        /// The fix.
+        id: FixId,
+        /// Why.
+        #[source]
+        cause: ApplyError,
+    },
     /// The worker or the database failed.
     #[error(transparent)]
     Seed(#[from] SeedError),
@@ -80,7 +89,14 @@ pub fn apply(
     now: Timestamp,
 ) -> Result<Fix, PersonError> {
     let (fix, plan, drill) = wanted(parts, area, lessons, id, now)?;
-    Ok(settle(parts, area, &plan, Some(fix), Wish { asked_by: AskedBy::Person, go: Go::Make, drill: &drill }, now)?)
+    Ok(settle(
+        parts,
+        area,
+        &plan,
+        Some(fix),
+        Wish { asked_by: AskedBy::Person, go: Go::Make, drill: &drill, kind: ActionKind::Branch },
+        now,
+    )?)
 }
 
 /// What [`apply`] would come to, as far as that can be told without making anything. Nothing is remembered of it.
@@ -95,12 +111,12 @@ pub fn rehearse(
     now: Timestamp,
 ) -> Result<Fix, PersonError> {
     let (_, plan, drill) = wanted(parts, area, lessons, id, now)?;
-    let wish = Wish { asked_by: AskedBy::Person, go: Go::List, drill: &drill };
+    let wish = Wish { asked_by: AskedBy::Person, go: Go::List, drill: &drill, kind: ActionKind::Branch };
     Ok(foretell(parts, area, &plan, wish, now)?.0)
 }
 
 /// The fix that a person names, planned again and the same as it was shown.
-fn wanted(
+pub(super) fn wanted(
     parts: &mut Parts<'_>,
     area: &Area,
     lessons: &[KnownLesson],

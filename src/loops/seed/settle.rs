@@ -38,6 +38,8 @@ pub(super) struct Wish<'a> {
     pub(super) go: Go,
     /// What was said of the lesson's own examples.
     pub(super) drill: &'a Drill,
+    /// What the change would do.
+    pub(super) kind: ActionKind,
 }
 
 /// Takes `plan` as far as the guard, the check and the wish allow, and remembers where that is.
@@ -139,7 +141,7 @@ fn judge(
         blocked: house.blocked.clone(),
         blocked_ids: house.blocked_ids.clone(),
         max_lines: house.max_lines,
-        kind: ActionKind::Branch,
+        kind: wish.kind,
         blocked_kinds: house.blocked_kinds.clone(),
         has_canary: area.has_canary(),
         pace: house.pace.clone(),
@@ -159,7 +161,13 @@ fn says_the_same(prior: &Fix, fix: &Fix) -> bool {
         && book::same_answers(&prior.verdicts, &fix.verdicts)
 }
 
-fn record(parts: &mut Parts<'_>, plan: &FixPlan, fix: &Fix, events: &[Event], wish: Wish<'_>) -> Result<(), SeedError> {
+pub(super) fn record(
+    parts: &mut Parts<'_>,
+    plan: &FixPlan,
+    fix: &Fix,
+    events: &[Event],
+    wish: Wish<'_>,
+) -> Result<(), SeedError> {
     let actor = match wish.asked_by {
         AskedBy::Audit => Actor::Agent,
         AskedBy::Person => Actor::Person,
@@ -180,7 +188,7 @@ fn record(parts: &mut Parts<'_>, plan: &FixPlan, fix: &Fix, events: &[Event], wi
             Happening::new(*event, actor, note)
         })
         .collect();
-    book::tell(parts, plan, actor, &happenings)?;
+    book::tell(parts, plan, wish.kind, actor, &happenings)?;
     Ok(())
 }
 

@@ -1,0 +1,40 @@
+//! Changes and their way back, with the real parts: what a killed process left is settled before anything else, and a
+//! door that a failed way back has closed is opened by a person alone.
+
+use super::parts::Parts;
+use super::workshop::Workshop;
+use crate::domain::ledger::Entry;
+use crate::loops::seed::{self, Found, SeedError};
+use crate::store::crash;
+use crate::sys::apply::{SystemApplier, read_only};
+
+/// What makes changes in this home.
+#[must_use]
+pub fn applier(parts: &Parts) -> SystemApplier {
+    SystemApplier::new(&parts.home.state(), parts.key.host(), crash::point)
+}
+
+/// Finishes or undoes what a killed process had begun, and says what it did.
+///
+/// # Errors
+/// The ledger or the undo journal cannot be used: nothing may be changed then.
+pub fn recover(parts: &mut Parts) -> Result<Vec<Found>, SeedError> {
+    let applier = applier(parts);
+    let now = parts.now();
+    let found = seed::recover(&mut Workshop::of(parts).with(&mut parts.db), &applier, now)?;
+    // Closed by a process that could not tell the ledger any more.
+    if let Some(why) = read_only::reason(&parts.home.state())
+        && parts.db.read_only()?.is_none()
+    {
+        parts.db.note_host(&parts.clock.moment(), &Entry::ReadOnly { why })?;
+    }
+    Ok(found)
+}
+
+/// Opens the door that a failed way back has closed. Returns why it was closed.
+///
+/// # Errors
+/// The system refused.
+pub fn open_door(parts: &Parts) -> std::io::Result<Option<String>> {
+    read_only::open(&parts.home.state())
+}
