@@ -2,6 +2,7 @@
 
 mod agent;
 mod apply;
+mod apply_killed;
 mod attestations;
 mod audit_cli;
 mod audit_worker;

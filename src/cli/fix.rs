@@ -34,8 +34,8 @@ pub(super) enum Ask {
         /// Show what would be done and what each guard says, but do nothing
         #[arg(long)]
         dry_run: bool,
-        /// Make it as a commit on the branch that is checked out, not on one of its own
-        #[arg(long, conflicts_with = "dry_run")]
+        /// Make it on the branch that is checked out, not on one of its own; outside git, in the file itself
+        #[arg(long, visible_alias = "in-place", conflicts_with = "dry_run")]
         to_branch: bool,
     },
     /// Delete the branch of a seeded fix, or revert the commit of an applied one
@@ -168,11 +168,13 @@ fn told(context: &Context, fix: &Fix, wanted: FixState) -> Outcome {
             out::line(format!("look at it with `git diff HEAD...{branch}`, take it with `git merge {branch}`"));
         }
         (_, FixState::Applied) => {
-            let commit = fix.commit.as_deref().unwrap_or_default();
-            out::line(format!("fix {} is commit {commit} on your branch", fix.id));
+            match &fix.commit {
+                Some(commit) => out::line(format!("fix {} is commit {commit} on your branch", fix.id)),
+                None => out::line(format!("fix {} is made in the file; a copy of what it was is kept", fix.id)),
+            }
             out::line(format!("take it back with `mesh fix rollback {}`", fix.id));
         }
-        (_, FixState::Reverted) => out::line(format!("fix {} is taken back: its commit is reverted", fix.id)),
+        (_, FixState::Reverted) => out::line(format!("fix {} is taken back: what it changed is as it was", fix.id)),
         _ => out::line(format!("fix {} is taken back: its branch is deleted", fix.id)),
     }
     Ok(ExitKind::Ok)

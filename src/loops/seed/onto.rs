@@ -6,13 +6,13 @@ use super::person::{PersonError, wanted};
 use super::settle::{Go, Wish, foretell, record};
 use super::{Area, Parts, SeedError, book};
 use crate::domain::fix::{CheckResult, EndedBy, Fix, FixId, FixPlan, FixState, KnownLesson};
-use crate::domain::guard::{ActionKind, AskedBy, Trial, Verdict, prove, why};
+use crate::domain::guard::{ActionKind, AskedBy, Proof, RepoFacts, Trial, Verdict, prove, why};
 use crate::domain::intervention::{Actor, Event, InterventionId, State};
 use crate::domain::ledger::{Entry, Note};
 use crate::ports::{Applier, ApplyError, Mended, Recovered};
 use crate::store::ledger::Happening;
 
-/// Makes the fix that a person has looked at as a commit on the checked-out branch: guarded, proved on a scratch copy,
+/// Makes the fix that a person has looked at as a commit on the checked-out branch, or in a file outside git: guarded, proved on a scratch copy,
 /// tried by the project's check, then applied. What stops it is in the returned fix.
 ///
 /// # Errors
@@ -26,7 +26,12 @@ pub fn apply_onto(
     now: Timestamp,
 ) -> Result<Fix, PersonError> {
     let (_, plan, drill) = wanted(parts, area, lessons, id, now)?;
-    let wish = Wish { asked_by: AskedBy::Person, go: Go::Make, drill: &drill, kind: ActionKind::Commit };
+    // A file outside git has no branch: it is replaced where it is.
+    let kind = match parts.repo.facts(&plan.root, &plan.path).repo {
+        RepoFacts::Outside => ActionKind::File,
+        RepoFacts::Inside { .. } | RepoFacts::Unusable(_) => ActionKind::Commit,
+    };
+    let wish = Wish { asked_by: AskedBy::Person, go: Go::Make, drill: &drill, kind };
     let (mut fix, approved) = foretell(parts, area, &plan, wish, now)?;
     let Some(approved) = approved else {
         let end = if fix.state == FixState::Backlog { Event::Block } else { Event::Refuse };
@@ -40,7 +45,7 @@ pub fn apply_onto(
         Happening::new(Event::Ask, Actor::Person, asked),
         Happening::new(Event::Approve, Actor::Person, Note::default()),
     ];
-    let id = book::tell(parts, &plan, ActionKind::Commit, Actor::Person, &begun)?;
+    let id = book::tell(parts, &plan, kind, Actor::Person, &begun)?;
     // Remembered before anything is changed, so that a restart knows what the journal is about.
     parts.db.save_fix(&fix)?;
     let proof = match applier.prove(&id, &approved, &area.trials()) {
@@ -53,7 +58,7 @@ pub fn apply_onto(
         Trial::Failed(why) => CheckResult::Failed { why: why.clone() },
     };
     let gone = finding_gone(parts, lessons, &plan)?;
-    let proved = match prove(approved, &crate::domain::guard::Proof { finding_gone: gone, ..proof }) {
+    let proved = match prove(approved, &Proof { finding_gone: gone, ..proof }) {
         Ok(proved) => proved,
         Err(verdicts) => {
             let said = why(&verdicts);
