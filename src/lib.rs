@@ -11,6 +11,8 @@ pub mod cli;
 pub mod domain;
 /// The lessons that ship with mesh.
 pub mod founding;
+/// Shows the published state to programs and people.
+pub mod http;
 /// Waits, calls `domain`, performs what it asks.
 pub mod loops;
 /// What loops need of the world.

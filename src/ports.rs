@@ -1,5 +1,7 @@
 //! What the loops need of the world and tests must be able to replace. Each has one real adapter in `sys`.
 
+mod applier;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,10 +12,12 @@ use serde::{Deserialize, Serialize};
 use crate::domain::detect::LanguageName;
 use crate::domain::finding::Finding;
 use crate::domain::fix::{FixId, FixPlan};
-use crate::domain::guard::{Approved, Facts, Proof, Proved};
+use crate::domain::guard::{Approved, Facts};
 use crate::domain::id::{HostId, Slug};
-use crate::domain::intervention::InterventionId;
 use crate::domain::lesson::Lesson;
+use crate::domain::signal::SeriesName;
+
+pub use applier::{AppliedAs, Applier, ApplyError, Recovered, Trials};
 
 /// The wall clock.
 pub trait Clock: Send + Sync {
@@ -174,6 +178,27 @@ pub struct Ran {
 pub trait Exec: Send + Sync {
     /// Runs `program` to its end or its timeout.
     fn run(&self, program: &Program) -> Ran;
+}
+
+/// One reading of one series.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Reading {
+    /// What was measured.
+    pub name: SeriesName,
+    /// What it was, or why that is not known. The text is foreign: show it sanitised.
+    pub value: Result<f64, String>,
+}
+
+/// Measures something on this host. It may block: each one is asked in a thread of its own.
+pub trait Probe: Send {
+    /// Asks once. A probe that cannot say answers with the reason, or not at all where it needs two looks to
+    /// tell a change.
+    fn read(&mut self) -> Vec<Reading>;
+
+    /// Where it stopped reading, so that it goes on there after a restart.
+    fn mark(&self) -> Option<String> {
+        None
+    }
 }
 
 /// What the audit worker said of a lesson that was put before it.
@@ -444,110 +469,4 @@ pub trait Repo {
     /// # Errors
     /// The repository cannot be read.
     fn branch(&self, root: &Path, branch: &str, commit: &str) -> Result<BranchIs, RepoError>;
-}
-
-/// Why a change could not be proved, made or taken back.
-#[derive(Debug, thiserror::Error)]
-pub enum ApplyError {
-    /// The place is not what was approved: somebody worked there meanwhile. Nothing was changed.
-    #[error("{what} has changed since it was approved: it stays as it is")]
-    Moved {
-        /// The branch or file.
-        what: String,
-    },
-    /// It failed before anything that people use was changed.
-    #[error("nothing was changed: {why}")]
-    Untouched {
-        /// Why.
-        why: String,
-    },
-    /// It failed half-way, and what was begun is undone.
-    #[error("what was begun is undone: {why}")]
-    Undone {
-        /// Why.
-        why: String,
-    },
-    /// It failed, and the way back failed too: nothing more may be changed until a person has looked.
-    #[error("{what} is neither as it was nor as it should be: {why}")]
-    Broken {
-        /// The branch or file.
-        what: String,
-        /// Why the way back failed.
-        why: String,
-    },
-}
-
-/// The commands that try a change before it is made: the project's check and the canary, in this order.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Trials {
-    /// Each a program and its arguments; empty ones are left out.
-    pub commands: Vec<Vec<String>>,
-    /// After this, each is stopped and has failed.
-    pub timeout: Duration,
-}
-
-/// A change that is in place.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct AppliedAs {
-    /// The commit on the target branch, in hexadecimal; none for a file outside git.
-    pub commit: Option<String>,
-    /// What leads back, in words for people, such as `git revert c0ffee`.
-    pub way_back: String,
-}
-
-/// What became of a change that a killed process had begun.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Recovered {
-    /// It was whole, and it stands.
-    Finished(AppliedAs),
-    /// It was not whole, or had not begun, and nothing of it is left.
-    Undone,
-    /// It had been taken back before, whole.
-    RolledBack,
-}
-
-/// Changes what people use, and takes it back: a commit on the target branch, or a file outside git
-/// ([`Approved::kind`] says which). The way back is on disk before anything is changed.
-pub trait Applier {
-    /// Makes the change and takes it back in a scratch copy, by the means that [`Applier::apply`] and
-    /// [`Applier::rollback`] use, and runs `trials` on the changed copy. Nothing that people use is touched. Whether the
-    /// finding is gone is for the caller to fill in.
-    ///
-    /// # Errors
-    /// [`ApplyError::Untouched`]: the scratch copy could not be made. A failed trial is in the proof, not an error.
-    fn prove(&self, id: &InterventionId, plan: &Approved<FixPlan>, trials: &Trials) -> Result<Proof, ApplyError>;
-
-    /// Writes the way back to disk, then makes the change on top of what was approved, by compare-and-swap. The user's
-    /// uncommitted work is never touched.
-    ///
-    /// # Errors
-    /// Nothing was changed, or it is undone, or it is broken; the variant says which.
-    fn apply(&self, id: &InterventionId, plan: &Proved<FixPlan>, now: Timestamp) -> Result<AppliedAs, ApplyError>;
-
-    /// Takes the change back by what was written before it was made: a revert of that commit, or the captured copy.
-    /// Called twice, the second call changes nothing and succeeds.
-    ///
-    /// # Errors
-    /// [`ApplyError::Moved`] when somebody has worked on the same lines since; [`ApplyError::Broken`] when it is left
-    /// half-way.
-    fn rollback(&self, id: &InterventionId, now: Timestamp) -> Result<(), ApplyError>;
-
-    /// The changes whose way back is still on disk: begun and not settled, or in place and not yet judged.
-    ///
-    /// # Errors
-    /// The undo journal cannot be read; nothing may be changed then.
-    fn pending(&self) -> Result<Vec<InterventionId>, ApplyError>;
-
-    /// Finishes or undoes what a killed process had begun; never both, never neither. Called before any loop runs, for
-    /// each of [`Applier::pending`] that the ledger does not say is in place.
-    ///
-    /// # Errors
-    /// [`ApplyError::Broken`]: the agent is read-only from here on.
-    fn recover(&self, id: &InterventionId, now: Timestamp) -> Result<Recovered, ApplyError>;
-
-    /// Forgets the way back of a change that is judged for good.
-    ///
-    /// # Errors
-    /// The undo journal cannot be written.
-    fn settle(&self, id: &InterventionId) -> Result<(), ApplyError>;
 }

@@ -15,6 +15,7 @@ use mesh::sys::apply::{Changes, read_only};
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::{Config, TestRunner};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::support::host::temp_dir;
 use crate::support::project::{Project, git};
@@ -489,4 +490,69 @@ fn recovery_of_what_is_in_place_says_so_each_time() {
     bench.applier.rollback(&change.id, now()).expect("also later");
     assert_eq!(bench.applier.recover(&change.id, now()).expect("recovered"), Recovered::RolledBack);
     assert_eq!(fs::read_to_string(project.root.join("a.py")).expect("there"), "BAD\n");
+}
+
+/// Lets no file of this process grow beyond so many bytes.
+fn limit_files(bytes: Option<u64>) {
+    let hard = getrlimit(Resource::Fsize).maximum;
+    setrlimit(Resource::Fsize, Rlimit { current: bytes.or(hard), maximum: hard }).expect("limited");
+}
+
+#[test]
+#[ignore = "without_room_the_old_file_stays runs it in a process of its own, since it starves all of it"]
+fn starved() {
+    let large = "x".repeat(8 * 1024);
+    let (before, after) = (format!("BAD\n{large}"), format!("GOOD\n{large}"));
+    for (in_git, point) in [
+        (false, "apply.journaled"),
+        (true, "apply.journaled"),
+        (true, "apply.object-written"),
+        (true, "apply.file-replaced"),
+        (true, "apply.ref-moved"),
+    ] {
+        let bench = Bench::new();
+        let project = Project::new_in(bench.dir.path(), &[("a.py", &before)]);
+        for number in 0..60 {
+            project.write(&format!("file-{number}"), "");
+        }
+        project.commit_all("an index of some size");
+        let mut change = on_branch(&project, "a.py", &before, &after);
+        if !in_git {
+            fs::remove_dir_all(project.root.join(".git")).expect("removed");
+            change.target = Target::File;
+        }
+        let found = files(&project.root);
+        at(point, || limit_files(Some(2 * 1024)));
+        let refused = bench.applier.apply(&change, now());
+        limit_files(None);
+        let refused = refused.expect_err(point);
+        assert!(matches!(refused, ApplyError::Untouched { .. } | ApplyError::Undone { .. }), "{point}: {refused}");
+        assert_eq!(files(&project.root), found, "{point}");
+        if in_git {
+            assert_eq!(project.git(&["log", "--format=%s", "main"]), "an index of some size\nstart", "{point}");
+            assert_eq!(project.git(&["status", "--porcelain"]), "", "{point}");
+            leftovers(&project);
+        }
+        assert!(bench.applier.read_only().is_none(), "{point}");
+        // With room again, it works.
+        for id in bench.applier.pending().expect("read") {
+            assert_eq!(bench.applier.recover(&id, now()).expect("recovered"), Recovered::Undone, "{point}");
+        }
+        bench.applier.apply(&change, now()).expect(point);
+        assert_eq!(fs::read_to_string(project.root.join("a.py")).expect("there"), after, "{point}");
+    }
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a shell lets a write beyond the limit fail instead of kill")]
+fn without_room_the_old_file_stays() {
+    let this = std::env::current_exe().expect("known");
+    let output = std::process::Command::new("sh")
+        .args(["-c", "trap '' XFSZ; exec \"$@\"", "sh"])
+        .arg(this)
+        .args(["--ignored", "--exact", "apply::starved"])
+        .output()
+        .expect("sh is there");
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && stdout.contains("1 passed"), "{stdout}");
 }

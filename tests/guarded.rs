@@ -301,6 +301,7 @@ fn a_row_that_was_changed_moved_or_taken_away_is_named() {
          UPDATE ledger SET seq = 3 WHERE seq = 99",
         "row 2: it was changed",
     );
+    damage("UPDATE ledger SET hash = x'00' WHERE seq = 6", "row 6 cannot be read");
     damage("UPDATE interventions SET state = 'validated'", "does not say that intervention 00000001.1 is validated");
     damage("DELETE FROM interventions", "intervention 00000001.1 is in it and not remembered");
 }
@@ -510,6 +511,32 @@ fn a_fix_reads_as_a_story() {
     let (_, list) = station.json(&["fix", "list"]);
     assert_eq!(list["fixes"][0]["state"], "seeded");
     assert_eq!(list["fixes"][0]["intervention"]["state"], "proved");
+}
+
+#[test]
+fn the_backlog_says_what_is_missing_and_a_dry_run_what_would_be_done() {
+    let station = Station::new();
+    station.host.ok(&["pause", "--reason", "moving house"]);
+    station.json(&["audit", "--seed"]);
+    let list = station.host.ok(&["fix", "list"]);
+    assert!(
+        list.contains("backlog") && list.contains("waits: mesh is paused") && list.contains("moving house"),
+        "{list}"
+    );
+    station.host.ok(&["resume"]);
+    let up = |arguments: &[&str]| {
+        let output = station.host.command(arguments).current_dir(&station.project.root).output().expect("it starts");
+        String::from_utf8(output.stdout).expect("UTF-8")
+    };
+    let told = up(&["up", "--once", "--dry-run"]);
+    assert!(
+        told.contains("What would be done; nothing was:") && told.contains("1. the guard lets it through"),
+        "{told}"
+    );
+    assert!(told.contains("`true` in a scratch copy of it"), "{told}");
+    assert!(station.project.mesh_branches().is_empty());
+    up(&["up", "--once"]);
+    assert_eq!(station.project.mesh_branches().len(), 1);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Floors from the bottom; a module may name only modules of lower floors.
 const FLOORS: [&[&str]; 6] =
-    [&["domain"], &["ports"], &["sys", "store", "scan", "founding"], &["loops"], &["agent"], &["cli"]];
+    [&["domain"], &["ports"], &["sys", "store", "scan", "founding"], &["loops", "http"], &["agent"], &["cli"]];
 
 fn source_files() -> Vec<PathBuf> {
     let mut files = Vec::new();

@@ -13,4 +13,5 @@ pub mod parts;
 pub mod service;
 pub mod timing;
 pub mod undo;
+pub mod watch;
 pub mod workshop;

@@ -193,7 +193,7 @@ impl Parts {
             ssh_options: remote.ssh_options.clone(),
             ..RemoteConfig::new(address)
         };
-        Ok(GitRemote::new(&self.program, &self.cache(), config))
+        Ok(GitRemote::new(&self.program, self.cache(), config))
     }
 
     fn cache(&self) -> PathBuf {

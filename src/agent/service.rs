@@ -1,14 +1,20 @@
 //! The agent: a round, a wait, the next round, until it is told to stop.
 
+use std::net::SocketAddr;
+use std::pin::pin;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::cycle::{self, CycleError, Round};
 use super::parts::{Parts, PartsError};
+use super::watch::Watch;
 use super::{timing, undo};
+use crate::domain::foreign_text::error_line;
 use crate::domain::schedule;
-use crate::loops::seed::{Found, Mode, SeedError};
+use crate::loops::seed::{Found, Mode};
+use crate::store::config::ConfigError;
+use crate::store::db::DbError;
 
 /// What the agent tells while it runs.
 pub enum Note<'a> {
@@ -20,6 +26,13 @@ pub enum Note<'a> {
     Failed(&'a CycleError),
     /// How long it waits.
     Waiting(Duration),
+    /// Where its state is served.
+    Serving(SocketAddr),
+    /// Something that it cannot do; the rest goes on.
+    Cannot(&'a str),
+    /// The configuration was read again because somebody asked for it; with what is wrong with it, if something
+    /// is, and then the one before stays.
+    Reloaded(Option<&'a ConfigError>),
     /// It was told to stop.
     Stopping,
 }
@@ -32,7 +45,10 @@ pub enum ServiceError {
     Parts(#[from] PartsError),
     /// What a killed process left cannot be looked at.
     #[error("the agent cannot start")]
-    Undo(#[source] SeedError),
+    Undo(#[source] undo::UndoError),
+    /// The database, for what is measured.
+    #[error(transparent)]
+    Db(#[from] DbError),
     /// The system does not give what an agent needs.
     #[error("the agent cannot run")]
     System(#[source] std::io::Error),
@@ -41,7 +57,31 @@ pub enum ServiceError {
     Round(String),
 }
 
-/// Runs rounds until SIGTERM or SIGINT. A round that is under way is finished first.
+/// What goes on while rounds come and go.
+struct Running {
+    parts: Parts,
+    watch: Watch,
+}
+
+/// What the agent is told by signals.
+struct Told {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Told {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
+/// Runs rounds until SIGTERM or SIGINT. A round that is under way is finished first. SIGHUP reads the
+/// configuration again.
 ///
 /// # Errors
 /// The home is in use or the system refuses; a failed round is told and tried again.
@@ -53,33 +93,80 @@ pub fn serve(mut parts: Parts, mode: Mode, tell: &mut dyn FnMut(Note<'_>)) -> Re
         tell(Note::Recovered(&found));
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ServiceError::System)?;
-    runtime.block_on(rounds(parts, mode, tell))
+    // Heard from here on: whoever is told that the agent serves may send one at once.
+    let mut told = runtime.block_on(async { Told::listen() }).map_err(ServiceError::System)?;
+    let watch = Watch::start(&parts)?;
+    if let Some(address) = watch.address {
+        tell(Note::Serving(address));
+    }
+    tell_notes(&watch, tell);
+    let running = runtime.block_on(rounds(Running { parts, watch }, mode, &mut told, tell))?;
+    running.watch.stop();
+    Ok(())
 }
 
-async fn rounds(mut parts: Parts, mode: Mode, tell: &mut dyn FnMut(Note<'_>)) -> Result<(), ServiceError> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(ServiceError::System)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(ServiceError::System)?;
-    let interval = parts.config.interval();
+async fn rounds(
+    mut running: Running,
+    mode: Mode,
+    told: &mut Told,
+    tell: &mut dyn FnMut(Note<'_>),
+) -> Result<Running, ServiceError> {
+    let interval = running.parts.config.interval();
     // The first round is at once: a person who starts the agent wants to see it work. The second one finds the
     // host's own place in the interval, so that a fleet that was started together does not stay together.
-    let mut wait = schedule::first_offset(parts.key.host(), interval);
+    let mut wait = schedule::first_offset(running.parts.key.host(), interval);
     loop {
-        let work = tokio::task::spawn_blocking(move || {
-            let round = cycle::round(&mut parts, &[], mode, &mut |_| {});
-            (parts, round)
-        });
         let round;
-        (parts, round) = work.await.map_err(|fault| ServiceError::Round(fault.to_string()))?;
+        (running, round) = aside(running, move |running| {
+            let round = cycle::round(&mut running.parts, &[], mode, &mut |_| {});
+            running.watch.refresh(&running.parts);
+            round
+        })
+        .await?;
         match &round {
             Ok(round) => tell(Note::Round(round)),
             Err(error) => tell(Note::Failed(error)),
         }
+        tell_notes(&running.watch, tell);
         tell(Note::Waiting(wait));
-        tokio::select! {
-            () = tokio::time::sleep(wait) => {}
-            _ = terminate.recv() => { tell(Note::Stopping); return Ok(()); }
-            _ = interrupt.recv() => { tell(Note::Stopping); return Ok(()); }
+        let mut waited = pin!(tokio::time::sleep(wait));
+        loop {
+            tokio::select! {
+                () = &mut waited => break,
+                _ = told.terminate.recv() => { tell(Note::Stopping); return Ok(running); }
+                _ = told.interrupt.recv() => { tell(Note::Stopping); return Ok(running); }
+                _ = told.hangup.recv() => {
+                    let read;
+                    (running, read) = aside(running, |running| {
+                        let read = running.parts.refresh();
+                        running.watch.refresh(&running.parts);
+                        read
+                    })
+                    .await?;
+                    match &read {
+                        Ok(bad) => tell(Note::Reloaded(bad.as_ref())),
+                        Err(error) => tell(Note::Cannot(&error_line(error))),
+                    }
+                    tell_notes(&running.watch, tell);
+                }
+            }
         }
         wait = timing::next_wait(interval);
     }
+}
+
+/// Does work that takes its time beside the loop, which hears signals meanwhile.
+async fn aside<T: Send + 'static>(
+    mut running: Running,
+    work: impl FnOnce(&mut Running) -> T + Send + 'static,
+) -> Result<(Running, T), ServiceError> {
+    let done = tokio::task::spawn_blocking(move || {
+        let result = work(&mut running);
+        (running, result)
+    });
+    done.await.map_err(|fault| ServiceError::Round(fault.to_string()))
+}
+
+fn tell_notes(watch: &Watch, tell: &mut dyn FnMut(Note<'_>)) {
+    watch.notes.iter().for_each(|note| tell(Note::Cannot(note)));
 }

@@ -4,9 +4,32 @@
 use super::parts::Parts;
 use super::workshop::Workshop;
 use crate::domain::ledger::Entry;
-use crate::loops::seed::{self, Found, SeedError};
+use crate::domain::outcome::Observed;
+use crate::loops::seed::{self, Found, Hand, SeedError};
 use crate::store::crash;
+use crate::store::db::DbError;
+use crate::store::home::HomeError;
 use crate::sys::apply::{SystemApplier, read_only};
+
+/// Why what a killed process left cannot be settled.
+#[derive(Debug, thiserror::Error)]
+pub enum UndoError {
+    /// The lock of changes.
+    #[error(transparent)]
+    Lock(HomeError),
+    /// The ledger.
+    #[error(transparent)]
+    Seed(#[from] SeedError),
+    /// The database.
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+/// For what is judged at once: nothing is said of signals.
+#[must_use]
+pub const fn unmeasured(_: &str) -> Observed {
+    Observed::Unknown
+}
 
 /// What makes changes in this home.
 #[must_use]
@@ -18,10 +41,12 @@ pub fn applier(parts: &Parts) -> SystemApplier {
 ///
 /// # Errors
 /// The ledger or the undo journal cannot be used: nothing may be changed then.
-pub fn recover(parts: &mut Parts) -> Result<Vec<Found>, SeedError> {
+pub fn recover(parts: &mut Parts) -> Result<Vec<Found>, UndoError> {
     let applier = applier(parts);
+    let lock = parts.home.lock_changes().map_err(UndoError::Lock)?;
     let now = parts.now();
-    let found = seed::recover(&mut Workshop::of(parts).with(&mut parts.db), &applier, now)?;
+    let hand = Hand { applier: &applier, measure: &unmeasured, lock: &lock };
+    let found = seed::recover(&mut Workshop::of(parts).with(&mut parts.db), hand, now)?;
     // Closed by a process that could not tell the ledger any more.
     if let Some(why) = read_only::reason(&parts.home.state())
         && parts.db.read_only()?.is_none()

@@ -5,7 +5,7 @@ use std::path::Path;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::report::{chain, fix_story, fix_value, story_value};
+use super::report::{chain, fix_story, fix_value, story_value, wrap};
 use super::table::Table;
 use super::{CliError, Context, ExitKind, Outcome, out};
 use crate::agent::undo;
@@ -14,7 +14,7 @@ use crate::domain::fix::{Fix, FixId, FixState, KnownLesson};
 use crate::domain::foreign_text::{display_bytes, display_line};
 use crate::domain::guard::Verdict;
 use crate::loops::library::Held;
-use crate::loops::seed::{Area, PersonError, apply, apply_onto, rehearse, rollback, rollback_onto};
+use crate::loops::seed::{Area, Hand, PersonError, apply, apply_onto, rehearse, rollback, rollback_onto};
 use crate::store::db::Db;
 
 /// What to do.
@@ -57,12 +57,13 @@ pub(super) fn open_and_run(context: &Context, ask: &Ask) -> Outcome {
             let root = known(&home.db, id)?.root;
             let area = configured_areas(&home).0.into_iter().find(|area| area.root == root);
             let area = area.unwrap_or(Area::bare(root));
-            let applier = undo::applier(&home);
+            let (applier, lock) = (undo::applier(&home), home.home.lock_changes()?);
+            let hand = Hand { applier: &applier, measure: &undo::unmeasured, lock: &lock };
             let mut workshop = Workshop::of(&home);
             let mut parts = workshop.with(&mut home.db);
             if *to_branch {
-                let fix = apply_onto(&mut parts, &applier, &area, &lessons, id, now).map_err(failed)?;
-                return told(context, &fix, FixState::Applied);
+                let fix = apply_onto(&mut parts, hand, &area, &lessons, id, now).map_err(failed)?;
+                return told(context, &fix, FixState::Validating);
             }
             if *dry_run {
                 let fix = rehearse(&mut parts, &area, &lessons, id, now).map_err(failed)?;
@@ -72,10 +73,11 @@ pub(super) fn open_and_run(context: &Context, ask: &Ask) -> Outcome {
             told(context, &fix, FixState::Seeded)
         }
         Ask::Rollback { id } => {
-            let applier = undo::applier(&home);
+            let (applier, lock) = (undo::applier(&home), home.home.lock_changes()?);
+            let hand = Hand { applier: &applier, measure: &undo::unmeasured, lock: &lock };
             let mut workshop = Workshop::of(&home);
             let mut parts = workshop.with(&mut home.db);
-            if let Some(fix) = rollback_onto(&mut parts, &applier, id, now).map_err(failed)? {
+            if let Some(fix) = rollback_onto(&mut parts, hand, id, now).map_err(failed)? {
                 return told(context, &fix, FixState::Reverted);
             }
             let fix = rollback(&mut parts, id, now).map_err(failed)?;
@@ -116,6 +118,10 @@ fn list(context: &Context, db: &Db) -> Outcome {
         table.row([id, fix.state.name().to_owned(), fix.class.name().to_owned(), lesson, file]);
     }
     table.lines().iter().for_each(out::line);
+    for fix in fixes.iter().filter(|fix| fix.state == FixState::Backlog) {
+        let why = display_line(fix.reason.as_deref().unwrap_or_default());
+        wrap(&why, &format!("{} waits: ", fix.id), "                ", 80).iter().for_each(out::line);
+    }
     Ok(ExitKind::Ok)
 }
 
@@ -167,7 +173,7 @@ fn told(context: &Context, fix: &Fix, wanted: FixState) -> Outcome {
             out::line(format!("fix {} is on branch {branch}", fix.id));
             out::line(format!("look at it with `git diff HEAD...{branch}`, take it with `git merge {branch}`"));
         }
-        (_, FixState::Applied) => {
+        (_, FixState::Validating) => {
             match &fix.commit {
                 Some(commit) => out::line(format!("fix {} is commit {commit} on your branch", fix.id)),
                 None => out::line(format!("fix {} is made in the file; a copy of what it was is kept", fix.id)),

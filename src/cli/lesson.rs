@@ -8,10 +8,11 @@ use super::table::Table;
 use super::{CliError, Context, ExitKind, Outcome, exit_kind, out};
 use crate::agent::authoring::{self, AuthoringError};
 use crate::agent::parts::Parts;
+use crate::domain::expr::Truth;
 use crate::domain::foreign_text::error_line;
 use crate::domain::id::Slug;
 use crate::domain::lesson::Lesson;
-use crate::loops::library::Held;
+use crate::loops::library::{Held, claim_says};
 use crate::store::authored;
 use crate::store::files;
 
@@ -172,13 +173,31 @@ fn show(context: &Context, id: &Slug) -> Outcome {
     let held = library.held.iter().find(|held| held.lesson.id == *id).ok_or_else(|| {
         CliError::new(ExitKind::Usage, format!("no lesson `{id}` holds here")).hint("see `mesh lesson list`")
     })?;
+    let says = claim_says(&parts.db, &held.lesson.falsifiable.expr, parts.now())?;
     if context.json {
-        out::json(&held.lesson);
+        let mut shown = serde_json::to_value(&held.lesson)?;
+        shown["here"] = json!({ "falsifiable": claim_word(says) });
+        out::json(&shown);
         return Ok(ExitKind::Ok);
     }
     describe(&held.lesson);
     out::line(format!("from         {}", held.origin.name()));
+    let said = match says {
+        Truth::True => "holds: what was measured here agrees with the claim",
+        Truth::False => "refuted: what was measured here contradicts the claim",
+        Truth::Unknown => "untested: what the claim needs was not measured here, or not for long enough",
+    };
+    out::line(format!("here         {said}"));
     Ok(ExitKind::Ok)
+}
+
+/// What this host's signals say of a claim, in one word.
+const fn claim_word(says: Truth) -> &'static str {
+    match says {
+        Truth::True => "holds",
+        Truth::False => "refuted",
+        Truth::Unknown => "untested",
+    }
 }
 
 /// A lesson in words.

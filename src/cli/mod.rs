@@ -21,6 +21,7 @@ mod peers;
 mod report;
 mod run;
 mod shell;
+mod signal;
 mod status;
 mod sync;
 mod table;
@@ -103,6 +104,9 @@ enum Command {
     /// List, show, make and take back fixes
     #[command(subcommand)]
     Fix(fix::Ask),
+    /// List and show what is measured here
+    #[command(subcommand)]
+    Signal(signal::Action),
     /// Areas that are left alone after too many reverts
     #[command(subcommand)]
     Freeze(freeze::Ask),
@@ -202,6 +206,7 @@ fn run(context: &Context, command: Command) -> Outcome {
         Command::Sync(args) => sync::run(context, &args),
         Command::Audit(ask) => audit::open_and_run(context, &ask),
         Command::Fix(ask) => fix::open_and_run(context, &ask),
+        Command::Signal(action) => signal::run(context, &action),
         Command::Freeze(ask) => freeze::run(context, &ask),
         Command::Verify(args) => verify::run(context, &args),
         Command::Fsck => fsck::run(context),

@@ -32,13 +32,20 @@ pub(super) fn serve(context: &Context, parts: Parts, mode: Mode) -> Outcome {
         Note::Round(round) => tell(json, round, mode),
         Note::Failed(error) => out::note(format!("round failed: {}", error_line(error))),
         Note::Waiting(wait) => say_wait(json, wait),
+        Note::Serving(address) => out::note(format!("serving http://{address}/health")),
+        Note::Cannot(what) => out::note(what),
+        Note::Reloaded(None) => out::note("config read again"),
+        Note::Reloaded(Some(error)) => {
+            out::note(format!("config not read again, the one before stays: {}", error_line(error)));
+        }
         Note::Stopping => out::note("stopping"),
     })
     .map_err(|error| match &error {
         service::ServiceError::Parts(cause) => CliError::of(exit_kind(cause), &error),
-        service::ServiceError::System(_) | service::ServiceError::Round(_) | service::ServiceError::Undo(_) => {
-            CliError::of(ExitKind::Error, &error)
-        }
+        service::ServiceError::Db(_)
+        | service::ServiceError::Undo(_)
+        | service::ServiceError::System(_)
+        | service::ServiceError::Round(_) => CliError::of(ExitKind::Error, &error),
     })?;
     Ok(ExitKind::Ok)
 }

@@ -1,27 +1,56 @@
-//! Claims over signals, in CEL: compiled against the catalogue, and refused when they cannot fail.
+//! Claims over signals, in CEL: compiled against the catalogue, refused when they cannot fail, and held
+//! against what was measured.
 //!
 //! The part of the language that is taken: comparisons of numbers, `&&`, `||`, `!`, arithmetic, and the
 //! functions of [`FUNCTIONS`] over a signal's name. There are no variables, lists or macros, so that a
 //! claim's cost is bounded by its length.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use cel::Program;
 use cel::common::ast::{CallExpr, Expr, IdedExpr, LiteralValue};
+use serde::Serialize;
 
 use super::lesson::parse_span;
 use super::limits;
-use super::signal;
+use super::series::{self, BASELINE_WINDOW, Range, SLOPE_WINDOW, Series};
+use super::signal::{NameError, SeriesName};
+
+/// A function over the readings of a signal.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Function {
+    /// The newest reading.
+    Last,
+    /// What is usual: the median.
+    Baseline,
+    /// Change per hour.
+    Slope,
+    /// The mean.
+    Avg,
+    /// The least.
+    Min,
+    /// The most.
+    Max,
+    /// Growth of a counter.
+    Rate,
+    /// How many readings there are.
+    Count,
+    /// Hours until the limit at the present slope.
+    Eta,
+}
 
 /// Functions over a signal, and whether each takes a window such as `24h`.
-pub const FUNCTIONS: [(&str, Window); 9] = [
-    ("last", Window::Never),
-    ("baseline", Window::Optional),
-    ("slope", Window::Optional),
-    ("avg", Window::Required),
-    ("min", Window::Required),
-    ("max", Window::Required),
-    ("rate", Window::Required),
-    ("count", Window::Required),
-    ("eta", Window::Never),
+pub const FUNCTIONS: [(&str, Function, Window); 9] = [
+    ("last", Function::Last, Window::Never),
+    ("baseline", Function::Baseline, Window::Optional),
+    ("slope", Function::Slope, Window::Optional),
+    ("avg", Function::Avg, Window::Required),
+    ("min", Function::Min, Window::Required),
+    ("max", Function::Max, Window::Required),
+    ("rate", Function::Rate, Window::Required),
+    ("count", Function::Count, Window::Required),
+    ("eta", Function::Eta, Window::Never),
 ];
 
 /// Whether a function takes a window.
@@ -44,14 +73,9 @@ pub enum ExprError {
     /// Not CEL.
     #[error("expression is not CEL: {0}")]
     Syntax(String),
-    /// A signal that is not in the catalogue.
-    #[error("unknown signal `{name}`{}", hint.map(|near| format!(", did you mean `{near}`?")).unwrap_or_default())]
-    UnknownSignal {
-        /// The name.
-        name: String,
-        /// The nearest known one.
-        hint: Option<&'static str>,
-    },
+    /// A signal that is not in the catalogue, or a subject that cannot be one.
+    #[error(transparent)]
+    Name(#[from] NameError),
     /// A function that is not in [`FUNCTIONS`].
     #[error("unknown function `{0}`: use last, avg, min, max, rate, slope, baseline, count or eta")]
     UnknownFunction(String),
@@ -72,11 +96,80 @@ pub enum ExprError {
 /// Brackets and signs that may stand within each other; the parser recurses on them.
 const MAX_NESTING: usize = 16;
 
+/// What the signals say of a claim.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Truth {
+    /// It holds.
+    True,
+    /// It does not.
+    False,
+    /// What was measured does not decide it.
+    Unknown,
+}
+
+impl Truth {
+    const fn of(holds: bool) -> Self {
+        if holds { Self::True } else { Self::False }
+    }
+
+    const fn not(self) -> Self {
+        match self {
+            Self::True => Self::False,
+            Self::False => Self::True,
+            Self::Unknown => Self::Unknown,
+        }
+    }
+}
+
+/// What was measured, by the signal's name.
+pub type History = BTreeMap<&'static str, Vec<Series>>;
+
 /// A claim that compiles against the catalogue and can fail.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Claim {
     text: String,
-    signals: Vec<&'static str>,
+    reads: Vec<Read>,
+    root: Node,
+}
+
+/// One call of a function of [`FUNCTIONS`].
+#[derive(Clone, PartialEq, Debug)]
+struct Read {
+    function: Function,
+    series: SeriesName,
+    window: Option<Duration>,
+}
+
+/// The checked tree. Truths stand above numbers, as [`check`] found them.
+#[derive(Clone, PartialEq, Debug)]
+enum Node {
+    Number(f64),
+    Read(Read),
+    Arithmetic(Sign, Box<[Node; 2]>),
+    Negative(Box<Node>),
+    Compare(Comparison, Box<[Node; 2]>),
+    All(Vec<Node>),
+    Any(Vec<Node>),
+    Not(Box<Node>),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Sign {
+    Plus,
+    Minus,
+    Times,
+    Over,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Comparison {
+    Less,
+    LessOrEqual,
+    More,
+    MoreOrEqual,
+    Equal,
+    Unequal,
 }
 
 impl Claim {
@@ -92,13 +185,12 @@ impl Claim {
             let first = errors.errors.first().map_or_else(|| errors.to_string(), |error| error.msg.clone());
             ExprError::Syntax(super::foreign_text::display_line(&first))
         })?;
-        let mut signals = Vec::new();
-        if check(program.expression(), &mut signals)? != Type::Truth {
+        let mut reads = Vec::new();
+        let (kind, root) = check(program.expression(), &mut reads)?;
+        if kind != Type::Truth {
             return Err(ExprError::Type("the whole expression must be a comparison, not a number"));
         }
-        signals.sort_unstable();
-        signals.dedup();
-        Ok(Self { text: text.to_owned(), signals })
+        Ok(Self { text: text.to_owned(), reads, root })
     }
 
     /// The claim as it was written.
@@ -107,11 +199,108 @@ impl Claim {
         &self.text
     }
 
-    /// The signals that it reads, by name.
+    /// The signals that it reads, by name, each once.
     #[must_use]
-    pub fn signals(&self) -> &[&'static str] {
-        &self.signals
+    pub fn signals(&self) -> Vec<&'static str> {
+        let mut signals: Vec<_> = self.reads.iter().map(|read| read.series.signal.name).collect();
+        signals.sort_unstable();
+        signals.dedup();
+        signals
     }
+
+    /// How far back it looks.
+    #[must_use]
+    pub fn looks_back(&self) -> Duration {
+        let window = |read: &Read| match (read.window, read.function) {
+            (Some(window), _) => window,
+            (None, Function::Baseline) => BASELINE_WINDOW,
+            (None, _) => SLOPE_WINDOW,
+        };
+        self.reads.iter().map(window).max().unwrap_or_default()
+    }
+
+    /// What was measured says of the claim. A signal that was not measured never supports it.
+    #[must_use]
+    pub fn evaluate(&self, history: &History, now: i64) -> Truth {
+        self.root.truth(history, now)
+    }
+}
+
+impl Read {
+    /// A name without a subject means all subjects of it.
+    fn range(&self, history: &History, now: i64) -> Range {
+        let signal = self.series.signal;
+        let wanted = self.series.subject.as_str();
+        let all = history.get(signal.name).map_or(&[][..], Vec::as_slice);
+        let meant: Vec<&Series> = all.iter().filter(|series| wanted.is_empty() || series.subject == wanted).collect();
+        series::read(&meant, self.function, self.window, signal, now)
+    }
+}
+
+impl Node {
+    fn truth(&self, history: &History, now: i64) -> Truth {
+        match self {
+            Self::Compare(comparison, sides) => {
+                let [left, right] = sides.each_ref().map(|side| side.number(history, now));
+                comparison.of(left, right)
+            }
+            Self::Not(part) => part.truth(history, now).not(),
+            Self::All(parts) => decided(parts, Truth::False, history, now),
+            Self::Any(parts) => decided(parts, Truth::True, history, now),
+            Self::Number(_) | Self::Read(_) | Self::Arithmetic(..) | Self::Negative(_) => Truth::Unknown,
+        }
+    }
+
+    fn number(&self, history: &History, now: i64) -> Range {
+        match self {
+            Self::Number(number) => Range::exactly(*number),
+            Self::Read(read) => read.range(history, now),
+            Self::Negative(part) => part.number(history, now).negated(),
+            Self::Arithmetic(sign, sides) => {
+                let [left, right] = sides.each_ref().map(|side| side.number(history, now));
+                match sign {
+                    Sign::Plus => left.plus(right),
+                    Sign::Minus => left.plus(right.negated()),
+                    Sign::Times => left.times(right),
+                    Sign::Over => left.over(right),
+                }
+            }
+            Self::Compare(..) | Self::All(_) | Self::Any(_) | Self::Not(_) => Range::UNKNOWN,
+        }
+    }
+}
+
+/// `decider` where one part says so; else unknown where one part is; else the opposite.
+fn decided(parts: &[Node], decider: Truth, history: &History, now: i64) -> Truth {
+    let mut found = decider.not();
+    for part in parts {
+        match part.truth(history, now) {
+            truth if truth == decider => return decider,
+            Truth::Unknown => found = Truth::Unknown,
+            Truth::True | Truth::False => {}
+        }
+    }
+    found
+}
+
+impl Comparison {
+    fn of(self, left: Range, right: Range) -> Truth {
+        match self {
+            Self::Less => decide(left.most() < right.least(), left.least() >= right.most()),
+            Self::LessOrEqual => decide(left.most() <= right.least(), left.least() > right.most()),
+            Self::More => Self::Less.of(right, left),
+            Self::MoreOrEqual => Self::LessOrEqual.of(right, left),
+            Self::Equal => match (left.exact(), right.exact()) {
+                (Some(left), Some(right)) => Truth::of(left == right),
+                _ => decide(false, left.most() < right.least() || right.most() < left.least()),
+            },
+            Self::Unequal => Self::Equal.of(left, right).not(),
+        }
+    }
+}
+
+fn decide(holds: bool, fails: bool) -> Truth {
+    if holds || fails { Truth::of(holds) } else { Truth::Unknown }
 }
 
 /// How deep the parser would recurse at least: brackets that are open, and signs in a row.
@@ -135,12 +324,16 @@ enum Type {
     Number,
 }
 
-fn check(node: &IdedExpr, signals: &mut Vec<&'static str>) -> Result<Type, ExprError> {
+fn check(node: &IdedExpr, reads: &mut Vec<Read>) -> Result<(Type, Node), ExprError> {
+    // Numbers up to 2^53 are exact, and no claim needs larger ones.
+    let number = |number: f64| Ok((Type::Number, Node::Number(number)));
     match &node.expr {
-        Expr::Literal(LiteralValue::Int(_) | LiteralValue::UInt(_) | LiteralValue::Double(_)) => Ok(Type::Number),
+        Expr::Literal(LiteralValue::Int(value)) => number(*value.inner() as f64),
+        Expr::Literal(LiteralValue::UInt(value)) => number(*value.inner() as f64),
+        Expr::Literal(LiteralValue::Double(value)) => number(*value.inner()),
         Expr::Literal(LiteralValue::Boolean(_)) => Err(ExprError::Constant),
         Expr::Literal(_) => Err(ExprError::NotTaken("a text outside of a function")),
-        Expr::Call(call) => check_call(call, signals),
+        Expr::Call(call) => check_call(call, reads),
         Expr::Ident(_) | Expr::Select(_) => {
             Err(ExprError::NotTaken("a bare name: signals are quoted, as in last(\"..\")"))
         }
@@ -150,37 +343,58 @@ fn check(node: &IdedExpr, signals: &mut Vec<&'static str>) -> Result<Type, ExprE
     }
 }
 
-fn check_call(call: &CallExpr, signals: &mut Vec<&'static str>) -> Result<Type, ExprError> {
+fn check_call(call: &CallExpr, reads: &mut Vec<Read>) -> Result<(Type, Node), ExprError> {
     if call.target.is_some() {
         return Err(ExprError::NotTaken("a method"));
     }
-    let before = signals.len();
-    match (call.func_name.as_str(), call.args.as_slice()) {
+    let name = call.func_name.as_str();
+    let before = reads.len();
+    match (name, call.args.as_slice()) {
         ("_&&_" | "_||_", parts) => {
-            for part in parts {
-                expect(part, Type::Truth, signals)?;
-            }
-            Ok(Type::Truth)
+            let parts = parts.iter().map(|part| expect(part, Type::Truth, reads)).collect::<Result<_, _>>()?;
+            Ok((Type::Truth, if name == "_&&_" { Node::All(parts) } else { Node::Any(parts) }))
         }
-        ("!_", [part]) => expect(part, Type::Truth, signals),
-        ("_<_" | "_<=_" | "_>_" | "_>=_" | "_==_" | "_!=_", [left, right]) => {
-            expect(left, Type::Number, signals)?;
-            expect(right, Type::Number, signals)?;
-            if signals.len() == before || same(left, right) {
+        ("!_", [part]) => Ok((Type::Truth, Node::Not(Box::new(expect(part, Type::Truth, reads)?)))),
+        ("-_", [part]) => Ok((Type::Number, Node::Negative(Box::new(expect(part, Type::Number, reads)?)))),
+        (_, [left, right]) if let Some(comparison) = comparison(name) => {
+            let sides = [expect(left, Type::Number, reads)?, expect(right, Type::Number, reads)?];
+            if reads.len() == before || same(left, right) {
                 return Err(ExprError::Constant);
             }
-            Ok(Type::Truth)
+            Ok((Type::Truth, Node::Compare(comparison, Box::new(sides))))
         }
-        ("_+_" | "_-_" | "_*_" | "_/_", [left, right]) => {
-            expect(left, Type::Number, signals)?;
-            expect(right, Type::Number, signals)
+        (_, [left, right]) if let Some(sign) = sign(name) => {
+            let sides = [expect(left, Type::Number, reads)?, expect(right, Type::Number, reads)?];
+            Ok((Type::Number, Node::Arithmetic(sign, Box::new(sides))))
         }
-        ("-_", [part]) => expect(part, Type::Number, signals),
         (name, arguments) => {
-            signals.push(signal_call(name, arguments)?);
-            Ok(Type::Number)
+            let read = signal_call(name, arguments)?;
+            reads.push(read.clone());
+            Ok((Type::Number, Node::Read(read)))
         }
     }
+}
+
+fn comparison(name: &str) -> Option<Comparison> {
+    Some(match name {
+        "_<_" => Comparison::Less,
+        "_<=_" => Comparison::LessOrEqual,
+        "_>_" => Comparison::More,
+        "_>=_" => Comparison::MoreOrEqual,
+        "_==_" => Comparison::Equal,
+        "_!=_" => Comparison::Unequal,
+        _ => return None,
+    })
+}
+
+fn sign(name: &str) -> Option<Sign> {
+    Some(match name {
+        "_+_" => Sign::Plus,
+        "_-_" => Sign::Minus,
+        "_*_" => Sign::Times,
+        "_/_" => Sign::Over,
+        _ => return None,
+    })
 }
 
 /// Equal but for the node numbers that the parser gives.
@@ -195,9 +409,10 @@ fn same(left: &IdedExpr, right: &IdedExpr) -> bool {
     }
 }
 
-fn expect(node: &IdedExpr, wanted: Type, signals: &mut Vec<&'static str>) -> Result<Type, ExprError> {
-    if check(node, signals)? == wanted {
-        return Ok(wanted);
+fn expect(node: &IdedExpr, wanted: Type, reads: &mut Vec<Read>) -> Result<Node, ExprError> {
+    let (kind, checked) = check(node, reads)?;
+    if kind == wanted {
+        return Ok(checked);
     }
     Err(ExprError::Type(match wanted {
         Type::Truth => "&&, || and ! take comparisons, not numbers",
@@ -205,30 +420,27 @@ fn expect(node: &IdedExpr, wanted: Type, signals: &mut Vec<&'static str>) -> Res
     }))
 }
 
-fn signal_call(name: &str, arguments: &[IdedExpr]) -> Result<&'static str, ExprError> {
-    let (_, window) = FUNCTIONS
-        .iter()
-        .find(|(known, _)| *known == name)
+fn signal_call(name: &str, arguments: &[IdedExpr]) -> Result<Read, ExprError> {
+    let (_, function, window) = FUNCTIONS
+        .into_iter()
+        .find(|(known, ..)| *known == name)
         .ok_or_else(|| ExprError::UnknownFunction(super::foreign_text::display_line(name)))?;
     let mut texts = arguments.iter().map(|argument| match &argument.expr {
         Expr::Literal(LiteralValue::String(text)) => Some(text.inner().to_owned()),
         _ => None,
     });
     let bad = || ExprError::Arguments(name.to_owned());
-    let signal = texts.next().flatten().ok_or_else(bad)?;
+    let series = texts.next().flatten().ok_or_else(bad)?;
     let span = texts.next().map(|text| text.as_deref().and_then(parse_span).ok_or_else(bad)).transpose()?;
     let fits = match window {
         Window::Never => span.is_none(),
-        Window::Optional => true,
-        Window::Required => span.is_some(),
+        Window::Optional => span.is_none_or(|span| !span.is_zero()),
+        Window::Required => span.is_some_and(|span| !span.is_zero()),
     };
     if !fits || texts.next().is_some() {
         return Err(bad());
     }
-    signal::find(&signal).map(|signal| signal.name).ok_or_else(|| ExprError::UnknownSignal {
-        hint: signal::nearest(&signal),
-        name: super::foreign_text::display_line(&signal),
-    })
+    Ok(Read { function, series: series.parse()?, window: span })
 }
 
 #[cfg(test)]

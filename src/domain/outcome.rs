@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::intervention::Event;
+use super::attest;
+use super::intervention::{Event, State};
 use super::pace::VALIDATE_WINDOW;
 
 /// A claim as this host's signals answer it.
@@ -29,6 +30,31 @@ impl Observed {
             Self::Unknown => "unknown",
         }
     }
+}
+
+impl From<Observed> for attest::Holds {
+    fn from(observed: Observed) -> Self {
+        match observed {
+            Observed::True => Self::True,
+            Observed::False => Self::False,
+            Observed::Unknown => Self::Unknown,
+        }
+    }
+}
+
+/// The outcome that peers are told: an end in which the signals were missing is `unknown` to them. None where it has not
+/// ended.
+#[must_use]
+pub fn attested(state: State, marks: &[Mark]) -> Option<attest::Outcome> {
+    Some(match state {
+        State::Validated => attest::Outcome::Validated,
+        State::NoEffect if marks.contains(&Mark::Unknown) => attest::Outcome::Unknown,
+        State::NoEffect => attest::Outcome::NoEffect,
+        State::Reverted => attest::Outcome::Reverted,
+        State::Aborted => attest::Outcome::Aborted,
+        State::Proposed | State::Guarded | State::Backlog | State::Refused | State::Approved => return None,
+        State::Proved | State::Applied | State::Validating => return None,
+    })
 }
 
 /// What was predicted before the change was made.

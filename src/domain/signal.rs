@@ -1,6 +1,16 @@
 //! The catalogue of what can be measured. A name that is not here is an error wherever it stands.
 
-use serde::Serialize;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Serialize, Serializer};
+
+/// Time between two readings of a signal that has no interval of its own.
+pub const INTERVAL: Duration = Duration::from_secs(300);
+
+/// Longest subject, in bytes.
+const SUBJECT_BYTES: usize = 64;
 
 /// Which way is good.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
@@ -12,8 +22,24 @@ pub enum Direction {
     Down,
 }
 
-/// A measured quantity.
+/// Who measures a signal.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// Mesh itself, on every host.
+    Host,
+    /// Mesh, for each service.
+    Service,
+    /// A `[[signal]]` of the kind that is named in the same words: a log, an address, a program.
+    Configured,
+    /// Worked out from the stored samples of another signal.
+    Derived,
+    /// A program that a `[[signal]]` runs and that prints the value.
+    Program,
+}
+
+/// A measured quantity.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 pub struct Signal {
     /// Its name; the part before the first dot is what is measured.
     pub name: &'static str,
@@ -21,49 +47,104 @@ pub struct Signal {
     pub unit: &'static str,
     /// Which way is good.
     pub direction: Direction,
+    /// The last value that is still good, where there is one for every host.
+    pub threshold: Option<f64>,
+    /// Who measures it.
+    pub source: Source,
+    /// Whether a value beyond the threshold is critical: `/health` answers 503.
+    pub critical: bool,
+}
+
+impl Signal {
+    const fn new(name: &'static str, unit: &'static str, direction: Direction) -> Self {
+        Self { name, unit, direction, threshold: None, source: Source::Program, critical: false }
+    }
+
+    const fn good_to(mut self, threshold: f64) -> Self {
+        self.threshold = Some(threshold);
+        self
+    }
+
+    const fn from(mut self, source: Source) -> Self {
+        self.source = source;
+        self
+    }
+
+    const fn critical(mut self) -> Self {
+        self.critical = true;
+        self
+    }
+
+    /// What freezes together with it: `host.disk` for `host.disk.used_percent`.
+    #[must_use]
+    pub fn area(&self) -> &'static str {
+        self.name.rsplit_once('.').map_or(self.name, |(area, _)| area)
+    }
+
+    /// Whether `value` is beyond `threshold`, on the bad side.
+    #[must_use]
+    pub fn is_beyond(&self, value: f64, threshold: f64) -> bool {
+        match self.direction {
+            Direction::Up => value < threshold,
+            Direction::Down => value > threshold,
+        }
+    }
+
+    /// The value that it cannot or must not pass: all of it for a percentage, else the threshold.
+    #[must_use]
+    pub fn limit(&self) -> Option<f64> {
+        if self.unit == "percent" && self.direction == Direction::Down { Some(100.0) } else { self.threshold }
+    }
 }
 
 const fn down(name: &'static str, unit: &'static str) -> Signal {
-    Signal { name, unit, direction: Direction::Down }
+    Signal::new(name, unit, Direction::Down)
 }
 
 const fn up(name: &'static str, unit: &'static str) -> Signal {
-    Signal { name, unit, direction: Direction::Up }
+    Signal::new(name, unit, Direction::Up)
 }
 
 /// Every signal that is known, by name.
 pub const CATALOGUE: &[Signal] = &[
-    down("audit.findings", "count"),
-    up("cert.days_left", "days"),
-    down("host.clock.offset_ms", "ms"),
-    down("host.cpu.used_percent", "percent"),
-    up("host.disk.eta_hours", "hours"),
-    down("host.disk.inodes_used_percent", "percent"),
-    down("host.disk.used_percent", "percent"),
-    down("host.fd.used_percent", "percent"),
-    down("host.load.per_core", "ratio"),
-    down("host.memory.used_percent", "percent"),
-    down("host.net.errors", "count"),
-    down("host.psi.cpu_some", "percent"),
-    down("host.psi.io_full", "percent"),
-    down("host.psi.memory_full", "percent"),
-    down("host.swap.used_percent", "percent"),
-    down("http.latency_ms", "ms"),
-    down("http.status", "code"),
+    down("audit.findings", "count").from(Source::Host),
+    up("cert.days_left", "days").good_to(14.0).from(Source::Configured),
+    down("check.status", "code").good_to(0.0).from(Source::Configured),
+    down("check.value", "value"),
+    up("check.yield", "value"),
+    down("host.clock.offset_ms", "ms").good_to(1_000.0).from(Source::Configured),
+    down("host.cpu.used_percent", "percent").good_to(95.0).from(Source::Host),
+    up("host.disk.eta_hours", "hours").good_to(24.0).from(Source::Derived),
+    down("host.disk.inodes_used_percent", "percent").good_to(95.0).from(Source::Host).critical(),
+    down("host.disk.used_percent", "percent").good_to(95.0).from(Source::Host).critical(),
+    down("host.fd.used_percent", "percent").good_to(90.0).from(Source::Host).critical(),
+    down("host.load.per_core", "ratio").good_to(4.0).from(Source::Host),
+    down("host.memory.used_percent", "percent").good_to(95.0).from(Source::Host),
+    down("host.net.errors", "count").from(Source::Host),
+    down("host.psi.cpu_some", "percent").good_to(80.0).from(Source::Host),
+    down("host.psi.io_full", "percent").good_to(40.0).from(Source::Host),
+    down("host.psi.memory_full", "percent").good_to(20.0).from(Source::Host),
+    down("host.swap.used_percent", "percent").good_to(80.0).from(Source::Host),
+    down("http.latency_ms", "ms").good_to(5_000.0).from(Source::Configured),
+    down("http.status", "code").good_to(399.0).from(Source::Configured),
     down("lock.double_starts", "count"),
     down("lock.stale", "count"),
     down("log.duplicates", "count"),
-    down("log.error_rate", "per hour"),
-    down("log.growth_mb_per_h", "MB per hour"),
+    down("log.error_rate", "per hour").good_to(49.0).from(Source::Configured),
+    down("log.growth_mb_per_h", "MB per hour").from(Source::Configured),
     up("log.records", "count"),
+    down("log.size_mb", "MB").good_to(2_048.0).from(Source::Configured),
+    down("log.skipped_mb", "MB").from(Source::Configured),
     down("secret.exposed_files", "count"),
-    down("service.cpu_percent", "percent"),
-    down("service.heartbeat_age_s", "s"),
-    down("service.liveness_kills", "count"),
-    down("service.restarts", "count"),
-    down("service.rss_mb", "MB"),
+    down("service.cpu_percent", "percent").from(Source::Service),
+    down("service.heartbeat_age_s", "s").from(Source::Service),
+    down("service.liveness_kills", "count").from(Source::Service),
+    down("service.restarts", "count").from(Source::Service),
+    down("service.rss_mb", "MB").from(Source::Service),
     up("service.throughput", "per hour"),
     down("state.parse_failures", "count"),
+    down("tcp.latency_ms", "ms").good_to(5_000.0).from(Source::Configured),
+    up("tcp.open", "0 or 1").good_to(1.0).from(Source::Configured),
     down("upstream.error_percent", "percent"),
     down("upstream.retries", "count"),
     down("work.category_starved", "count"),
@@ -71,10 +152,113 @@ pub const CATALOGUE: &[Signal] = &[
     down("work.rejected", "count"),
 ];
 
+/// Why a text is not the name of a series.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum NameError {
+    /// A signal that is not in the catalogue.
+    #[error("unknown signal `{name}`{}", hint.map(|near| format!(", did you mean `{near}`?")).unwrap_or_default())]
+    Unknown {
+        /// The name, fit to be shown.
+        name: String,
+        /// The nearest known one.
+        hint: Option<&'static str>,
+    },
+    /// What stands behind the slash.
+    #[error("a subject must have 1 to {SUBJECT_BYTES} of a-z, A-Z, 0-9 and . _ - + : @ /")]
+    Subject,
+}
+
+/// What a signal is measured of, such as a service or a mount point; empty where there is one of it.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize)]
+#[serde(transparent)]
+pub struct Subject(String);
+
+impl Subject {
+    /// The text of it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// A subject from any text: what does not fit becomes `_`, and what is too long is cut.
+    #[must_use]
+    pub fn near(text: &str) -> Self {
+        Self(text.chars().map(|c| if plain(c) { c } else { '_' }).take(SUBJECT_BYTES).collect())
+    }
+}
+
+fn plain(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '+' | ':' | '@' | '/')
+}
+
+impl FromStr for Subject {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        if text.is_empty() || text.len() > SUBJECT_BYTES || !text.chars().all(plain) {
+            return Err(NameError::Subject);
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// One measured series: a signal, and what it is measured of. Written `service.rss_mb/web`.
+#[derive(Clone, PartialEq, Debug)]
+pub struct SeriesName {
+    /// The signal.
+    pub signal: &'static Signal,
+    /// What it is measured of.
+    pub subject: Subject,
+}
+
+impl SeriesName {
+    /// The series of a signal that this program names itself.
+    ///
+    /// # Panics
+    /// The name is not in the catalogue.
+    #[must_use]
+    pub fn of(signal: &'static str, subject: Subject) -> Self {
+        Self { signal: find(signal).expect("a name of the catalogue"), subject }
+    }
+}
+
+impl fmt::Display for SeriesName {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.signal.name)?;
+        if self.subject.0.is_empty() { Ok(()) } else { write!(out, "/{}", self.subject.0) }
+    }
+}
+
+impl Serialize for SeriesName {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        out.collect_str(self)
+    }
+}
+
+impl FromStr for SeriesName {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let (name, subject) = match text.split_once('/') {
+            Some((name, subject)) => (name, subject.parse()?),
+            None => (text, Subject::default()),
+        };
+        Ok(Self { signal: demand(name)?, subject })
+    }
+}
+
 /// The signal with this name.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Signal> {
     CATALOGUE.iter().find(|signal| signal.name == name)
+}
+
+/// The signal with this name.
+///
+/// # Errors
+/// There is none; the nearest known name is a hint.
+pub fn demand(name: &str) -> Result<&'static Signal, NameError> {
+    find(name).ok_or_else(|| NameError::Unknown { hint: nearest(name), name: super::foreign_text::display_line(name) })
 }
 
 /// The known name that looks most like `name`, if any looks like it at all.
@@ -98,5 +282,21 @@ mod tests {
         assert_eq!(find("host.disk.used_percent").expect("known").unit, "percent");
         assert_eq!(nearest("host.disk.used_percnt"), Some("host.disk.used_percent"));
         assert_eq!(nearest("tea"), None);
+        assert!(CATALOGUE.iter().all(|signal| !signal.critical || signal.threshold.is_some()));
+    }
+
+    #[test]
+    fn a_series_is_a_signal_and_what_it_is_measured_of() {
+        for text in ["service.rss_mb/web", "host.disk.used_percent//var/lib", "host.disk.used_percent//", "log.records"]
+        {
+            assert_eq!(text.parse::<SeriesName>().expect(text).to_string(), text);
+        }
+        assert_eq!("host.disk.used_percent//".parse::<SeriesName>().expect("sound").subject.as_str(), "/");
+        for text in ["service.rss_mb/", "service.rss_mb/a b", "service.rss_mb/\u{1b}"] {
+            assert_eq!(text.parse::<SeriesName>(), Err(NameError::Subject), "{text}");
+        }
+        let unknown = "service.rss_mbb/web".parse::<SeriesName>().expect_err("unknown").to_string();
+        assert_eq!(unknown, "unknown signal `service.rss_mbb`, did you mean `service.rss_mb`?");
+        assert_eq!(Subject::near("/mnt/a b").as_str(), "/mnt/a_b");
     }
 }

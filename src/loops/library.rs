@@ -9,6 +9,7 @@ use crate::domain::chain::PeerState;
 use crate::domain::detect::ENGINE;
 use crate::domain::entry;
 use crate::domain::envelope::{Envelope, PublicKey};
+use crate::domain::expr::{Claim, Truth};
 use crate::domain::fix::KnownLesson;
 use crate::domain::foreign_text::error_line;
 use crate::domain::id::{EntryId, HostId, PeerName, Slug};
@@ -261,6 +262,9 @@ fn verdict(
     if let Err((field, cause)) = authored::check_claims(lesson) {
         return Ok(Some((InboxState::Rejected, format!("`{field}` cannot be evaluated: {cause}"))));
     }
+    if let Some(reason) = retired(sources.db, lesson, now)? {
+        return Ok(Some((InboxState::Retired, reason)));
+    }
     let digest = lesson.digest();
     let known = sources.db.admission(&digest, ENGINE)?;
     let refusal = match known {
@@ -275,6 +279,30 @@ fn verdict(
         }
     };
     Ok(refusal.map(|reason| (InboxState::Rejected, reason)))
+}
+
+/// Why this revision is retired by what was measured, if it is. Once it was, it stays so.
+fn retired(db: &mut Db, lesson: &Lesson, now: Timestamp) -> Result<Option<String>, DbError> {
+    let json = serde_json::to_vec(lesson).expect("a lesson is a plain table of text");
+    let fact = format!("retired:{}:{}", lesson.id, blake3::hash(&json).to_hex());
+    if let Some(reason) = db.fact(&fact)? {
+        return Ok(Some(reason));
+    }
+    if claim_says(db, &lesson.retired_when.expr, now)? != Truth::True {
+        return Ok(None);
+    }
+    let reason = format!("retired on {}: {}", now.strftime("%Y-%m-%d"), lesson.retired_when.claim);
+    db.set_fact(&fact, &reason)?;
+    Ok(Some(reason))
+}
+
+/// What was measured on this host says of a claim. One that does not compile says nothing.
+///
+/// # Errors
+/// The database failed.
+pub fn claim_says(db: &Db, expression: &str, now: Timestamp) -> Result<Truth, DbError> {
+    let Ok(claim) = Claim::compile(expression) else { return Ok(Truth::Unknown) };
+    Ok(claim.evaluate(&db.claim_history(&claim, now.as_second())?, now.as_second()))
 }
 
 fn file_name(path: &Path) -> String {

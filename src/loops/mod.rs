@@ -4,4 +4,5 @@ pub mod attest;
 pub mod audit;
 pub mod exchange;
 pub mod library;
+pub mod measure;
 pub mod seed;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::files::{self, FileError};
 use super::home::Home;
+use super::signal_config::{HttpConfig, HttpFile, SignalsConfig, SignalsFile, Watched, WatchedSet};
 use crate::domain::guard::ActionKind;
 use crate::domain::id::{MeshName, PeerName};
 use crate::domain::lesson::parse_span;
@@ -62,6 +63,12 @@ struct ConfigFile {
     limits: LimitsFile,
     #[serde(default)]
     lessons: LessonsFile,
+    #[serde(default)]
+    http: HttpFile,
+    #[serde(default)]
+    signals: SignalsFile,
+    #[serde(default)]
+    signal: WatchedSet,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -189,7 +196,7 @@ pub struct RemoteConfig {
 }
 
 /// The whole configuration, with every default filled in.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Config {
     /// The local label of this host.
     pub name: PeerName,
@@ -207,6 +214,12 @@ pub struct Config {
     pub audit_roots: Vec<AuditRoot>,
     /// Whether the lessons that ship with mesh are used.
     pub founding: bool,
+    /// Where `/health` is served.
+    pub http: HttpConfig,
+    /// How the built-in signals are measured.
+    pub signals: SignalsConfig,
+    /// What else is measured.
+    pub signal: Vec<Watched>,
 }
 
 impl Config {
@@ -272,6 +285,9 @@ impl ConfigFile {
             audit: AuditFile { root: later.audit.root.or(self.audit.root) },
             limits: self.limits.overlaid_by(later.limits),
             lessons: LessonsFile { founding: later.lessons.founding.or(self.lessons.founding) },
+            http: self.http.overlaid_by(later.http),
+            signals: self.signals.overlaid_by(later.signals),
+            signal: self.signal.overlaid_by(later.signal),
         }
     }
 
@@ -285,6 +301,9 @@ impl ConfigFile {
             let reason = format!("`remote.branch`: `{branch}` is not a plain branch name");
             return Err(ConfigError::Line { path: main.to_owned(), line: 1, reason });
         }
+        let http = self.http.complete(home);
+        let http = http.map_err(|reason| ConfigError::Line { path: main.to_owned(), line: 1, reason })?;
+        let signals = self.signals.complete();
         Ok(Config {
             name: self.name.ok_or_else(|| missing("name", "name = \"web-07\""))?,
             mesh: self.mesh.ok_or_else(|| missing("mesh", "mesh = \"home\""))?,
@@ -307,6 +326,9 @@ impl ConfigFile {
                 .into_iter()
                 .map(|root| AuditRoot { path: at_home(root.path), ..root })
                 .collect(),
+            http,
+            signal: self.signal.complete(signals.interval),
+            signals,
         })
     }
 }
@@ -388,6 +410,22 @@ mod tests {
             ("name = \"x\"\n[sync]\ninterval = \"soon\"\n", "mesh.toml:3: `soon` is not a span"),
             ("name = \"x\"\nname = \"y\"\n", "mesh.toml:2: duplicate key"),
             ("name = \"x\"\nmesh = \"m\"\n", "`remote.url` is missing"),
+            ("name = \"x\"\n[http]\nlisten = \"here\"\n", "mesh.toml:3: `here` is not an address"),
+            (&format!("{MAIN}[http]\nlisten = \"0.0.0.0:80\"\n"), "others can reach it: set `http.token_file`"),
+            (
+                "name = \"x\"\n[signals.set.\"host.cpu.used\"]\nthreshold = 1.0\n",
+                "mesh.toml:2: unknown signal `host.cpu.used`, did you mean `host.cpu.used_percent`?",
+            ),
+            (
+                "name = \"x\"\n[[signal]]\nname = \"a\"\ncommand = [\"true\"]\nsignal = \"check.vale\"\n",
+                "mesh.toml:5: unknown signal `check.vale`, did you mean `check.value`?",
+            ),
+            ("name = \"x\"\n\n[[signal]]\nname = \"a\"\n", "mesh.toml:3: signal `a` must have one of"),
+            ("[[signal]]\nname = \"a\"\ntcp = \"h:1\"\nhttp = \"http://h\"\n", "signal `a` must have one of"),
+            ("[[signal]]\nname = \"a\"\ntcp = \"h\"\n", "`tcp` must be HOST:PORT"),
+            ("[[signal]]\nname = \"a\"\nlog = \"/x\"\npattern = \"(\"\n", "`pattern` is not a regular expression"),
+            ("[[signal]]\nname = \"a\"\nlog = \"/x\"\nevery = \"1s\"\n", "`every` must be at least 10s"),
+            ("[[signal]]\nname = \"a b\"\nlog = \"/x\"\n", "mesh.toml:2: a subject must have"),
         ];
         for (text, expected) in cases {
             let (_dir, home) = home(&[("config/mesh.toml", text)]);

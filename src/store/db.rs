@@ -10,7 +10,8 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0001_chain.sql"),
     include_str!("migrations/0002_findings_and_fixes.sql"),
     include_str!("migrations/0003_attestations.sql"),
-    include_str!("migrations/0004_ledger.sql"),
+    include_str!("migrations/0004_samples.sql"),
+    include_str!("migrations/0005_ledger.sql"),
 ];
 
 /// Why the database cannot be used.

@@ -57,6 +57,13 @@ pub struct AgentLock {
     _file: File,
 }
 
+/// Held while something that people use is changed or judged: one process at a time, so that budgets hold between the
+/// agent and a person's command.
+#[derive(Debug)]
+pub struct ChangeLock {
+    _file: File,
+}
+
 impl Home {
     /// Finds the home: the asked one, `$MESH_HOME`, the current directory when it holds
     /// `config/mesh.toml`, `/var/lib/mesh` as root, else the user's data directory.
@@ -118,6 +125,18 @@ impl Home {
         rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)
             .map_err(|_| HomeError::Locked { home: self.root.clone() })?;
         Ok(AgentLock { _file: file })
+    }
+
+    /// Takes the lock under which changes are made; waits until it is free. It ends with the process that holds it.
+    ///
+    /// # Errors
+    /// The system refused.
+    pub fn lock_changes(&self) -> Result<ChangeLock, HomeError> {
+        let path = self.state().join("changes.lock");
+        let file = File::options().create(true).append(true).open(&path).map_err(FileError::io("open", &path))?;
+        rustix::fs::flock(&file, FlockOperation::LockExclusive)
+            .map_err(|error| FileError::io("lock", &path)(error.into()))?;
+        Ok(ChangeLock { _file: file })
     }
 
     /// The directory itself.

@@ -14,4 +14,7 @@ pub mod keyring;
 pub mod ledger;
 pub mod own_log;
 pub mod peer_log;
+pub mod samples;
+pub mod signal_config;
 pub mod spool;
+pub mod standing;

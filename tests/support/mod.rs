@@ -1,5 +1,6 @@
 //! Real parts for tests: projects, servers, repositories, hosts, hostile bytes.
 
+pub(crate) mod agent;
 pub(crate) mod git_servers;
 pub(crate) mod homes;
 pub(crate) mod host;

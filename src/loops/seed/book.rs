@@ -18,20 +18,9 @@ pub(super) fn tell(
 ) -> Result<InterventionId, SeedError> {
     let (moment, pace) = (parts.moment.clone(), parts.house.pace.clone());
     close_what_is_back(parts, plan)?;
-    let count = plan.mends.len();
-    let places = if count == 1 { "place" } else { "places" };
     let note = Note {
-        why: format!("lesson {} matches {count} {places} in {}", plan.lesson, plan.path),
-        planned: Some(Planned {
-            kind,
-            lesson: plan.lesson.clone(),
-            rev: plan.rev,
-            entry: plan.entry,
-            path: plan.path.clone(),
-            mends: count,
-            because: plan.because.clone(),
-            diff: plan.diff(),
-        }),
+        why: trigger(plan),
+        planned: Some(planned(plan, kind)),
         predicted: Some(plan.prediction(Observed::Unknown, pace.validate_window)),
         ..Note::default()
     };
@@ -39,6 +28,27 @@ pub(super) fn tell(
     let id = parts.db.propose(&moment, &proposal, actor, &note)?;
     parts.db.happen(&moment, &id, happenings, &pace)?;
     Ok(id)
+}
+
+/// What set it off, in one sentence.
+fn trigger(plan: &FixPlan) -> String {
+    let count = plan.mends.len();
+    let places = if count == 1 { "place" } else { "places" };
+    format!("lesson {} matches {count} {places} in {}", plan.lesson, plan.path)
+}
+
+/// The plan as the ledger keeps it.
+pub(super) fn planned(plan: &FixPlan, kind: ActionKind) -> Planned {
+    Planned {
+        kind,
+        lesson: plan.lesson.clone(),
+        rev: plan.rev,
+        entry: plan.entry,
+        path: plan.path.clone(),
+        mends: plan.mends.len(),
+        because: plan.because.clone(),
+        diff: plan.diff(),
+    }
 }
 
 /// A fix that was merged and whose finding is back has not helped: that attempt ends, and a new one may begin.

@@ -2,6 +2,7 @@
 //! own once the project's check has passed, and remembered whatever became of them.
 
 mod book;
+mod intervene;
 mod mend;
 mod onto;
 mod person;
@@ -27,7 +28,8 @@ use crate::ports::{Admission, ApplyError, Auditor, AuditorError, BranchIs, Exec,
 use crate::store::db::{Db, DbError};
 use crate::store::ledger::{Happening, LedgerError};
 
-pub use onto::{Found, apply_onto, recover, rollback_onto};
+pub use intervene::{Finished, Found, Hand, intervene, recover, validate};
+pub use onto::{apply_onto, rollback_onto};
 pub use person::{PersonError, apply, rehearse, rollback};
 
 /// A root and the command that says whether its project still works.
@@ -195,7 +197,7 @@ pub fn seed(
                     (Mode::Seed, true) => settle::Go::Make,
                 };
                 let drill = drill(parts, &known.lesson, now)?;
-                let wish = settle::Wish { asked_by: AskedBy::Audit, go, drill: &drill, kind: ActionKind::Branch };
+                let wish = settle::Wish { asked_by: AskedBy::Audit, kind: ActionKind::Branch, go, drill: &drill };
                 settle::settle(parts, area, &plan, prior, wish, now)?
             }
         };

@@ -89,14 +89,8 @@ pub fn apply(
     now: Timestamp,
 ) -> Result<Fix, PersonError> {
     let (fix, plan, drill) = wanted(parts, area, lessons, id, now)?;
-    Ok(settle(
-        parts,
-        area,
-        &plan,
-        Some(fix),
-        Wish { asked_by: AskedBy::Person, go: Go::Make, drill: &drill, kind: ActionKind::Branch },
-        now,
-    )?)
+    let wish = Wish { asked_by: AskedBy::Person, kind: ActionKind::Branch, go: Go::Make, drill: &drill };
+    Ok(settle(parts, area, &plan, Some(fix), wish, now)?)
 }
 
 /// What [`apply`] would come to, as far as that can be told without making anything. Nothing is remembered of it.
@@ -111,7 +105,7 @@ pub fn rehearse(
     now: Timestamp,
 ) -> Result<Fix, PersonError> {
     let (_, plan, drill) = wanted(parts, area, lessons, id, now)?;
-    let wish = Wish { asked_by: AskedBy::Person, go: Go::List, drill: &drill, kind: ActionKind::Branch };
+    let wish = Wish { asked_by: AskedBy::Person, kind: ActionKind::Branch, go: Go::List, drill: &drill };
     Ok(foretell(parts, area, &plan, wish, now)?.0)
 }
 

@@ -8,7 +8,7 @@ use crate::domain::fix::{CheckResult, EndedBy, Fix, FixId, FixPlan, FixState};
 use crate::domain::guard::{self, ActionKind, Answer, Approved, AskedBy, Drill, Policy, Scene};
 use crate::domain::intervention::{Actor, Event};
 use crate::domain::ledger::Note;
-use crate::ports::{Committed, Exit, Program, Ran, RepoError};
+use crate::ports::{Exit, Program, Ran, RepoError};
 use crate::store::ledger::Happening;
 
 /// Bytes kept of each stream of a check.
@@ -34,12 +34,12 @@ pub(super) enum Go {
 pub(super) struct Wish<'a> {
     /// Who asks.
     pub(super) asked_by: AskedBy,
+    /// What the change is to do.
+    pub(super) kind: ActionKind,
     /// How far to go.
     pub(super) go: Go,
     /// What was said of the lesson's own examples.
     pub(super) drill: &'a Drill,
-    /// What the change would do.
-    pub(super) kind: ActionKind,
 }
 
 /// Takes `plan` as far as the guard, the check and the wish allow, and remembers where that is.
@@ -128,7 +128,7 @@ pub(super) fn foretell(
 }
 
 /// Puts the plan before the guard, with all that is known here.
-fn judge(
+pub(super) fn judge(
     parts: &mut Parts<'_>,
     area: &Area,
     plan: &FixPlan,
@@ -211,7 +211,7 @@ fn make(
         Ok(made) => made,
         Err(error) => return refuse(fix, error.to_string()),
     };
-    let (check, left_over) = check(parts, area, &made, &approved.id);
+    let (check, left_over) = check(parts, area, &made.commit, &approved.id);
     fix.check = check;
     if let CheckResult::Failed { why } = &fix.check {
         let why = format!("the project's check fails with it: {why}");
@@ -232,11 +232,11 @@ fn make(
 }
 
 /// Runs the area's check and canary on the commit's files. The second value is what could not be cleaned up.
-fn check(parts: &Parts<'_>, area: &Area, made: &Committed, id: &FixId) -> (CheckResult, Option<RepoError>) {
+pub(super) fn check(parts: &Parts<'_>, area: &Area, commit: &str, id: &FixId) -> (CheckResult, Option<RepoError>) {
     if !area.has_canary() {
         return (CheckResult::Unchecked, None);
     }
-    let scratch = match parts.repo.scratch(&area.root, &made.commit, id) {
+    let scratch = match parts.repo.scratch(&area.root, commit, id) {
         Ok(scratch) => scratch,
         Err(error) => return (CheckResult::Failed { why: error.to_string() }, None),
     };

@@ -306,6 +306,12 @@ impl Changes {
 
     fn take_back(&self, journal: &mut Journal, now: Timestamp) -> Result<(), ApplyError> {
         let before = journal.stage;
+        if before == Stage::Reverting
+            && let Way::Commit { reference, taken_back: Some(step), .. } = &journal.way
+        {
+            // A killed process may have left it half-way.
+            self.step_done(journal, reference, step)?;
+        }
         let taken = match journal.way.clone() {
             Way::Commit { reference, made: Some(made), .. } => self.revert(journal, &reference, &made, now),
             Way::Commit { made: None, .. } => Err(untouched("no commit is recorded for it")),

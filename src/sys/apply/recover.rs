@@ -23,11 +23,7 @@ impl Changes {
             Stage::Closed(End::RolledBack) => Ok(Recovered::RolledBack),
             Stage::Closed(End::Kept) | Stage::Changed => Ok(Recovered::Finished(self.applied_as(&journal))),
             Stage::Reverting => {
-                self.demand_open()?;
-                if let Way::Commit { reference, taken_back: Some(step), .. } = &journal.way {
-                    self.step_done(&journal, reference, step)?;
-                }
-                // What the killed process did not get to is done here: a way back that was begun is gone to its end.
+                // A way back that was begun is gone to its end.
                 self.roll_back_locked(id, now)?;
                 Ok(Recovered::RolledBack)
             }
@@ -64,7 +60,7 @@ impl Changes {
         read_only::reason(&self.state)
     }
 
-    fn step_done(&self, journal: &Journal, reference: &str, step: &Step) -> Result<bool, ApplyError> {
+    pub(super) fn step_done(&self, journal: &Journal, reference: &str, step: &Step) -> Result<bool, ApplyError> {
         let ground = Ground::again(&journal.root, &journal.path, reference, self.durable)?;
         // Of a file that no work tree held, there is nothing to put back.
         let none = Attributes { mode: 0o600, uid: 0, gid: 0, modified: (0, 0), extended: Default::default() };

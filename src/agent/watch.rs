@@ -1,0 +1,312 @@
+//! Measuring and showing: the checks that the configuration asks for, the thread that asks them, and the
+//! server that shows what came of it. Both go on whatever a round does.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Sender, channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use super::parts::Parts;
+use crate::domain::chain::PeerState;
+use crate::domain::foreign_text::error_line;
+use crate::domain::signal::{self, SeriesName, Signal, Subject};
+use crate::domain::snapshot::Snapshot;
+use crate::http::{self, Published, Token};
+use crate::loops::exchange::SYNCED_FACT;
+use crate::loops::measure::{self, Bounds, Check, Event, Measured};
+use crate::ports::{Clock as _, Probe, Program, Reading};
+use crate::store::config::Config;
+use crate::store::db::{Db, DbError};
+use crate::store::files;
+use crate::store::home::Home;
+use crate::store::keyring::Keyring;
+use crate::store::signal_config::{SignalsConfig, Watched, WatchedKind, bounds};
+use crate::sys::clock::SystemClock;
+use crate::sys::exec::SystemExec;
+use crate::sys::probes::{HostProbe, HttpClient, HttpProbe, LogProbe, Mount, NtpProbe, ProgramProbe, TcpProbe, mounts};
+
+/// How long a built-in check may take.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// More than the timeout that a check keeps itself.
+const SLACK: Duration = Duration::from_secs(3);
+/// Between two looks at what is shown besides signals.
+const LOOK: Duration = Duration::from_secs(10);
+/// Output of a program that is read, in bytes.
+const OUTPUT: usize = 16 * 1024;
+/// Largest token file, in bytes.
+const TOKEN_BYTES: u64 = 4 * 1024;
+
+/// What the checks were made from: they are made again when it differs.
+#[derive(Clone, PartialEq)]
+struct Wanted {
+    home: PathBuf,
+    signals: SignalsConfig,
+    signal: Vec<Watched>,
+    mounts: Vec<Mount>,
+}
+
+/// The running threads.
+pub struct Watch {
+    events: Sender<Event>,
+    threads: Vec<JoinHandle<()>>,
+    made_from: Wanted,
+    /// Where `/health` is served.
+    pub address: Option<SocketAddr>,
+    /// What could not be done, a sentence each. The rest runs.
+    pub notes: Vec<String>,
+}
+
+impl Watch {
+    /// Starts measuring, and serving where the configuration says so.
+    ///
+    /// # Errors
+    /// The database cannot be opened.
+    pub fn start(parts: &Parts) -> Result<Self, DbError> {
+        let mut db = Db::open(&parts.home.database())?;
+        let mut world = World::of(parts)?;
+        let made_from = Wanted::now(parts);
+        let mut notes = Vec::new();
+        let checks = checks(&made_from, &db, &mut notes);
+        let (publisher, published) = watch::channel(Published::now(world.snapshot(&Measured::default())));
+        let mut threads = Vec::new();
+        let mut address = None;
+        match listen(parts) {
+            Ok(Some((listener, token))) => {
+                address = listener.local_addr().ok();
+                threads.push(thread::spawn(move || {
+                    if let Err(error) = serve(listener, token, published) {
+                        tracing::error!("http: {error}");
+                    }
+                }));
+            }
+            Ok(None) => {}
+            Err(why) => notes.push(why),
+        }
+        let (events, received) = channel();
+        let answers = events.clone();
+        // Nobody waits on the other end of a channel that was just made.
+        drop(events.send(Event::Checks(checks)));
+        threads.push(thread::spawn(move || {
+            measure::run(&SystemClock, &mut db, answers, &received, &mut |measured| {
+                publisher.send_replace(Published::now(world.snapshot(measured)));
+            });
+        }));
+        Ok(Self { events, threads, made_from, address, notes })
+    }
+
+    /// Takes over a configuration that was read again, and new mounts; shows what a round changed.
+    pub fn refresh(&mut self, parts: &Parts) {
+        let wanted = Wanted::now(parts);
+        self.notes.clear();
+        if wanted != self.made_from {
+            let made = checks(&wanted, &parts.db, &mut self.notes);
+            self.made_from = wanted;
+            self.send(Event::Checks(made));
+        }
+        self.send(Event::Told(parts.config.interval(), vec![findings(&parts.db)]));
+    }
+
+    /// A door for what other loops measure and know: [`Event::Told`] and [`Event::Services`].
+    #[must_use]
+    pub fn door(&self) -> Sender<Event> {
+        self.events.clone()
+    }
+
+    fn send(&mut self, event: Event) {
+        if self.events.send(event).is_err() {
+            self.notes.push("measuring has ended by a fault of the program: restart mesh".to_owned());
+        }
+    }
+
+    /// Ends both threads. A probe that hangs is left behind.
+    pub fn stop(self) {
+        drop(self.events.send(Event::Stop));
+        for thread in self.threads {
+            // One that fell over has ended too.
+            drop(thread.join());
+        }
+    }
+}
+
+fn findings(db: &Db) -> Reading {
+    let counts = db.finding_counts().map_err(|error| error_line(&error));
+    // Fewer than 2^53 findings.
+    let value = counts.map(|counts| counts.values().sum::<u64>() as f64);
+    Reading { name: SeriesName::of("audit.findings", Subject::default()), value }
+}
+
+impl Wanted {
+    fn now(parts: &Parts) -> Self {
+        let mounts = mounts(Path::new("/proc/self/mountinfo"));
+        let Config { signals, signal, .. } = parts.config.clone();
+        Self { home: parts.home.root().to_owned(), signals, signal, mounts }
+    }
+
+    /// The bounds of these series, and of all signals that the configuration says something of.
+    fn bounds(&self, names: &[SeriesName], subject: &Subject) -> BTreeMap<&'static str, Bounds> {
+        let set = self.signals.set.keys().filter_map(|name| signal::find(name));
+        let of = |signal: &'static Signal| {
+            let (threshold, critical) = bounds(&self.signals, &self.signal, signal, subject.as_str());
+            (signal.name, Bounds { threshold, critical })
+        };
+        names.iter().map(|name| name.signal).chain(set).map(of).collect()
+    }
+}
+
+fn listen(parts: &Parts) -> Result<Option<(TcpListener, Option<Token>)>, String> {
+    let Some(address) = parts.config.http.listen else { return Ok(None) };
+    let failed = |error: &(dyn std::error::Error + 'static)| {
+        format!("/health is not served on {address}: {}", error_line(error))
+    };
+    let token = match &parts.config.http.token_file {
+        Some(path) => {
+            files::demand_private(path, 0o600).map_err(|error| failed(&error))?;
+            let text = files::read_text(path, TOKEN_BYTES).map_err(|error| failed(&error))?;
+            if text.trim().len() < 16 {
+                return Err(format!(
+                    "/health is not served on {address}: {} holds no token of 16 bytes",
+                    path.display()
+                ));
+            }
+            Some(Token::of(&text))
+        }
+        None => None,
+    };
+    let listener = TcpListener::bind(address).map_err(|error| failed(&error))?;
+    listener.set_nonblocking(true).map_err(|error| failed(&error))?;
+    Ok(Some((listener, token)))
+}
+
+fn serve(listener: TcpListener, token: Option<Token>, published: watch::Receiver<Published>) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        http::serve(tokio::net::TcpListener::from_std(listener)?, token, published).await;
+        Ok(())
+    })
+}
+
+/// What is measured here. What cannot be is named in `notes`.
+fn checks(wanted: &Wanted, db: &Db, notes: &mut Vec<String>) -> Vec<Check> {
+    let every = wanted.signals.interval.0;
+    let mut made = Vec::new();
+    let mut add = |label: String, every, deadline, subject: &Subject, signals: &[&'static str], probe| {
+        let names: Vec<_> = signals.iter().map(|signal| SeriesName::of(signal, subject.clone())).collect();
+        let bounds = wanted.bounds(&names, subject);
+        made.push(Check { label, every, deadline, names, bounds, probe });
+    };
+    let host = ["host.load.per_core", "host.memory.used_percent"];
+    add("host".to_owned(), every, DEADLINE, &Subject::default(), &host, Box::new(HostProbe::new("/proc")));
+    for mount in &wanted.mounts {
+        let (subject, probe) = (mount.subject(), Box::new(mount.clone()));
+        let signals = ["host.disk.used_percent", "host.disk.inodes_used_percent"];
+        add(format!("disk:{}", subject.as_str()), every, DEADLINE, &subject, &signals, probe);
+    }
+    let mut client = None;
+    for watched in &wanted.signal {
+        let label = format!("{}:{}", watched.kind.main_signal(), watched.name.as_str());
+        match probe(watched, &wanted.home, db, &label, &mut client) {
+            Ok(probe) => {
+                let signals: Vec<_> = watched.kind.signals().iter().copied().chain(watched.signal).collect();
+                add(label, watched.every.0, watched.timeout.0 + SLACK, &watched.name, &signals, probe);
+            }
+            Err(why) => notes.push(format!("signal {} is not measured: {why}", watched.name.as_str())),
+        }
+    }
+    made
+}
+
+fn probe(
+    watched: &Watched,
+    home: &Path,
+    db: &Db,
+    label: &str,
+    client: &mut Option<HttpClient>,
+) -> Result<Box<dyn Probe>, String> {
+    let (name, timeout) = (watched.name.clone(), watched.timeout.0);
+    Ok(match &watched.kind {
+        WatchedKind::Http { url, json } => {
+            let client = match client {
+                Some(client) => client.clone(),
+                None => client.insert(HttpClient::new()?).clone(),
+            };
+            Box::new(HttpProbe::new(name, url.clone(), json.clone().zip(watched.signal), timeout, client))
+        }
+        WatchedKind::Tcp(address) => Box::new(TcpProbe::new(name, address.clone(), timeout)),
+        WatchedKind::Ntp(address) => Box::new(NtpProbe::new(name, address.clone(), timeout, SystemClock)),
+        WatchedKind::Log { path, pattern } => {
+            let mark = db.probe_mark(label).map_err(|error| error_line(&error))?;
+            Box::new(LogProbe::new(name, path.clone(), pattern, mark.as_deref())?)
+        }
+        WatchedKind::Command { argv, value } => {
+            let program = Program { argv: argv.clone(), dir: home.to_owned(), timeout, output_cap: OUTPUT };
+            Box::new(ProgramProbe::new(name, program, watched.signal, value.clone(), SystemExec))
+        }
+    })
+}
+
+/// What is shown besides signals, looked at with an own connection.
+struct World {
+    home: Home,
+    db: Db,
+    started: Timestamp,
+    looked: Option<(Instant, Snapshot)>,
+}
+
+impl World {
+    fn of(parts: &Parts) -> Result<Self, DbError> {
+        let db = Db::open(&parts.home.database())?;
+        Ok(Self { home: parts.home.clone(), db, started: parts.now(), looked: None })
+    }
+
+    fn snapshot(&mut self, measured: &Measured) -> Snapshot {
+        let now = SystemClock.now();
+        let mut snapshot = match &self.looked {
+            Some((at, known)) if at.elapsed() < LOOK => known.clone(),
+            _ => {
+                let looked = self.look(now).unwrap_or_else(|error| Snapshot {
+                    reasons: vec![format!("the database cannot be read: {}", error_line(&error))],
+                    ..Snapshot::default()
+                });
+                self.looked = Some((Instant::now(), looked.clone()));
+                looked
+            }
+        };
+        snapshot.version = env!("CARGO_PKG_VERSION");
+        snapshot.uptime_s = now.as_second() - self.started.as_second();
+        snapshot.at = Some(now);
+        snapshot.signals = measured.signals.clone();
+        snapshot.services = measured.services.clone();
+        snapshot.reasons.extend(measured.problems.iter().cloned());
+        snapshot.judge();
+        snapshot
+    }
+
+    fn look(&self, now: Timestamp) -> Result<Snapshot, DbError> {
+        let mut snapshot = Snapshot::default();
+        for fix in self.db.fixes()? {
+            *snapshot.interventions.entry(fix.state.name().to_owned()).or_default() += 1;
+        }
+        for row in self.db.inbox()? {
+            *snapshot.inbox.entry(row.state.name().to_owned()).or_default() += 1;
+        }
+        match Keyring::load(&self.home) {
+            Ok(keyring) => {
+                for peer in keyring.peers() {
+                    let known = self.db.peer(peer.line.host)?.map_or(PeerState::Unseen, |row| row.state);
+                    let revoked = keyring.revoked(peer.line.host).is_some() && known != PeerState::Quarantined;
+                    let state = if revoked { PeerState::Revoked } else { known };
+                    snapshot.peers.insert(peer.name.to_string(), state.name().to_owned());
+                }
+            }
+            Err(error) => snapshot.reasons.push(format!("the keys are not in order: {}", error_line(&error))),
+        }
+        let synced = self.db.fact(SYNCED_FACT)?.and_then(|at| at.parse::<Timestamp>().ok());
+        snapshot.worker_sync_lag_s = synced.map(|at| now.as_second() - at.as_second());
+        Ok(snapshot)
+    }
+}

@@ -1,0 +1,217 @@
+//! What this host shows of itself at one moment. It is published whole; who serves it waits for nothing.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Serialize, Serializer};
+
+/// Age of a snapshot after which whoever makes them is taken to be stuck.
+const STANDSTILL_S: i64 = 300;
+
+/// How a host is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// All that is measured is good.
+    #[default]
+    Ok,
+    /// Something is beyond its threshold, not known where it should be, or not trusted.
+    Degraded,
+    /// Something critical is beyond its threshold or down.
+    Critical,
+}
+
+impl Status {
+    /// The word for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Degraded => "degraded",
+            Self::Critical => "critical",
+        }
+    }
+}
+
+/// How one signal is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SignalState {
+    /// Good, or there is nothing to hold it against.
+    Ok,
+    /// Beyond its threshold.
+    Beyond,
+    /// It was asked, and there was no answer.
+    Unknown,
+}
+
+/// One signal of one subject, as last measured.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct SignalView {
+    /// The value; `None` when it is not known.
+    pub value: Option<f64>,
+    /// Its unit.
+    pub unit: &'static str,
+    /// How it is.
+    pub state: SignalState,
+    /// The last value that is still good.
+    pub threshold: Option<f64>,
+    /// Whether a value beyond it is critical.
+    pub critical: bool,
+    /// When it was asked.
+    #[serde(serialize_with = "seconds")]
+    pub at: Timestamp,
+    /// Why it is not known. Foreign text, made fit to be shown.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub why: String,
+}
+
+/// One supervised service.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct ServiceView {
+    /// Where it is in its life.
+    pub state: String,
+    /// Whether it shows that it lives; `None` when that is not known.
+    pub liveness: Option<bool>,
+    /// Whether it gets work done; `None` when that is not known.
+    pub productive: Option<bool>,
+    /// Memory of it and its children, in MB.
+    pub rss_mb: Option<f64>,
+    /// Whether it being down is critical.
+    pub critical: bool,
+}
+
+/// What this host shows of itself.
+#[derive(Clone, PartialEq, Debug, Default, Serialize)]
+pub struct Snapshot {
+    /// How it is.
+    pub status: Status,
+    /// Why it is not well, a sentence each.
+    pub reasons: Vec<String>,
+    /// Services by name.
+    pub services: BTreeMap<String, ServiceView>,
+    /// Signals by name, `signal/subject` where there are several.
+    pub signals: BTreeMap<String, SignalView>,
+    /// Repairs that worked in the last 24 hours.
+    pub self_heal_recoveries_24h: u64,
+    /// Repairs that did not.
+    pub self_heal_failures_24h: u64,
+    /// Firings of rules in the last 24 hours.
+    pub rules_fired_24h: u64,
+    /// Seconds since the last sync; `None` before the first one.
+    pub worker_sync_lag_s: Option<i64>,
+    /// Invariants that do not hold now.
+    pub invariant_violations_open: u64,
+    /// Areas in which nothing is changed for now.
+    pub frozen_areas: Vec<String>,
+    /// Fixes by state.
+    pub interventions: BTreeMap<String, u64>,
+    /// Lessons of peers by state.
+    pub inbox: BTreeMap<String, u64>,
+    /// The state of each peer by its local name.
+    pub peers: BTreeMap<String, String>,
+    /// Whether a person paused all changes.
+    pub paused: bool,
+    /// This program's version.
+    pub version: &'static str,
+    /// Seconds since the agent started.
+    pub uptime_s: i64,
+    /// When this was put together.
+    #[serde(serialize_with = "maybe_seconds")]
+    pub at: Option<Timestamp>,
+}
+
+fn seconds<S: Serializer>(at: &Timestamp, out: S) -> Result<S::Ok, S::Error> {
+    out.collect_str(&at.strftime("%Y-%m-%dT%H:%M:%SZ"))
+}
+
+fn maybe_seconds<S: Serializer>(at: &Option<Timestamp>, out: S) -> Result<S::Ok, S::Error> {
+    match at {
+        Some(at) => seconds(at, out),
+        None => out.serialize_none(),
+    }
+}
+
+impl Snapshot {
+    /// Says how the host is, from what is known of it.
+    pub fn judge(&mut self) {
+        let mut status = if self.reasons.is_empty() { Status::Ok } else { Status::Degraded };
+        for (name, signal) in &self.signals {
+            let (found, what) = match (signal.state, signal.value, signal.threshold) {
+                (SignalState::Beyond, Some(value), Some(threshold)) => {
+                    let found = if signal.critical { Status::Critical } else { Status::Degraded };
+                    (found, format!("{name} is {value:.1} {}, good to {threshold}", signal.unit))
+                }
+                (SignalState::Unknown, ..) => (Status::Degraded, format!("{name} is not known: {}", signal.why)),
+                _ => continue,
+            };
+            status = status.max(found);
+            self.reasons.push(what);
+        }
+        for (name, service) in &self.services {
+            if service.liveness == Some(false) {
+                status = status.max(if service.critical { Status::Critical } else { Status::Degraded });
+                self.reasons.push(format!("service {name} is {}", service.state));
+            }
+        }
+        for (name, state) in self.peers.iter().filter(|(_, state)| *state == "quarantined") {
+            status = status.max(Status::Degraded);
+            self.reasons.push(format!("peer {name} is {state}"));
+        }
+        if self.invariant_violations_open > 0 {
+            status = status.max(Status::Degraded);
+            self.reasons.push(format!("{} invariants do not hold", self.invariant_violations_open));
+        }
+        self.status = status;
+    }
+
+    /// The same some time later, when it is served. One that is old says so.
+    #[must_use]
+    pub fn aged(&self, seconds: i64) -> Self {
+        let mut aged = self.clone();
+        if seconds > STANDSTILL_S {
+            aged.status = aged.status.max(Status::Degraded);
+            aged.reasons.push(format!("nothing was measured or looked at for {seconds} s"));
+        }
+        aged.uptime_s += seconds;
+        aged.worker_sync_lag_s = aged.worker_sync_lag_s.map(|lag| lag + seconds);
+        aged
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn signal(state: SignalState, critical: bool) -> SignalView {
+        let (value, why) = match state {
+            SignalState::Unknown => (None, "no answer".to_owned()),
+            SignalState::Ok | SignalState::Beyond => (Some(97.5), String::new()),
+        };
+        SignalView { value, unit: "percent", state, threshold: Some(95.0), critical, at: Timestamp::UNIX_EPOCH, why }
+    }
+
+    fn judged(signals: &[(&str, SignalView)]) -> Snapshot {
+        let signals = signals.iter().map(|(name, view)| ((*name).to_owned(), view.clone())).collect();
+        let mut snapshot = Snapshot { signals, ..Snapshot::default() };
+        snapshot.judge();
+        snapshot
+    }
+
+    #[test]
+    fn a_host_is_as_bad_as_the_worst_of_it() {
+        assert_eq!(judged(&[("a", signal(SignalState::Ok, true))]).status, Status::Ok);
+        let unknown = judged(&[("a", signal(SignalState::Unknown, true))]);
+        assert_eq!((unknown.status, unknown.reasons.len()), (Status::Degraded, 1), "not known is not down");
+        let both = judged(&[("a", signal(SignalState::Beyond, true)), ("b", signal(SignalState::Beyond, false))]);
+        assert_eq!(both.status, Status::Critical);
+        assert_eq!(both.reasons[0], "a is 97.5 percent, good to 95");
+    }
+
+    #[test]
+    fn an_old_snapshot_says_that_it_is_old() {
+        let fresh = Snapshot { worker_sync_lag_s: Some(5), ..Snapshot::default() };
+        assert_eq!((fresh.aged(10).status, fresh.aged(10).worker_sync_lag_s), (Status::Ok, Some(15)));
+        assert_eq!(fresh.aged(301).status, Status::Degraded);
+    }
+}

@@ -1,0 +1,455 @@
+//! Measuring: each check that is due is asked in a thread of its own, within its own deadline, and what it
+//! says is stored and shown. One that hangs delays no other, and is not asked again until it returns.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use crate::domain::expr::Function;
+use crate::domain::foreign_text::{display_line, error_line};
+use crate::domain::series::{self, ETA_MOST, SLOPE_WINDOW};
+use crate::domain::signal::{self, SeriesName, Subject};
+use crate::domain::snapshot::{ServiceView, SignalState, SignalView};
+use crate::ports::{Clock, Probe, Reading};
+use crate::store::db::{Db, DbError};
+use crate::store::samples::Sample;
+
+/// Between the first readings of two checks, so that they do not all start at once.
+const STAGGER: Duration = Duration::from_millis(5);
+/// Longest time without a look at what else is to be shown.
+const SWEEP: Duration = Duration::from_secs(60);
+/// Between two joinings of readings into hours.
+const TIDY: Duration = Duration::from_secs(3_600);
+/// Stack of a thread that asks.
+const STACK: usize = 512 * 1024;
+/// Longest reason that is shown, in characters.
+const WHY_CHARS: usize = 200;
+/// The signal that `host.disk.eta_hours` is worked out from.
+const DISK: &str = "host.disk.used_percent";
+
+/// The last good value of a series, and whether to be beyond it is critical.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct Bounds {
+    /// The last value that is still good.
+    pub threshold: Option<f64>,
+    /// Whether a value beyond it is critical.
+    pub critical: bool,
+}
+
+/// One thing to measure.
+pub struct Check {
+    /// Its name: where its probe stopped is kept under it.
+    pub label: String,
+    /// The time between two readings.
+    pub every: Duration,
+    /// How long one may take.
+    pub deadline: Duration,
+    /// The series that are not known when it does not answer.
+    pub names: Vec<SeriesName>,
+    /// Bounds that are other than those of the catalogue, by signal.
+    pub bounds: BTreeMap<&'static str, Bounds>,
+    /// What asks.
+    pub probe: Box<dyn Probe>,
+}
+
+/// What the loop is told.
+pub enum Event {
+    /// A probe came back.
+    Answer(Answer),
+    /// Measure these from now on.
+    Checks(Vec<Check>),
+    /// Readings that another loop made, and the time between two of them.
+    Told(Duration, Vec<Reading>),
+    /// The services as they are now.
+    Services(BTreeMap<String, ServiceView>),
+    /// Something else that is shown has changed.
+    Refresh,
+    /// End.
+    Stop,
+}
+
+/// What a probe said.
+pub struct Answer {
+    round: u64,
+    index: usize,
+    probe: Box<dyn Probe>,
+    readings: Vec<Reading>,
+    mark: Option<String>,
+}
+
+/// What is shown after each step.
+#[derive(Clone, Debug, Default)]
+pub struct Measured {
+    /// Signals by name.
+    pub signals: BTreeMap<String, SignalView>,
+    /// Services by name.
+    pub services: BTreeMap<String, ServiceView>,
+    /// What is wrong with the measuring itself, a sentence each.
+    pub problems: Vec<String>,
+}
+
+/// A check and where it stands.
+struct Standing {
+    label: String,
+    every: Duration,
+    deadline: Duration,
+    names: Vec<SeriesName>,
+    bounds: BTreeMap<&'static str, Bounds>,
+    /// `None` while it is asked.
+    probe: Option<Box<dyn Probe>>,
+    asked: Option<Instant>,
+    due: Instant,
+    /// Whether the question that is open was given up already.
+    given_up: bool,
+}
+
+/// The loop's state.
+struct Measuring<'a, C> {
+    clock: &'a C,
+    db: &'a mut Db,
+    answers: Sender<Event>,
+    checks: Vec<Standing>,
+    /// Answers of earlier sets of checks are not taken.
+    round: u64,
+    shown: Measured,
+    samples: Vec<Sample>,
+    marks: Vec<(String, String)>,
+    tidied: Option<Instant>,
+}
+
+/// Measures until it is told to stop. `answers` is the sender that belongs to `events`.
+pub fn run<C: Clock>(
+    clock: &C,
+    db: &mut Db,
+    answers: Sender<Event>,
+    events: &Receiver<Event>,
+    publish: &mut dyn FnMut(&Measured),
+) {
+    let shown = Measured::default();
+    let (checks, samples, marks) = (Vec::new(), Vec::new(), Vec::new());
+    let mut measuring = Measuring { clock, db, answers, checks, round: 0, shown, samples, marks, tidied: None };
+    let mut next = Instant::now();
+    loop {
+        let mut event = events.recv_timeout(next.saturating_duration_since(Instant::now()));
+        // All that came in by now is one batch: one transaction, one publication.
+        loop {
+            match event {
+                Ok(Event::Answer(answer)) => measuring.take(answer),
+                Ok(Event::Checks(checks)) => measuring.replace(checks),
+                Ok(Event::Told(every, readings)) => {
+                    let usual = BTreeMap::new();
+                    readings.into_iter().for_each(|reading| measuring.note(every, &usual, reading));
+                }
+                Ok(Event::Services(services)) => measuring.shown.services = services,
+                Ok(Event::Refresh) | Err(RecvTimeoutError::Timeout) => {}
+                Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+            }
+            match events.try_recv() {
+                Ok(more) => event = Ok(more),
+                Err(_) => break,
+            }
+        }
+        next = measuring.ask();
+        measuring.store();
+        publish(&measuring.shown);
+    }
+}
+
+impl<C: Clock> Measuring<'_, C> {
+    fn replace(&mut self, checks: Vec<Check>) {
+        self.round += 1;
+        self.shown.signals.clear();
+        let now = Instant::now();
+        let places = (0_u32..).map(|place| now + STAGGER * place);
+        let standing = checks.into_iter().zip(places).map(|(check, due)| Standing {
+            label: check.label,
+            every: check.every,
+            deadline: check.deadline,
+            names: check.names,
+            bounds: check.bounds,
+            probe: Some(check.probe),
+            asked: None,
+            due,
+            given_up: false,
+        });
+        self.checks = standing.collect();
+    }
+
+    /// Asks what is due and gives up what is late. Returns when to look again.
+    fn ask(&mut self) -> Instant {
+        let now = Instant::now();
+        let mut next = now + SWEEP;
+        let mut late = Vec::new();
+        for (index, check) in self.checks.iter_mut().enumerate() {
+            if let Some(asked) = check.asked {
+                let end = asked + check.deadline;
+                if !check.given_up && end <= now {
+                    check.given_up = true;
+                    late.push((index, "no answer in time"));
+                } else if check.given_up && check.due <= now {
+                    late.push((index, "an earlier question is still open"));
+                } else {
+                    next = next.min(if check.given_up { check.due } else { end });
+                    continue;
+                }
+                check.due = check.due.max(now) + check.every;
+                next = next.min(check.due);
+            } else if check.due <= now {
+                check.due = now + check.every;
+                next = next.min(now + check.deadline);
+                let Some(probe) = check.probe.take() else { continue };
+                (check.asked, check.given_up) = (Some(now), false);
+                if let Err(why) = start(probe, self.round, index, self.answers.clone()) {
+                    // The probe went with the thread that could not be made: it comes back with the next checks.
+                    self.shown.problems = vec![format!("{} cannot be measured: {why}", check.label)];
+                }
+            } else {
+                next = next.min(check.due);
+            }
+        }
+        for (index, why) in late {
+            let readings =
+                self.checks[index].names.iter().map(|name| Reading { name: name.clone(), value: Err(why.to_owned()) });
+            let readings = readings.collect();
+            self.note_all(index, readings);
+        }
+        next
+    }
+
+    fn take(&mut self, answer: Answer) {
+        if answer.round != self.round {
+            return;
+        }
+        let check = &mut self.checks[answer.index];
+        check.probe = Some(answer.probe);
+        check.asked = None;
+        // What comes after the deadline was told as not known already; the next answer counts.
+        if std::mem::take(&mut check.given_up) {
+            return;
+        }
+        if let Some(mark) = answer.mark {
+            self.marks.push((check.label.clone(), mark));
+        }
+        self.note_all(answer.index, answer.readings);
+    }
+
+    fn note_all(&mut self, index: usize, readings: Vec<Reading>) {
+        let check = &self.checks[index];
+        let (every, bounds) = (check.every, check.bounds.clone());
+        readings.into_iter().for_each(|reading| self.note(every, &bounds, reading));
+    }
+
+    /// Notes one reading to be stored and shown.
+    fn note(&mut self, every: Duration, bounds: &BTreeMap<&'static str, Bounds>, reading: Reading) {
+        let now = self.clock.now();
+        let signal = reading.name.signal;
+        let usual = Bounds { threshold: signal.threshold, critical: signal.critical };
+        let bound = bounds.get(signal.name).copied().unwrap_or(usual);
+        let (value, why) = match reading.value {
+            Ok(value) if value.is_finite() => (Some(value), String::new()),
+            Ok(_) => (None, "no number".to_owned()),
+            Err(why) => (None, display_line(&why).chars().take(WHY_CHARS).collect()),
+        };
+        let beyond = value.zip(bound.threshold).is_some_and(|(value, threshold)| signal.is_beyond(value, threshold));
+        let state = match value {
+            None => SignalState::Unknown,
+            Some(_) if beyond => SignalState::Beyond,
+            Some(_) => SignalState::Ok,
+        };
+        let view = SignalView {
+            value,
+            unit: signal.unit,
+            state,
+            threshold: bound.threshold,
+            critical: bound.critical,
+            at: now,
+            why,
+        };
+        let grows = (signal.name == DISK && value.is_some()).then(|| reading.name.subject.clone());
+        self.shown.signals.insert(reading.name.to_string(), view);
+        self.samples.push(Sample { name: reading.name, every, at: now.as_second(), value });
+        if let Some(subject) = grows {
+            self.note_eta(every, bounds, subject, now);
+        }
+    }
+
+    /// Works out when a file system is full. It is noted where it is known, and where it fills up at all.
+    fn note_eta(&mut self, every: Duration, bounds: &BTreeMap<&'static str, Bounds>, subject: Subject, now: Timestamp) {
+        let disk = signal::find(DISK).expect("a name of the catalogue");
+        let stored = self.db.series(disk, SLOPE_WINDOW, now.as_second()).unwrap_or_default();
+        let Some(series) = stored.iter().find(|series| series.subject == subject.as_str()) else { return };
+        let hours = series::read(&[series], Function::Eta, None, disk, now.as_second()).exact();
+        if let Some(hours) = hours.filter(|hours| *hours < ETA_MOST) {
+            let name = SeriesName::of("host.disk.eta_hours", subject);
+            self.note(every, bounds, Reading { name, value: Ok(hours) });
+        } else {
+            self.shown.signals.remove(&SeriesName::of("host.disk.eta_hours", subject).to_string());
+        }
+    }
+
+    /// Stores what was noted. What cannot be stored is shown all the same, and the reason with it.
+    fn store(&mut self) {
+        if self.samples.is_empty() && self.marks.is_empty() {
+            return;
+        }
+        let (samples, marks) = (std::mem::take(&mut self.samples), std::mem::take(&mut self.marks));
+        self.shown.problems = match self.try_store(&samples, &marks) {
+            Ok(0) => Vec::new(),
+            Ok(refused) => vec![format!("{refused} readings are of more series than are kept")],
+            Err(error) => vec![format!("readings are not stored: {}", error_line(&error))],
+        };
+    }
+
+    fn try_store(&mut self, samples: &[Sample], marks: &[(String, String)]) -> Result<usize, DbError> {
+        let recorded = self.db.record(samples, marks)?;
+        if self.tidied.is_none_or(|at| at.elapsed() >= TIDY) {
+            self.db.tidy_samples(self.clock.now().as_second())?;
+            self.tidied = Some(Instant::now());
+        }
+        Ok(recorded.refused)
+    }
+}
+
+/// Asks in a thread of its own. An answer that nobody waits for any more is dropped.
+fn start(mut probe: Box<dyn Probe>, round: u64, index: usize, answers: Sender<Event>) -> std::io::Result<()> {
+    let ask = move || {
+        let readings = probe.read();
+        let mark = probe.mark();
+        drop(answers.send(Event::Answer(Answer { round, index, probe, readings, mark })));
+    };
+    thread::Builder::new().name("probe".to_owned()).stack_size(STACK).spawn(ask).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    /// Answers with the next of these, or hangs until it is let go.
+    enum Fake {
+        Says(f64),
+        Hangs(Receiver<()>),
+        Panics,
+    }
+
+    impl Probe for Fake {
+        fn read(&mut self) -> Vec<Reading> {
+            let name: SeriesName = "check.value/a".parse().expect("a name");
+            match self {
+                Self::Says(value) => vec![Reading { name, value: Ok(*value) }],
+                Self::Hangs(gate) => {
+                    assert!(gate.recv().is_err(), "the gate is never opened");
+                    vec![Reading { name, value: Ok(1.0) }]
+                }
+                Self::Panics => panic!("told to"),
+            }
+        }
+
+        fn mark(&self) -> Option<String> {
+            Some("here".to_owned())
+        }
+    }
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    struct Noon;
+
+    impl Clock for Noon {
+        fn now(&self) -> Timestamp {
+            Timestamp::from_second(1_800_000_000).expect("a time")
+        }
+    }
+
+    fn check(label: &str, deadline_ms: u64, probe: Fake) -> Check {
+        Check {
+            label: label.to_owned(),
+            every: Duration::from_millis(40),
+            deadline: Duration::from_millis(deadline_ms),
+            names: vec![format!("check.value/{label}").parse().expect("a name")],
+            bounds: BTreeMap::from([("check.value", Bounds { threshold: Some(5.0), critical: true })]),
+            probe: Box::new(probe),
+        }
+    }
+
+    /// Runs until `done` says so of what is shown.
+    fn until(checks: Vec<Check>, db: &mut Db, done: impl Fn(&Measured) -> bool) -> Measured {
+        let (send, receive) = channel();
+        send.send(Event::Checks(checks)).expect("open");
+        let mut last = Measured::default();
+        let stop = send.clone();
+        run(&Noon, db, send, &receive, &mut |shown| {
+            last = shown.clone();
+            if done(shown) {
+                drop(stop.send(Event::Stop));
+            }
+        });
+        last
+    }
+
+    #[test]
+    fn readings_are_shown_and_stored_with_where_the_probe_stopped() {
+        let mut db = Db::in_memory().expect("made");
+        let shown = until(vec![check("a", 10_000, Fake::Says(7.0))], &mut db, |shown| !shown.signals.is_empty());
+        let view = &shown.signals["check.value/a"];
+        assert_eq!((view.value, view.state, view.critical), (Some(7.0), SignalState::Beyond, true));
+        assert_eq!(db.measured().expect("read"), [("check.value".to_owned(), "a".to_owned())]);
+        assert_eq!(db.probe_mark("a").expect("read").as_deref(), Some("here"));
+    }
+
+    #[test]
+    fn a19_a_check_that_hangs_delays_no_other_and_is_unknown() {
+        let mut db = Db::in_memory().expect("made");
+        let (_gate, hung) = channel();
+        let checks = vec![check("hung", 1, Fake::Hangs(hung)), check("a", 10_000, Fake::Says(1.0))];
+        let shown = until(checks, &mut db, |shown| shown.signals.len() == 2);
+        let hung = &shown.signals["check.value/hung"];
+        assert_eq!((hung.state, hung.why.as_str()), (SignalState::Unknown, "no answer in time"));
+        assert_eq!(shown.signals["check.value/a"].state, SignalState::Ok);
+    }
+
+    #[test]
+    fn a_hung_check_is_not_asked_twice_and_stays_unknown() {
+        let mut db = Db::in_memory().expect("made");
+        let (_gate, hung) = channel();
+        let open = |shown: &Measured| {
+            shown.signals.get("check.value/hung").is_some_and(|view| view.why.contains("still open"))
+        };
+        until(vec![check("hung", 1, Fake::Hangs(hung))], &mut db, open);
+    }
+
+    #[test]
+    fn what_other_loops_tell_is_shown_and_stored() {
+        let mut db = Db::in_memory().expect("made");
+        let (send, receive) = channel();
+        let name: SeriesName = "service.restarts/web".parse().expect("a name");
+        send.send(Event::Told(MINUTE, vec![Reading { name, value: Ok(3.0) }])).expect("open");
+        let view = ServiceView {
+            state: "up".to_owned(),
+            liveness: Some(true),
+            productive: None,
+            rss_mb: None,
+            critical: false,
+        };
+        send.send(Event::Services(BTreeMap::from([("web".to_owned(), view)]))).expect("open");
+        let mut last = Measured::default();
+        let stop = send.clone();
+        run(&Noon, &mut db, send, &receive, &mut |shown| {
+            last = shown.clone();
+            drop(stop.send(Event::Stop));
+        });
+        assert_eq!(last.signals["service.restarts/web"].value, Some(3.0));
+        assert_eq!(last.services["web"].state, "up");
+        assert_eq!(db.measured().expect("read"), [("service.restarts".to_owned(), "web".to_owned())]);
+    }
+
+    #[test]
+    fn a_probe_that_falls_over_is_unknown() {
+        let mut db = Db::in_memory().expect("made");
+        let shown = until(vec![check("b", 20, Fake::Panics)], &mut db, |shown| !shown.signals.is_empty());
+        assert_eq!(shown.signals["check.value/b"].state, SignalState::Unknown);
+    }
+}

@@ -1,0 +1,46 @@
+//! What measures: each probe asks one thing and keeps what it needs to tell a change.
+
+mod disk;
+mod host;
+mod http;
+mod log;
+mod ntp;
+mod program;
+mod tcp;
+
+use std::path::Path;
+
+pub use disk::{Mount, mounts};
+pub use host::HostProbe;
+pub use http::{HttpClient, HttpProbe};
+pub use log::LogProbe;
+pub use ntp::NtpProbe;
+pub use program::ProgramProbe;
+pub use tcp::TcpProbe;
+
+use crate::domain::signal::{SeriesName, Subject};
+use crate::ports::Reading;
+
+/// Most bytes that are read of a file in `/proc`.
+const PROC_BYTES: u64 = 1024 * 1024;
+
+fn reading(signal: &'static str, subject: &Subject, value: Result<f64, String>) -> Reading {
+    Reading { name: SeriesName::of(signal, subject.clone()), value }
+}
+
+/// The text of a small file; `None` where there is none.
+fn small_file(path: impl AsRef<Path>) -> Option<String> {
+    use std::io::Read as _;
+    let mut text = String::new();
+    std::fs::File::open(path).ok()?.take(PROC_BYTES).read_to_string(&mut text).ok()?;
+    Some(text)
+}
+
+fn percent(part: f64, whole: f64) -> f64 {
+    if whole > 0.0 { part / whole * 100.0 } else { 0.0 }
+}
+
+fn megabytes(bytes: u64) -> f64 {
+    // Fewer than 2^53 bytes are exact, and more are not told apart.
+    bytes as f64 / 1e6
+}

@@ -1,0 +1,175 @@
+//! The agent as others see it: `mesh run`, asked by a real client.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::support::agent::Agent;
+
+/// Sends a request and reads the whole answer.
+fn ask(address: &str, request: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("connected");
+    stream.write_all(request.as_bytes()).expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("answered");
+    answer
+}
+
+fn get(address: &str, path: &str, more: &str) -> (String, String) {
+    let answer = ask(address, &format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{more}\r\n"));
+    let (head, body) = answer.split_once("\r\n\r\n").expect("an answer");
+    (head.to_owned(), body.to_owned())
+}
+
+/// Asks `/health` until `done` says so of it.
+fn health_until(address: &str, done: impl Fn(&Value) -> bool) -> (String, Value) {
+    let limit = Instant::now() + Duration::from_secs(120);
+    loop {
+        let (head, body) = get(address, "/health", "");
+        let health: Value = serde_json::from_str(&body).expect("JSON");
+        if done(&health) {
+            return (head, health);
+        }
+        assert!(Instant::now() < limit, "not so within two minutes: {health:#}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+const ANY: &str = "[http]\nlisten = \"127.0.0.1:0\"\n";
+
+#[test]
+fn h1_health_has_every_field_and_hides_the_server() {
+    let mut agent = Agent::new(ANY);
+    let address = agent.start();
+    let (head, health) = health_until(&address, |health| health["signals"]["host.memory.used_percent"].is_object());
+    for field in [
+        "status",
+        "services",
+        "signals",
+        "self_heal_recoveries_24h",
+        "self_heal_failures_24h",
+        "rules_fired_24h",
+        "worker_sync_lag_s",
+        "invariant_violations_open",
+        "frozen_areas",
+        "interventions",
+        "inbox",
+        "peers",
+        "paused",
+        "version",
+        "uptime_s",
+    ] {
+        assert!(health.get(field).is_some(), "no `{field}` in {health:#}");
+    }
+    assert!(!head.to_lowercase().contains("\r\nserver:"), "{head}");
+    let memory = &health["signals"]["host.memory.used_percent"];
+    assert!(
+        memory["value"].as_f64().is_some_and(|value| (0.0..=100.0).contains(&value)) && memory["unit"] == "percent"
+    );
+
+    let (head, metrics) = get(&address, "/metrics", "");
+    assert!(
+        head.contains("text/plain") && metrics.contains("\nmesh_signal{signal=\"service.rss_mb\",subject=\"mesh\"} "),
+        "{metrics}"
+    );
+    assert!(get(&address, "/", "").1.contains("<h1>mesh"));
+    assert!(get(&address, "/etc/passwd", "").0.starts_with("HTTP/1.1 404"));
+    let posted = ask(&address, &format!("POST /health HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"));
+    assert!(posted.starts_with("HTTP/1.1 405"), "{posted}");
+    let rebound = ask(&address, "GET /health HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n");
+    assert!(rebound.starts_with("HTTP/1.1 403"), "{rebound}");
+
+    agent.signal(rustix::process::Signal::TERM);
+    agent.wait_for("stopping");
+    let listed = agent.command(&["signal", "list", "--json"]).output().expect("runs");
+    let listed: Value = serde_json::from_slice(&listed.stdout).expect("JSON");
+    assert!(
+        listed["signals"]
+            .as_array()
+            .is_some_and(|signals| signals.iter().any(|one| one["name"] == "host.memory.used_percent"))
+    );
+    let shown = agent.command(&["signal", "show", "host.memory.used_percent"]).output().expect("runs");
+    assert!(String::from_utf8_lossy(&shown.stdout).contains("host.memory.used_percent  now "));
+    let wrong = agent.command(&["signal", "show", "host.memory.used"]).output().expect("runs");
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&wrong.stderr).contains("did you mean `host.memory.used_percent`?"));
+}
+
+#[test]
+fn a_critical_signal_answers_503_and_hung_checks_are_unknown() {
+    let silent = TcpListener::bind("127.0.0.1:0").expect("bound");
+    let hung = silent.local_addr().expect("bound");
+    let mut agent = Agent::new(&format!(
+        "{ANY}[[signal]]\nname = \"bad\"\ncommand = [\"sh\", \"-c\", \"exit 2\"]\ncritical = true\n\
+         [[signal]]\nname = \"slow\"\nhttp = \"http://{hung}/\"\ntimeout = \"1s\"\n"
+    ));
+    let address = agent.start();
+    let (head, health) = health_until(&address, |health| health["signals"]["http.status/slow"].is_object());
+    assert_eq!(health["signals"]["http.status/slow"]["state"], "unknown");
+    assert_eq!(health["signals"]["check.status/bad"]["value"], 2.0, "the hung one delayed nobody");
+    assert!(head.starts_with("HTTP/1.1 503"), "{head}");
+    assert_eq!(health["status"], "critical");
+    let listed = agent.json(&["signal", "list", "--json"]);
+    let bad = listed["signals"].as_array().expect("a list").iter().find(|one| one["name"] == "check.status/bad");
+    assert_eq!(bad.expect("listed")["state"], "beyond");
+}
+
+#[test]
+fn h9_with_a_token_nothing_is_shown_without_it() {
+    let mut agent = Agent::new(&format!("{ANY}token_file = \"keys/http.token\"\n"));
+    let path = agent.home().join("keys/http.token");
+    fs::write(&path, "0123456789abcdef-token\n").expect("written");
+    fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("set");
+    let address = agent.start();
+    for more in ["", "Authorization: Bearer wrong\r\n", "Authorization: Basic 0123456789abcdef-token\r\n"] {
+        let (head, body) = get(&address, "/health", more);
+        assert!(head.starts_with("HTTP/1.1 401") && !body.contains("status"), "{head}");
+    }
+    let (head, _) = get(&address, "/health", "Authorization: Bearer 0123456789abcdef-token\r\n");
+    assert!(head.starts_with("HTTP/1.1 200") || head.starts_with("HTTP/1.1 503"), "{head}");
+}
+
+#[test]
+fn clients_that_hold_their_connections_keep_others_waiting_for_nothing() {
+    let mut agent = Agent::new(ANY);
+    let address = agent.start();
+    let held: Vec<TcpStream> = (0..20)
+        .map(|_| {
+            let mut stream = TcpStream::connect(&address).expect("connected");
+            stream.write_all(b"GET /health HT").expect("sent");
+            stream
+        })
+        .collect();
+    assert!(get(&address, "/health", "").0.starts_with("HTTP/1.1"));
+    drop(held);
+}
+
+#[test]
+fn a_port_in_use_is_said_and_the_agent_runs() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("bound");
+    let address = taken.local_addr().expect("bound");
+    let mut agent = Agent::new(&format!("[http]\nlisten = \"{address}\"\n"));
+    agent.start_quietly();
+    let said = agent.wait_for("is not served on");
+    assert!(said.contains(&address.to_string()), "{said}");
+    agent.signal(rustix::process::Signal::TERM);
+    agent.wait_for("stopping");
+}
+
+#[test]
+fn j2_a_bad_new_config_keeps_the_old_one() {
+    let mut agent = Agent::new(ANY);
+    let address = agent.start();
+    agent.configure("[[signal]]\nname = \"new\"\ncomand = [\"true\"]\n");
+    agent.signal(rustix::process::Signal::HUP);
+    let said = agent.wait_for("config not read again");
+    assert!(said.contains("test.toml:3: unknown field `comand`"), "{said}");
+    health_until(&address, |health| health["signals"]["host.memory.used_percent"].is_object());
+    agent.configure(&format!("{ANY}[[signal]]\nname = \"new\"\ncommand = [\"true\"]\n"));
+    agent.signal(rustix::process::Signal::HUP);
+    agent.wait_for("config read again");
+    health_until(&address, |health| health["signals"]["check.status/new"]["value"] == 0.0);
+}
