@@ -410,12 +410,13 @@ pub enum BranchIs {
     Merged,
 }
 
-/// A copy of a commit's files to try things in. Removed when dropped; [`Scratch::remove`] says whether that worked.
+/// A copy of a commit's files to try things in. It is this user's alone until it is dropped; then the next one gets it,
+/// with everything that was changed in it made anew.
 pub trait Scratch {
     /// The copy of the audited root.
     fn dir(&self) -> &Path;
 
-    /// Removes it.
+    /// Lets go of it.
     ///
     /// # Errors
     /// What is left, and why.
@@ -439,10 +440,10 @@ pub trait Repo {
     /// The repository cannot be written, or the result would differ in more than that file.
     fn commit(&self, plan: &Approved<FixPlan>, now: Timestamp) -> Result<Committed, RepoError>;
 
-    /// Copies the files of `commit` to a new scratch directory.
+    /// Gives a scratch directory with the files of `commit` and nothing else.
     ///
     /// # Errors
-    /// There is no room, or another process uses the scratch copy of this fix.
+    /// There is no room, or other processes use the scratch copies of this root.
     fn scratch(&self, root: &Path, commit: &str, id: &FixId) -> Result<Box<dyn Scratch>, RepoError>;
 
     /// Lets the plan's branch lead to `made`, by compare-and-swap: it must be at `expected`, or not exist.

@@ -1,6 +1,8 @@
 //! The one test binary; one module per subject.
 
 mod agent;
+mod apply;
+mod apply_killed;
 mod attestations;
 mod audit_cli;
 mod audit_worker;

@@ -188,9 +188,29 @@ impl Host {
         seeding.outcomes.remove(0).fix
     }
 
-    fn scratch_is_empty(&self) -> bool {
-        let worktrees = self.home.join("state/worktrees");
-        !worktrees.exists() || fs::read_dir(worktrees).expect("readable").next().is_none()
+    /// Whether the scratch copies hold files of the project and nothing that a check has left.
+    fn scratch_is_tidy(&self, project: &Project) -> bool {
+        let tracked = project.git(&["ls-files"]);
+        let tracked: Vec<&str> = tracked.lines().collect();
+        let mut folders: Vec<PathBuf> = fs::read_dir(self.home.join("state/worktrees"))
+            .expect("readable")
+            .map(|slot| slot.expect("readable").path().join("files"))
+            .collect();
+        let (tops, mut names) = (folders.clone(), Vec::new());
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(&folder).expect("readable") {
+                let path = entry.expect("readable").path();
+                let top = tops.iter().find(|top| path.starts_with(top)).expect("below one");
+                names.push(path.strip_prefix(top).expect("below").display().to_string());
+                if path.is_dir() && !path.is_symlink() {
+                    folders.push(path);
+                }
+            }
+        }
+        let known = |name: &String| {
+            tracked.iter().any(|path| path == name || path.strip_prefix(name).is_some_and(|rest| rest.starts_with('/')))
+        };
+        names.iter().all(known)
     }
 }
 
@@ -480,7 +500,7 @@ fn a_failed_check_leaves_no_branch_and_is_not_run_again_until_head_moves() {
     assert!(reason.contains("ended with 7") && reason.contains("it saw the fix"), "{reason}");
     assert!(matches!(fix.check, CheckResult::Failed { .. }));
     assert!(project.mesh_branches().is_empty());
-    assert!(host.scratch_is_empty());
+    assert!(host.scratch_is_tidy(&project));
     host.one(&project.root, "a.py");
     assert_eq!(runs(), 1);
     project.git(&["commit", "-q", "--allow-empty", "-m", "moved"]);
@@ -508,7 +528,7 @@ fn a_check_sees_the_whole_mended_project_and_a_repository_of_its_own() {
     let fix = host.one(&project.root.join("sub"), "a.py");
     assert_eq!((fix.state, &fix.check), (FixState::Seeded, &CheckResult::Passed), "{:?}", fix.reason);
     assert_eq!(project.git(&["diff", "--name-only", "main", &fix.branch.expect("a branch")]), "sub/a.py");
-    assert!(host.scratch_is_empty());
+    assert!(host.scratch_is_tidy(&project));
     assert_eq!(project.everything(), before);
     assert!(!project.root.join(".git/worktrees").exists());
 }

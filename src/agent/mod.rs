@@ -12,5 +12,6 @@ mod misbehave;
 pub mod parts;
 pub mod service;
 pub mod timing;
+pub mod undo;
 pub mod watch;
 pub mod workshop;

@@ -8,16 +8,18 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::cycle::{self, CycleError, Round};
 use super::parts::{Parts, PartsError};
-use super::timing;
 use super::watch::Watch;
+use super::{timing, undo};
 use crate::domain::foreign_text::error_line;
 use crate::domain::schedule;
-use crate::loops::seed::Mode;
+use crate::loops::seed::{Found, Mode};
 use crate::store::config::ConfigError;
 use crate::store::db::DbError;
 
 /// What the agent tells while it runs.
 pub enum Note<'a> {
+    /// What a killed process had begun is finished or undone.
+    Recovered(&'a [Found]),
     /// A round is done.
     Round(&'a Round),
     /// A round was broken off; the next one tries again.
@@ -41,6 +43,9 @@ pub enum ServiceError {
     /// A part of the home is not in order.
     #[error(transparent)]
     Parts(#[from] PartsError),
+    /// What a killed process left cannot be looked at.
+    #[error("the agent cannot start")]
+    Undo(#[source] undo::UndoError),
     /// The database, for what is measured.
     #[error(transparent)]
     Db(#[from] DbError),
@@ -80,8 +85,13 @@ impl Told {
 ///
 /// # Errors
 /// The home is in use or the system refuses; a failed round is told and tried again.
-pub fn serve(parts: Parts, mode: Mode, tell: &mut dyn FnMut(Note<'_>)) -> Result<(), ServiceError> {
+pub fn serve(mut parts: Parts, mode: Mode, tell: &mut dyn FnMut(Note<'_>)) -> Result<(), ServiceError> {
     let _lock = parts.lock()?;
+    // Before any loop runs: until then it is not known what is in place.
+    let found = undo::recover(&mut parts).map_err(ServiceError::Undo)?;
+    if !found.is_empty() {
+        tell(Note::Recovered(&found));
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ServiceError::System)?;
     // Heard from here on: whoever is told that the agent serves may send one at once.
     let mut told = runtime.block_on(async { Told::listen() }).map_err(ServiceError::System)?;

@@ -8,12 +8,13 @@ use serde_json::{Value, json};
 use super::report::{chain, fix_story, fix_value, story_value, wrap};
 use super::table::Table;
 use super::{CliError, Context, ExitKind, Outcome, out};
+use crate::agent::undo;
 use crate::agent::workshop::{Workshop, configured_areas};
 use crate::domain::fix::{Fix, FixId, FixState, KnownLesson};
 use crate::domain::foreign_text::{display_bytes, display_line};
 use crate::domain::guard::Verdict;
 use crate::loops::library::Held;
-use crate::loops::seed::{Area, PersonError, apply, rehearse, rollback};
+use crate::loops::seed::{Area, Hand, PersonError, apply, apply_onto, rehearse, rollback, rollback_onto};
 use crate::store::db::Db;
 
 /// What to do.
@@ -33,8 +34,11 @@ pub(super) enum Ask {
         /// Show what would be done and what each guard says, but do nothing
         #[arg(long)]
         dry_run: bool,
+        /// Make it on the branch that is checked out, not on one of its own; outside git, in the file itself
+        #[arg(long, visible_alias = "in-place", conflicts_with = "dry_run")]
+        to_branch: bool,
     },
-    /// Delete the branch of a seeded fix, if nobody has committed on it
+    /// Delete the branch of a seeded fix, or revert the commit of an applied one
     Rollback {
         /// Its id
         id: FixId,
@@ -48,13 +52,20 @@ pub(super) fn open_and_run(context: &Context, ask: &Ask) -> Outcome {
     match ask {
         Ask::List => list(context, &home.db),
         Ask::Show { id } => show(context, &home.db, &known(&home.db, id)?),
-        Ask::Apply { id, dry_run } => {
+        Ask::Apply { id, dry_run, to_branch } => {
             let lessons: Vec<KnownLesson> = home.library()?.held.iter().map(Held::known).collect();
             let root = known(&home.db, id)?.root;
             let area = configured_areas(&home).0.into_iter().find(|area| area.root == root);
             let area = area.unwrap_or(Area::bare(root));
+            let (applier, lock) = (undo::applier(&home), home.home.lock_changes()?);
+            let measure = undo::measured(now);
+            let hand = Hand { applier: &applier, measure: &measure, lock: &lock };
             let mut workshop = Workshop::of(&home);
             let mut parts = workshop.with(&mut home.db);
+            if *to_branch {
+                let fix = apply_onto(&mut parts, hand, &area, &lessons, id, now).map_err(failed)?;
+                return told(context, &fix, FixState::Validating);
+            }
             if *dry_run {
                 let fix = rehearse(&mut parts, &area, &lessons, id, now).map_err(failed)?;
                 return foretold(context, &home.db, &area, &fix);
@@ -63,7 +74,15 @@ pub(super) fn open_and_run(context: &Context, ask: &Ask) -> Outcome {
             told(context, &fix, FixState::Seeded)
         }
         Ask::Rollback { id } => {
-            let fix = rollback(&mut Workshop::of(&home).with(&mut home.db), id, now).map_err(failed)?;
+            let (applier, lock) = (undo::applier(&home), home.home.lock_changes()?);
+            let measure = undo::measured(now);
+            let hand = Hand { applier: &applier, measure: &measure, lock: &lock };
+            let mut workshop = Workshop::of(&home);
+            let mut parts = workshop.with(&mut home.db);
+            if let Some(fix) = rollback_onto(&mut parts, hand, id, now).map_err(failed)? {
+                return told(context, &fix, FixState::Reverted);
+            }
+            let fix = rollback(&mut parts, id, now).map_err(failed)?;
             told(context, &fix, FixState::Refused)
         }
     }
@@ -156,6 +175,14 @@ fn told(context: &Context, fix: &Fix, wanted: FixState) -> Outcome {
             out::line(format!("fix {} is on branch {branch}", fix.id));
             out::line(format!("look at it with `git diff HEAD...{branch}`, take it with `git merge {branch}`"));
         }
+        (_, FixState::Validating) => {
+            match &fix.commit {
+                Some(commit) => out::line(format!("fix {} is commit {commit} on your branch", fix.id)),
+                None => out::line(format!("fix {} is made in the file; a copy of what it was is kept", fix.id)),
+            }
+            out::line(format!("take it back with `mesh fix rollback {}`", fix.id));
+        }
+        (_, FixState::Reverted) => out::line(format!("fix {} is taken back: what it changed is as it was", fix.id)),
         _ => out::line(format!("fix {} is taken back: its branch is deleted", fix.id)),
     }
     Ok(ExitKind::Ok)

@@ -7,6 +7,7 @@ use jiff::SignedDuration;
 use serde_json::json;
 
 use super::{CliError, Context, ExitKind, Outcome, out};
+use crate::agent::undo;
 use crate::domain::ledger::Entry;
 use crate::domain::lesson::parse_span;
 
@@ -67,6 +68,7 @@ pub(super) fn resume(context: &Context, args: &ResumeArgs) -> Outcome {
     let looked = !args.reason.trim().is_empty();
     if read_only.is_some() && looked {
         parts.db.note_host(&moment, &Entry::Writable { why: args.reason.clone() })?;
+        undo::open_door(&parts)?;
     }
     if let Some(why) = read_only.filter(|_| !looked) {
         let error = CliError::new(ExitKind::Stale, format!("mesh changes nothing any more: {why}"));

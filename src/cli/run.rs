@@ -8,7 +8,8 @@ use crate::agent::parts::Parts;
 use crate::agent::service::{self, Note};
 use crate::domain::fix::FixState;
 use crate::domain::foreign_text::error_line;
-use crate::loops::seed::Mode;
+use crate::loops::seed::{Found, Mode};
+use crate::ports::Recovered;
 
 /// How far to go.
 #[derive(clap::Args, Debug)]
@@ -27,6 +28,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Outcome {
 pub(super) fn serve(context: &Context, parts: Parts, mode: Mode) -> Outcome {
     let json = context.json;
     service::serve(parts, mode, &mut |note| match note {
+        Note::Recovered(found) => say_recovered(json, found),
         Note::Round(round) => tell(json, round, mode),
         Note::Failed(error) => out::note(format!("round failed: {}", error_line(error))),
         Note::Waiting(wait) => say_wait(json, wait),
@@ -40,11 +42,28 @@ pub(super) fn serve(context: &Context, parts: Parts, mode: Mode) -> Outcome {
     })
     .map_err(|error| match &error {
         service::ServiceError::Parts(cause) => CliError::of(exit_kind(cause), &error),
-        service::ServiceError::Db(_) | service::ServiceError::System(_) | service::ServiceError::Round(_) => {
-            CliError::of(ExitKind::Error, &error)
-        }
+        service::ServiceError::Db(_)
+        | service::ServiceError::Undo(_)
+        | service::ServiceError::System(_)
+        | service::ServiceError::Round(_) => CliError::of(ExitKind::Error, &error),
     })?;
     Ok(ExitKind::Ok)
+}
+
+fn say_recovered(json: bool, found: &[Found]) {
+    for (id, said) in found {
+        let what = match said {
+            Ok(Recovered::Finished(applied)) => format!("was whole and stands; back by {}", applied.way_back),
+            Ok(Recovered::Undone) => "was not whole and is undone".to_owned(),
+            Ok(Recovered::RolledBack) => "is taken back".to_owned(),
+            Err(error) => format!("is not settled: {}", error_line(error)),
+        };
+        if json {
+            out::json(&serde_json::json!({ "recovered": id, "ok": said.is_ok(), "what": what }));
+        } else {
+            out::line(format!("A process was killed while it worked on {id}: it {what}."));
+        }
+    }
 }
 
 fn say_wait(json: bool, wait: Duration) {
@@ -75,6 +94,9 @@ fn tell(json: bool, round: &Round, mode: Mode) {
     out::line(format!("Audited with {} lessons: {findings} findings.", round.library.held.len()));
     if mode == Mode::List {
         report::foretold(&round.roots, &|root| round.trials_of(root)).iter().for_each(out::line);
+    }
+    for finished in &round.ended {
+        out::line(format!("Intervention {} ended: {}.", finished.id, finished.state.name()));
     }
     for outcome in new {
         let branch = outcome.fix.branch.as_deref().unwrap_or_default();

@@ -32,4 +32,5 @@ pub mod source_marks;
 pub mod sparkline;
 pub mod strict_json;
 pub mod trust;
+pub mod undo;
 pub mod utc_time;

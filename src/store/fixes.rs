@@ -169,7 +169,7 @@ impl Db {
             .fixes_of(root)?
             .into_iter()
             .filter(|fix| {
-                let only_planned = fix.ended_by.is_none() && fix.branch.is_none();
+                let only_planned = fix.ended_by.is_none() && fix.branch.is_none() && !fix.state.stands();
                 only_planned && lessons.contains(&fix.lesson) && !current.contains(&fix.id)
             })
             .map(|fix| fix.id)

@@ -1,5 +1,6 @@
 //! The real adapters of the ports. Everything that touches the machine is below here.
 
+pub mod apply;
 pub mod auditor;
 pub mod cache;
 pub mod clock;

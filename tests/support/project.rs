@@ -31,7 +31,7 @@ pub(crate) fn git(dir: &Path, arguments: &[&str]) -> String {
 /// A repository in a temporary directory, with one commit.
 pub(crate) struct Project {
     /// Removed with the project.
-    _above: tempfile::TempDir,
+    _above: Option<tempfile::TempDir>,
     /// The repository.
     pub(crate) root: PathBuf,
 }
@@ -40,10 +40,17 @@ impl Project {
     /// A repository that holds `files`, committed on `main`.
     pub(crate) fn new(files: &[(&str, &str)]) -> Self {
         let above = tempfile::tempdir().expect("a temp dir");
-        let root = above.path().canonicalize().expect("it exists").join("project");
+        let mut project = Self::new_in(above.path(), files);
+        project._above = Some(above);
+        project
+    }
+
+    /// The same below `above`, which the caller removes.
+    pub(crate) fn new_in(above: &Path, files: &[(&str, &str)]) -> Self {
+        let root = above.canonicalize().expect("it exists").join("project");
         fs::create_dir(&root).expect("made");
         git(&root, &["init", "-q", "-b", "main"]);
-        let project = Self { _above: above, root };
+        let project = Self { _above: None, root };
         for (path, text) in files {
             project.write(path, text);
         }

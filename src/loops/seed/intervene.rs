@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::person::PersonError;
 use super::settle::{self, Go, Wish};
 use super::{Area, Parts, SeedError, book, drill};
 use crate::domain::attest::{self, Attestation, Environment};
@@ -222,47 +223,82 @@ fn found_in(
     Ok(if unclear { Observed::Unknown } else { Observed::False })
 }
 
-/// Settles what a killed process had begun. Called before anything else is changed.
+/// Takes back, by a person's wish, what is in place.
+pub(super) fn take_back(
+    parts: &mut Parts<'_>,
+    hand: Hand<'_>,
+    fix: Fix,
+    id: &InterventionId,
+    now: Timestamp,
+) -> Result<Fix, PersonError> {
+    if let Err(cause) = hand.applier.rollback(id, now) {
+        if matches!(cause, ApplyError::Broken { .. }) {
+            stop_everything(parts, id, &cause)?;
+        }
+        return Err(PersonError::Apply { id: id.fix.clone(), cause });
+    }
+    let why = "taken back by a person; it is not made again for this text".to_owned();
+    tell(parts, id, &[Happening::new(Event::RollBack, Actor::Person, Note::why(&why))])?;
+    Ok(keep(parts, fix, id, why, now)?)
+}
+
+/// What became of one change that a killed process had begun.
+pub type Found = (InterventionId, Result<Recovered, ApplyError>);
+
+/// Settles what a killed process had begun, and says what it did. Called before anything else is changed.
 ///
 /// # Errors
 /// The database failed. What cannot be settled stops all changes and is in the ledger.
-pub fn recover(parts: &mut Parts<'_>, hand: Hand<'_>, now: Timestamp) -> Result<(), SeedError> {
+pub fn recover(parts: &mut Parts<'_>, hand: Hand<'_>, now: Timestamp) -> Result<Vec<Found>, SeedError> {
     let applier = hand.applier;
     let pending = match applier.pending() {
         Ok(pending) => pending,
         Err(error) => {
             let moment = parts.moment.clone();
             let why = format!("the undo journal cannot be read: {error}");
-            return Ok(parts.db.note_host(&moment, &Entry::ReadOnly { why })?);
+            parts.db.note_host(&moment, &Entry::ReadOnly { why })?;
+            return Ok(Vec::new());
         }
     };
+    let mut found = Vec::new();
     for id in pending {
         let stands = parts.db.intervention(&id.fix)?.filter(|known| known.id == id).map(|known| known.state);
-        let settled = match stands {
+        let in_place_already = stands.is_some_and(State::is_under_way);
+        let settled = applier.recover(&id, now);
+        match (&settled, stands) {
             // In place: its verdict is still to come.
-            Some(State::Applied | State::Validating) => continue,
-            Some(State::Proved) => applier.recover(&id, now).map(Some),
-            // Ended, and killed before the way back was forgotten.
-            Some(_) => applier.settle(&id).map(|()| None),
-            None => applier.recover(&id, now).map(|_| None),
-        };
-        match settled {
-            Ok(Some(Recovered::Finished(applied))) => {
-                let note = Note { commit: applied.commit, ..Note::why("it was whole when mesh started again") };
+            (Ok(Recovered::Finished(_)), Some(_)) if in_place_already => continue,
+            (Ok(Recovered::Finished(applied)), Some(State::Proved)) => {
+                let note = Note { commit: applied.commit.clone(), ..Note::why("it was whole when mesh started again") };
                 in_place(parts, &id, Actor::Agent, note)?;
             }
-            Ok(Some(Recovered::Undone | Recovered::RolledBack)) => {
+            // Ended, and killed before the way back was forgotten.
+            (Ok(Recovered::Finished(_)), Some(_)) => {
+                if let Err(error) = applier.settle(&id) {
+                    stop_everything(parts, &id, &error)?;
+                }
+                continue;
+            }
+            (Ok(Recovered::RolledBack | Recovered::Undone), Some(_)) if in_place_already => {
+                let note = Note::why("its way back was gone to the end when mesh started again");
+                tell(parts, &id, &[Happening::new(Event::RollBack, Actor::Agent, note)])?;
+            }
+            (Ok(Recovered::RolledBack | Recovered::Undone), Some(State::Proved)) => {
                 let note = Note::why("it was undone when mesh started again");
                 tell(parts, &id, &[Happening::new(Event::Abandon, Actor::Agent, note)])?;
             }
-            Ok(None) => {}
-            Err(error) => stop_everything(parts, &id, &error)?,
+            (Ok(_), _) => {}
+            (Err(error), _) => stop_everything(parts, &id, error)?,
         }
-        if let Some(fix) = parts.db.fix(&id.fix)? {
+        if let Some(mut fix) = parts.db.fix(&id.fix)? {
+            if let Ok(Recovered::Finished(applied)) = &settled {
+                fix.commit.clone_from(&applied.commit);
+            }
             keep(parts, fix, &id, "settled when mesh started again".to_owned(), now)?;
         }
+        found.push((id, settled));
     }
-    Ok(())
+    Ok(found)
 }
 
 /// What the ledger knows of an intervention that is in place.

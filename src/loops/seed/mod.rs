@@ -4,6 +4,7 @@
 mod book;
 mod intervene;
 mod mend;
+mod onto;
 mod person;
 mod settle;
 
@@ -23,11 +24,12 @@ use crate::domain::ledger::Note;
 use crate::domain::lesson::Lesson;
 use crate::domain::pace::Pace;
 use crate::domain::running::Moment;
-use crate::ports::{Admission, Auditor, AuditorError, BranchIs, Exec, Repo, Skipped, Trials};
+use crate::ports::{Admission, ApplyError, Auditor, AuditorError, BranchIs, Exec, Repo, Skipped, Trials};
 use crate::store::db::{Db, DbError};
 use crate::store::ledger::{Happening, LedgerError};
 
-pub use intervene::{Finished, Hand, intervene, recover, validate};
+pub use intervene::{Finished, Found, Hand, intervene, recover, validate};
+pub use onto::{apply_onto, rollback_onto};
 pub use person::{PersonError, apply, rehearse, rollback};
 
 /// A root and the command that says whether its project still works.
@@ -140,6 +142,9 @@ pub enum SeedError {
     /// The ledger does not take it.
     #[error("fix could not be written into the ledger")]
     Ledger(#[source] LedgerError),
+    /// What a killed process left cannot be looked at.
+    #[error("undo journal cannot be used")]
+    Undo(#[source] ApplyError),
 }
 
 impl From<LedgerError> for SeedError {

@@ -9,7 +9,7 @@ use crate::domain::guard::{ActionKind, AskedBy, Drill};
 use crate::domain::id::Slug;
 use crate::domain::intervention::{Actor, Event};
 use crate::domain::ledger::Note;
-use crate::ports::RepoError;
+use crate::ports::{ApplyError, RepoError};
 use crate::store::db::DbError;
 use crate::store::ledger::Happening;
 
@@ -57,6 +57,15 @@ pub enum PersonError {
         #[source]
         cause: RepoError,
     },
+    /// The way back is in somebody's way, or failed.
+    #[error("fix {id} is not taken back")]
+    Apply {
+        /// The fix.
+        id: FixId,
+        /// Why.
+        #[source]
+        cause: ApplyError,
+    },
     /// The worker or the database failed.
     #[error(transparent)]
     Seed(#[from] SeedError),
@@ -101,7 +110,7 @@ pub fn rehearse(
 }
 
 /// The fix that a person names, planned again and the same as it was shown.
-fn wanted(
+pub(super) fn wanted(
     parts: &mut Parts<'_>,
     area: &Area,
     lessons: &[KnownLesson],

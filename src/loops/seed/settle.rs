@@ -161,7 +161,13 @@ fn says_the_same(prior: &Fix, fix: &Fix) -> bool {
         && book::same_answers(&prior.verdicts, &fix.verdicts)
 }
 
-fn record(parts: &mut Parts<'_>, plan: &FixPlan, fix: &Fix, events: &[Event], wish: Wish<'_>) -> Result<(), SeedError> {
+pub(super) fn record(
+    parts: &mut Parts<'_>,
+    plan: &FixPlan,
+    fix: &Fix,
+    events: &[Event],
+    wish: Wish<'_>,
+) -> Result<(), SeedError> {
     let actor = match wish.asked_by {
         AskedBy::Audit => Actor::Agent,
         AskedBy::Person => Actor::Person,

@@ -19,31 +19,75 @@ pub(super) fn commit(plan: &Approved<FixPlan>, email: &str, now: Timestamp) -> R
     let real_root = plan.root.canonicalize().map_err(|error| unusable(&error.to_string()))?;
     let path = within(&repo, &real_root.join(&plan.path)).ok_or_else(|| unusable("the file is outside of it"))?;
     let base = find(&repo, plan.head())?;
-    let old_tree = base.tree().map_err(git("read the tree at HEAD"))?;
-    let entry = plain_entry(&old_tree, &path).ok_or_else(|| unusable("HEAD does not hold the file"))?;
-    let held = repo.find_blob(entry.id()).map_err(git("read the file at HEAD"))?;
-    if TextHash::of(held.content()) != plan.before_hash() {
-        return Err(unusable("HEAD holds another text than the plan starts from"));
+    let edit = Edit { path: &path, before: plan.before_hash(), after: plan.after.as_bytes() };
+    let id = edit.on_top_of(&repo, &base, &plan.message(), email, now)?;
+    sync_commit(&repo, id, &path)?;
+    Ok(Committed { commit: id.to_string(), base: base.id().to_string() })
+}
+
+/// New bytes for one file of a commit.
+pub(in crate::sys) struct Edit<'a> {
+    /// The file, relative to the repository's files.
+    pub(in crate::sys) path: &'a Path,
+    /// What the commit must hold for it.
+    pub(in crate::sys) before: TextHash,
+    /// What it is to hold.
+    pub(in crate::sys) after: &'a [u8],
+}
+
+impl Edit<'_> {
+    /// Makes a commit on top of `base` with that one file changed. [`sync_commit`] puts it on disk.
+    pub(in crate::sys) fn on_top_of(
+        &self,
+        repo: &Repository,
+        base: &Commit<'_>,
+        message: &str,
+        email: &str,
+        now: Timestamp,
+    ) -> Result<Oid, RepoError> {
+        let unusable = |why: &str| RepoError::Unusable { root: repo.path().to_owned(), why: why.to_owned() };
+        let old_tree = base.tree().map_err(git("read the tree below"))?;
+        let entry =
+            plain_entry(&old_tree, self.path).ok_or_else(|| unusable("the commit below does not hold the file"))?;
+        let held = repo.find_blob(entry.id()).map_err(git("read the file as committed"))?;
+        if TextHash::of(held.content()) != self.before {
+            return Err(unusable("the commit below holds another text than the plan starts from"));
+        }
+        let mode = if entry.filemode() == 0o100_755 { FileMode::BlobExecutable } else { FileMode::Blob };
+        let blob = repo.blob(self.after).map_err(git("write the mended file"))?;
+        let tree_id = TreeUpdateBuilder::new()
+            .upsert(self.path, blob, mode)
+            .create_updated(repo, &old_tree)
+            .map_err(git("write the tree"))?;
+        commit_tree(repo, base, tree_id, self.path, message, email, now)
     }
-    let mode = if entry.filemode() == 0o100_755 { FileMode::BlobExecutable } else { FileMode::Blob };
+}
 
-    let blob = repo.blob(plan.after.as_bytes()).map_err(git("write the mended file"))?;
-    let tree_id = TreeUpdateBuilder::new()
-        .upsert(path.as_path(), blob, mode)
-        .create_updated(&repo, &old_tree)
-        .map_err(git("write the tree"))?;
-    let tree = repo.find_tree(tree_id).map_err(git("read the new tree"))?;
-    one_file_differs(&repo, &old_tree, &tree, &path)?;
-
+/// Makes a commit of `tree` on top of `base`, from which it must differ in the file at `path` alone.
+pub(in crate::sys) fn commit_tree(
+    repo: &Repository,
+    base: &Commit<'_>,
+    tree: Oid,
+    path: &Path,
+    message: &str,
+    email: &str,
+    now: Timestamp,
+) -> Result<Oid, RepoError> {
+    let tree = repo.find_tree(tree).map_err(git("read the new tree"))?;
+    one_file_differs(repo, &base.tree().map_err(git("read the tree below"))?, &tree, path)?;
     let time = Time::new(now.as_second(), 0);
     let author = Signature::new("mesh", email, &time).map_err(git("name the author"))?;
-    let id = repo.commit(None, &author, &author, &plan.message(), &tree, &[&base]).map_err(git("write the commit"))?;
-    let mut written = vec![blob, tree_id, id];
-    for folder in path.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty()) {
-        written.push(tree.get_path(folder).map_err(git("read the new tree"))?.id());
+    repo.commit(None, &author, &author, message, &tree, &[base]).map_err(git("write the commit"))
+}
+
+/// Puts a new commit, its trees down to `path`, and the file on disk.
+pub(in crate::sys) fn sync_commit(repo: &Repository, id: Oid, path: &Path) -> Result<(), RepoError> {
+    let tree = repo.find_commit(id).and_then(|commit| commit.tree()).map_err(git("read the new tree"))?;
+    let mut written = vec![tree.id(), id];
+    for part in path.ancestors().filter(|part| !part.as_os_str().is_empty()) {
+        written.push(tree.get_path(part).map_err(git("read the new tree"))?.id());
     }
-    sync_objects(&repo, &written)?;
-    Ok(Committed { commit: id.to_string(), base: base.id().to_string() })
+    sync_objects(repo, &written)
 }
 
 /// The promise of a seeded commit, checked on what was written.
@@ -163,7 +207,7 @@ fn full(branch: &str) -> String {
     format!("refs/heads/{branch}")
 }
 
-fn find<'r>(repo: &'r Repository, commit: &str) -> Result<Commit<'r>, RepoError> {
+pub(in crate::sys) fn find<'r>(repo: &'r Repository, commit: &str) -> Result<Commit<'r>, RepoError> {
     Oid::from_str(commit).and_then(|id| repo.find_commit(id)).map_err(git("read the commit"))
 }
 

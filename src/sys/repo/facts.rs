@@ -152,12 +152,12 @@ fn inside(repo: &Repository, real_path: &Path) -> Result<RepoFacts, git2::Error>
 }
 
 /// The entry at `path` if it is a plain file or a program.
-pub(super) fn plain_entry(tree: &Tree<'_>, path: &Path) -> Option<TreeEntry<'static>> {
+pub(in crate::sys) fn plain_entry(tree: &Tree<'_>, path: &Path) -> Option<TreeEntry<'static>> {
     let entry = tree.get_path(path).ok()?;
     (entry.kind() == Some(ObjectType::Blob) && matches!(entry.filemode(), 0o100_644 | 0o100_755)).then_some(entry)
 }
 
-const fn busy(state: RepositoryState) -> Option<&'static str> {
+pub(in crate::sys) const fn busy(state: RepositoryState) -> Option<&'static str> {
     match state {
         RepositoryState::Clean => None,
         RepositoryState::Merge => Some("merge"),

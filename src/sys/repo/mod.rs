@@ -1,10 +1,11 @@
 //! The user's repositories, through libgit2: looked at, and given one branch with one commit per fix. The user's
 //! branches, index, files and uncommitted work are never written, and no hook is run (libgit2 knows none).
 
-mod commit;
+pub(in crate::sys) mod commit;
 pub mod facts;
 pub mod history;
-mod scratch;
+pub(in crate::sys) mod scratch;
+mod sweep;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -49,8 +50,8 @@ impl Repo for GitRepo {
         commit::commit(plan, &self.email, now)
     }
 
-    fn scratch(&self, root: &Path, commit: &str, id: &FixId) -> Result<Box<dyn Scratch>, RepoError> {
-        Ok(Box::new(scratch::Copy::make(root, commit, &self.worktrees.join(id.as_str()))?))
+    fn scratch(&self, root: &Path, commit: &str, _: &FixId) -> Result<Box<dyn Scratch>, RepoError> {
+        Ok(Box::new(scratch::Copy::make(root, commit, &self.worktrees)?))
     }
 
     fn set_branch(
@@ -91,7 +92,7 @@ fn open(dir: &Path) -> Opened {
     }
 }
 
-fn must_open(root: &Path) -> Result<Repository, RepoError> {
+pub(in crate::sys) fn must_open(root: &Path) -> Result<Repository, RepoError> {
     let unusable = |why| RepoError::Unusable { root: root.to_owned(), why };
     match open(root) {
         Opened::Yes(repo) => Ok(repo),
@@ -101,11 +102,11 @@ fn must_open(root: &Path) -> Result<Repository, RepoError> {
 }
 
 /// The path of `real` within the repository's files. Both have every link resolved.
-fn within(repo: &Repository, real: &Path) -> Option<PathBuf> {
+pub(in crate::sys) fn within(repo: &Repository, real: &Path) -> Option<PathBuf> {
     let top = repo.workdir()?.canonicalize().ok()?;
     real.strip_prefix(top).ok().map(Path::to_owned)
 }
 
-fn git(what: &'static str) -> impl Fn(git2::Error) -> RepoError {
+pub(in crate::sys) fn git(what: &'static str) -> impl Fn(git2::Error) -> RepoError {
     move |error| RepoError::Git { what, why: error.message().to_owned() }
 }

@@ -1,5 +1,8 @@
 //! A copy of a commit's files, in a small repository of its own that borrows the user's objects. So the project's
 //! check may run git in it, and nothing of it is left in the user's repository.
+//!
+//! The copy of a root is kept and moved from commit to commit, so that only what differs is written. What a check has
+//! touched, left or taken away is found by `sweep` and made anew; `.git` is always made anew.
 
 use std::fs::{self, File, Permissions};
 use std::io;
@@ -10,44 +13,47 @@ use git2::build::CheckoutBuilder;
 use git2::{Oid, Repository, RepositoryInitOptions};
 use rustix::fs::{FlockOperation, flock};
 
+use super::sweep::sweep;
 use super::{git, must_open, within};
 use crate::ports::{RepoError, Scratch};
 
+/// Copies of one root that may be in use at once.
+const SLOTS: u8 = 2;
+
 /// The copy. Its directory is locked for as long as it is used.
 pub(super) struct Copy {
-    /// What is removed at the end.
     holder: PathBuf,
     /// The copy of the audited root.
     dir: PathBuf,
-    removed: bool,
     _lock: File,
 }
 
 impl Copy {
-    /// Copies `commit` of the repository of `root` to below `holder`.
-    pub(super) fn make(root: &Path, commit: &str, holder: &Path) -> Result<Self, RepoError> {
-        let failed =
-            |what| move |error: io::Error| RepoError::Scratch { what, dir: holder.to_owned(), why: error.to_string() };
+    /// Copies `commit` of the repository of `root` to below `worktrees`.
+    pub(super) fn make(root: &Path, commit: &str, worktrees: &Path) -> Result<Self, RepoError> {
+        let failed = |what| {
+            move |error: io::Error| RepoError::Scratch { what, dir: worktrees.to_owned(), why: error.to_string() }
+        };
         let user = must_open(root)?;
-        fs::create_dir_all(holder).map_err(failed("make"))?;
-        let lock = File::open(holder).map_err(failed("open"))?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive)
-            .map_err(|_| failed("lock")(io::Error::other("another process uses it")))?;
-        let files = holder.join("files");
-        // What a killed run has left.
-        if files.symlink_metadata().is_ok() {
-            remove_all(&files).map_err(failed("clear"))?;
-        }
         let root = root.canonicalize().map_err(failed("find the root of"))?;
         let inner = within(&user, &root).unwrap_or_default();
-        let copy = Self { holder: holder.to_owned(), dir: files.join(inner), removed: false, _lock: lock };
-        fill(&user, commit, &files).inspect_err(|_| drop(remove_all(&files)))?;
-        Ok(copy)
-    }
-
-    fn clear(&mut self) -> io::Result<()> {
-        self.removed = true;
-        remove_all(&self.holder)
+        let top = user.workdir().unwrap_or(&root).as_os_str().as_encoded_bytes();
+        let name = blake3::hash(top).to_hex()[..16].to_owned();
+        for slot in 0..SLOTS {
+            let holder = worktrees.join(format!("{name}.{slot}"));
+            fs::create_dir_all(&holder).map_err(failed("make"))?;
+            let lock = File::open(&holder).map_err(failed("open"))?;
+            if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+                continue;
+            }
+            let files = holder.join("files");
+            if reuse(&user, commit, &holder).is_err() {
+                remove_all(&files).map_err(failed("clear"))?;
+                fill(&user, commit, None, &holder).inspect_err(|_| drop(remove_all(&files)))?;
+            }
+            return Ok(Self { holder, dir: files.join(inner), _lock: lock });
+        }
+        Err(failed("lock")(io::Error::other("other processes use all of them")))
     }
 }
 
@@ -56,25 +62,59 @@ impl Scratch for Copy {
         &self.dir
     }
 
-    fn remove(mut self: Box<Self>) -> Result<(), RepoError> {
-        let why =
-            |error: io::Error| RepoError::Scratch { what: "remove", dir: self.holder.clone(), why: error.to_string() };
-        let holder = self.holder.clone();
-        self.removed = true;
-        remove_all(&holder).map_err(why)
+    fn remove(self: Box<Self>) -> Result<(), RepoError> {
+        Ok(())
     }
 }
 
 impl Drop for Copy {
     fn drop(&mut self) {
-        if !self.removed {
-            // `remove` reports; here is only the way out of an error that is already being told.
-            drop(self.clear());
-        }
+        // For the room it takes; what is left all the same is met by the next use, which sweeps again.
+        drop(tidy(&self.holder));
     }
 }
 
-fn fill(user: &Repository, commit: &str, files: &Path) -> Result<(), RepoError> {
+fn tidy(holder: &Path) -> io::Result<()> {
+    sweep(&holder.join("files"), &holder.join(INDEX), &holder.join(COMMIT))
+}
+
+/// Moves the copy that is there to `commit`.
+fn reuse(user: &Repository, commit: &str, holder: &Path) -> Result<(), RepoError> {
+    let failed =
+        |error: io::Error| RepoError::Scratch { what: "clean", dir: holder.to_owned(), why: error.to_string() };
+    let known = fs::read_to_string(holder.join(COMMIT)).map_err(failed)?;
+    let known = Oid::from_str(&known).map_err(git("read the scratch commit's name"))?;
+    tidy(holder).map_err(failed)?;
+    fill(user, commit, Some(known), holder)
+}
+
+/// What the copy holds, written once it holds it; its date tells what was changed since.
+const COMMIT: &str = "commit";
+/// The index of the copy, out of the reach of what runs in it.
+const INDEX: &str = "index";
+
+/// Makes the files those of `commit`; with `known`, they are those of that commit already, where there are any.
+fn fill(user: &Repository, commit: &str, known: Option<Oid>, holder: &Path) -> Result<(), RepoError> {
+    let io_failed =
+        |error: io::Error| RepoError::Scratch { what: "fill", dir: holder.to_owned(), why: error.to_string() };
+    let files = holder.join("files");
+    let copy = borrow(user, &files)?;
+    if let Some(known) = known {
+        fs::copy(holder.join(INDEX), copy.path().join("index")).map_err(io_failed)?;
+        copy.set_head_detached(known).map_err(git("name the scratch commit"))?;
+    }
+    let id = Oid::from_str(commit).map_err(git("read the commit's name"))?;
+    let commit = copy.find_commit(id).map_err(git("read the commit"))?;
+    copy.checkout_tree(commit.as_object(), Some(CheckoutBuilder::new().force())).map_err(git("copy the files"))?;
+    copy.set_head_detached(id).map_err(git("name the scratch commit"))?;
+    fs::copy(copy.path().join("index"), holder.join(INDEX)).map_err(io_failed)?;
+    // Always a new file: the date of its making counts.
+    let written = holder.join("commit.new");
+    fs::write(&written, id.to_string()).and_then(|()| fs::rename(&written, holder.join(COMMIT))).map_err(io_failed)
+}
+
+/// Makes `files` a repository that reads the objects of `user`, with no commit checked out.
+pub(in crate::sys) fn borrow(user: &Repository, files: &Path) -> Result<Repository, RepoError> {
     let io_failed =
         |error: io::Error| RepoError::Scratch { what: "fill", dir: files.to_owned(), why: error.to_string() };
     let mut options = RepositoryInitOptions::new();
@@ -94,15 +134,11 @@ fn fill(user: &Repository, commit: &str, files: &Path) -> Result<(), RepoError> 
         fs::copy(shallow, copy.path().join("shallow")).map_err(io_failed)?;
     }
     // Opened again, so that the borrowed objects are seen.
-    let copy = Repository::open(files).map_err(git("open the scratch repository"))?;
-    let id = Oid::from_str(commit).map_err(git("read the commit's name"))?;
-    let commit = copy.find_commit(id).map_err(git("read the commit"))?;
-    copy.checkout_tree(commit.as_object(), Some(CheckoutBuilder::new().force())).map_err(git("copy the files"))?;
-    copy.set_head_detached(id).map_err(git("name the scratch commit"))
+    Repository::open(files).map_err(git("open the scratch repository"))
 }
 
 /// Removes a directory, also when a program took the right to write in parts of it away.
-fn remove_all(dir: &Path) -> io::Result<()> {
+pub(in crate::sys) fn remove_all(dir: &Path) -> io::Result<()> {
     match fs::remove_dir_all(dir) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             let mut folders = vec![dir.to_owned()];

@@ -92,6 +92,19 @@ impl Root {
         std::str::from_utf8(buffer).map_err(|_| Unread::NotText)
     }
 
+    /// The folder at `path` below the root, held open; the root itself for an empty path.
+    ///
+    /// # Errors
+    /// It is gone, behind a link, or no folder.
+    pub fn folder(&self, path: &str) -> Result<OwnedFd, Unread> {
+        if path.is_empty() {
+            return Ok(openat(&self.fd, ".", FLAGS | OFlags::DIRECTORY, Mode::empty())?);
+        }
+        let fd = self.open_below(path)?;
+        let stat = fstat(&fd)?;
+        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory { Ok(fd) } else { Err(Unread::Gone) }
+    }
+
     fn open_below(&self, path: &str) -> Result<OwnedFd, Unread> {
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
         match openat2(&self.fd, path, FLAGS, Mode::empty(), resolve) {

@@ -1,0 +1,136 @@
+//! The undo journal on disk: a folder per change with its state and the bytes before and after.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use crate::domain::fix::TextHash;
+use crate::domain::undo::{Journal, Stage, VERSION, is_id};
+
+const STATE: &str = "journal.json";
+const BEFORE: &str = "before";
+const AFTER: &str = "after";
+
+/// The folder `state/undo`.
+#[derive(Clone, Debug)]
+pub(super) struct Book {
+    dir: PathBuf,
+    /// False in a scratch copy, which nothing has to outlive.
+    durable: bool,
+}
+
+impl Book {
+    pub(super) const fn new(dir: PathBuf, durable: bool) -> Self {
+        Self { dir, durable }
+    }
+
+    /// The folder of one change.
+    pub(super) fn folder(&self, id: &str) -> PathBuf {
+        self.dir.join(id)
+    }
+
+    /// Puts the way back on disk, and reads it back: a copy that cannot be read is none.
+    pub(super) fn begin(&self, journal: &Journal, before: &[u8], after: &[u8]) -> io::Result<()> {
+        let folder = self.folder(&journal.id);
+        self.forget(&journal.id)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+        write_whole(&folder.join(BEFORE), before, self.durable)?;
+        write_whole(&folder.join(AFTER), after, self.durable)?;
+        if self.before(journal)? != before || self.after(journal)? != after {
+            return Err(io::Error::other("the captured copy does not read back as it was written"));
+        }
+        self.write(journal)?;
+        if self.durable { File::open(&self.dir)?.sync_all() } else { Ok(()) }
+    }
+
+    pub(super) fn write(&self, journal: &Journal) -> io::Result<()> {
+        let text = serde_json::to_vec_pretty(journal).map_err(io::Error::other)?;
+        write_whole(&self.folder(&journal.id).join(STATE), &text, self.durable)
+    }
+
+    /// Notes how far the change is.
+    pub(super) fn note(&self, journal: &mut Journal, stage: Stage) -> io::Result<()> {
+        journal.stage = stage;
+        self.write(journal)
+    }
+
+    /// The entry of `id`. None: there is none, or it was never finished, so that nothing was begun.
+    pub(super) fn read(&self, id: &str) -> io::Result<Option<Journal>> {
+        if !is_id(id) {
+            return Err(io::Error::other("not the name of a change"));
+        }
+        let path = self.folder(id).join(STATE);
+        let text = match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other?,
+        };
+        let journal: Journal = serde_json::from_slice(&text).map_err(io::Error::other)?;
+        if journal.version != VERSION || journal.id != id {
+            return Err(io::Error::other("written by another version of mesh"));
+        }
+        Ok(Some(journal))
+    }
+
+    /// The captured bytes.
+    pub(super) fn before(&self, journal: &Journal) -> io::Result<Vec<u8>> {
+        self.bytes(journal, BEFORE, journal.before)
+    }
+
+    /// The bytes that the change ends in.
+    pub(super) fn after(&self, journal: &Journal) -> io::Result<Vec<u8>> {
+        self.bytes(journal, AFTER, journal.after)
+    }
+
+    fn bytes(&self, journal: &Journal, name: &str, hash: TextHash) -> io::Result<Vec<u8>> {
+        let bytes = fs::read(self.folder(&journal.id).join(name))?;
+        if TextHash::of(&bytes) == hash { Ok(bytes) } else { Err(io::Error::other("the captured copy is damaged")) }
+    }
+
+    /// Every entry that is not closed, by name. An entry without a state was never begun and is removed.
+    pub(super) fn open_entries(&self) -> io::Result<Vec<String>> {
+        let entries = match fs::read_dir(&self.dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            other => other?,
+        };
+        let mut open = Vec::new();
+        for entry in entries {
+            let name = entry?.file_name();
+            let Some(id) = name.to_str().filter(|id| is_id(id)) else { continue };
+            match self.read(id)? {
+                Some(journal) if matches!(journal.stage, Stage::Closed(_)) => {}
+                Some(_) => open.push(id.to_owned()),
+                None => self.forget(id)?,
+            }
+        }
+        open.sort();
+        Ok(open)
+    }
+
+    /// Removes an entry.
+    pub(super) fn forget(&self, id: &str) -> io::Result<()> {
+        let folder = self.folder(id);
+        // Without its state an entry counts as never begun, so this goes first.
+        match fs::remove_file(folder.join(STATE)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        match fs::remove_dir_all(folder) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Puts `bytes` at `path`, whole or not at all; also through a power cut, when it is to be `durable`.
+pub(super) fn write_whole(path: &Path, bytes: &[u8], durable: bool) -> io::Result<()> {
+    let temporary = path.with_extension("tmp");
+    let dir = path.parent().ok_or_else(|| io::Error::other("no folder"))?;
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    file.write_all(bytes)?;
+    if durable {
+        file.sync_all()?;
+    }
+    fs::rename(&temporary, path)?;
+    if durable { File::open(dir)?.sync_all() } else { Ok(()) }
+}
