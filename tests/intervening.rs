@@ -15,6 +15,7 @@ use mesh::domain::outcome::{Mark, Observed};
 use mesh::domain::trust::Grant;
 use mesh::loops::seed::{Area, Finished, Hand, Parts, intervene, recover, validate};
 use mesh::ports::{AppliedAs, Applier, ApplyError, Recovered, Trials};
+use mesh::store::db::Db;
 use mesh::store::home::Home;
 
 use crate::seeding::{Host, finding};
@@ -111,7 +112,7 @@ impl<'a> Stage<'a> {
 
     fn with<T>(&mut self, run: impl FnOnce(&mut Parts<'_>, Hand<'_>, &Area, &[KnownLesson], Timestamp) -> T) -> T {
         let claim = self.claim;
-        let measure = move |_: &str| claim;
+        let measure = move |_: &Db, _: &str| Ok(claim);
         let lock = Home::at(&self.host.home).lock_changes().expect("free");
         let hand = Hand { applier: &self.hand, measure: &measure, lock: &lock };
         self.host.with(&self.project.root, |parts, area, known, now| run(parts, hand, area, known, now))

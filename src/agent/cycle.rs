@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::parts::{Parts, SyncError};
+use super::undo::{self, UndoError};
 use super::workshop::{Workshop, configured_areas, mesh_areas};
 use crate::domain::detect::LanguageName;
 use crate::domain::fix::KnownLesson;
@@ -11,7 +12,7 @@ use crate::domain::foreign_text::error_line;
 use crate::loops::audit::{RootAudit, audit};
 use crate::loops::exchange::SyncReport;
 use crate::loops::library::{Library, LibraryError, Origin};
-use crate::loops::seed::{Area, Mode, SeedError};
+use crate::loops::seed::{Area, Finished, Mode, SeedError};
 use crate::ports::ScanProgress;
 use crate::store::config::ConfigError;
 use crate::store::db::DbError;
@@ -26,6 +27,9 @@ pub enum CycleError {
     /// The lessons.
     #[error(transparent)]
     Library(#[from] LibraryError),
+    /// The verdict on what is in place.
+    #[error(transparent)]
+    Undo(#[from] UndoError),
     /// The database.
     #[error(transparent)]
     Db(#[from] DbError),
@@ -44,6 +48,8 @@ pub struct Round {
     pub areas: Vec<Area>,
     /// Roots that could not be audited, and why.
     pub failed: Vec<(PathBuf, String)>,
+    /// Interventions that were judged in this round.
+    pub ended: Vec<Finished>,
     /// What is wrong with the configuration as it is now; the one that was read before is used.
     pub bad_config: Option<ConfigError>,
 }
@@ -89,8 +95,9 @@ pub fn round(
             Err(error) => failed.push((area.root.clone(), error_line(&error))),
         }
     }
+    let ended = undo::validate(parts, &areas, &lessons)?;
     note_inbox(parts, &library, &roots)?;
-    Ok(Round { sync, library, roots, areas, failed, bad_config })
+    Ok(Round { sync, library, roots, areas, failed, ended, bad_config })
 }
 
 /// Notes in the inbox what the lessons of peers found and led to here.

@@ -253,7 +253,7 @@ pub enum SyncError {
 }
 
 /// What this host is, for lessons that were calibrated elsewhere.
-fn environment() -> BTreeMap<String, String> {
+pub(super) fn environment() -> BTreeMap<String, String> {
     let mut environment = BTreeMap::from([
         ("os".to_owned(), std::env::consts::OS.to_owned()),
         ("arch".to_owned(), std::env::consts::ARCH.to_owned()),

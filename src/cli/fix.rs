@@ -58,7 +58,8 @@ pub(super) fn open_and_run(context: &Context, ask: &Ask) -> Outcome {
             let area = configured_areas(&home).0.into_iter().find(|area| area.root == root);
             let area = area.unwrap_or(Area::bare(root));
             let (applier, lock) = (undo::applier(&home), home.home.lock_changes()?);
-            let hand = Hand { applier: &applier, measure: &undo::unmeasured, lock: &lock };
+            let measure = undo::measured(now);
+            let hand = Hand { applier: &applier, measure: &measure, lock: &lock };
             let mut workshop = Workshop::of(&home);
             let mut parts = workshop.with(&mut home.db);
             if *to_branch {
@@ -74,7 +75,8 @@ pub(super) fn open_and_run(context: &Context, ask: &Ask) -> Outcome {
         }
         Ask::Rollback { id } => {
             let (applier, lock) = (undo::applier(&home), home.home.lock_changes()?);
-            let hand = Hand { applier: &applier, measure: &undo::unmeasured, lock: &lock };
+            let measure = undo::measured(now);
+            let hand = Hand { applier: &applier, measure: &measure, lock: &lock };
             let mut workshop = Workshop::of(&home);
             let mut parts = workshop.with(&mut home.db);
             if let Some(fix) = rollback_onto(&mut parts, hand, id, now).map_err(failed)? {

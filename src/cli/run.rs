@@ -95,6 +95,9 @@ fn tell(json: bool, round: &Round, mode: Mode) {
     if mode == Mode::List {
         report::foretold(&round.roots, &|root| round.trials_of(root)).iter().for_each(out::line);
     }
+    for finished in &round.ended {
+        out::line(format!("Intervention {} ended: {}.", finished.id, finished.state.name()));
+    }
     for outcome in new {
         let branch = outcome.fix.branch.as_deref().unwrap_or_default();
         out::line(format!(

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::attest;
+use super::expr::Truth;
 use super::intervention::{Event, State};
 use super::pace::VALIDATE_WINDOW;
 
@@ -28,6 +29,16 @@ impl Observed {
             Self::True => "true",
             Self::False => "false",
             Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl From<Truth> for Observed {
+    fn from(truth: Truth) -> Self {
+        match truth {
+            Truth::True => Self::True,
+            Truth::False => Self::False,
+            Truth::Unknown => Self::Unknown,
         }
     }
 }

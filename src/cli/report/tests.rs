@@ -175,7 +175,7 @@ fn the_json_has_the_keys_that_programs_rely_on() {
     let (lessons, roots) = ([lesson()], [audited()]);
     let value = json(&view(&lessons, &roots));
     let keys = |value: &Value| value.as_object().expect("an object").keys().cloned().collect::<Vec<_>>().join(" ");
-    assert_eq!(keys(&value), "findings fixes idle_suppressions skipped summary");
+    assert_eq!(keys(&value), "capped findings fixes idle_suppressions overruns refused skipped summary");
     assert_eq!(
         keys(&value["findings"][0]),
         "column confidence end_line fingerprint fix fix_state lesson line message path root rule severity suppressed"

@@ -19,6 +19,7 @@ use crate::domain::lesson::Lesson;
 use crate::domain::outcome::{Elapsed, Judgement, Mark, Observation, Observed, Prediction, attested, judge};
 use crate::ports::{Applier, ApplyError, AuditorError, Mended, Recovered};
 use crate::store::crash;
+use crate::store::db::{Db, DbError};
 use crate::store::home::ChangeLock;
 use crate::store::ledger::Happening;
 
@@ -27,8 +28,8 @@ use crate::store::ledger::Happening;
 pub struct Hand<'a> {
     /// Makes changes and takes them back.
     pub applier: &'a dyn Applier,
-    /// What a claim in CEL comes to by this host's signals now.
-    pub measure: &'a dyn Fn(&str) -> Observed,
+    /// What a claim in CEL comes to by this host's samples now.
+    pub measure: &'a dyn Fn(&Db, &str) -> Result<Observed, DbError>,
     /// Held, so that nobody else spends the same budget meanwhile.
     pub lock: &'a ChangeLock,
 }
@@ -107,10 +108,11 @@ pub fn intervene(
         Ok(approved) => approved.verdicts().to_vec(),
         Err(refusal) => refusal.verdicts.clone(),
     };
+    let before = (hand.measure)(parts.db, &plan.claim)?;
     let asked = Note {
         verdicts: verdicts.clone(),
         planned: Some(book::planned(plan, kind)),
-        predicted: Some(plan.prediction((hand.measure)(&plan.claim), parts.house.pace.validate_window)),
+        predicted: Some(plan.prediction(before, parts.house.pace.validate_window)),
         ..Note::default()
     };
     fix.verdicts = verdicts;
@@ -346,7 +348,7 @@ pub fn validate(
         let (Some(fix), Some(watched)) = (parts.db.fix(&id.fix)?, watched(parts, &id)?) else { continue };
         let area = areas.iter().find(|area| area.root == fix.root);
         let lesson = lessons.get(&fix.lesson).copied();
-        let claim = (hand.measure)(&watched.predicted.claim);
+        let claim = (hand.measure)(parts.db, &watched.predicted.claim)?;
         let due = watched.elapsed.least() >= Duration::from_secs(watched.predicted.window_s);
         let check = if due { check_now(parts, area, &fix) } else { Observed::Unknown };
         let finding_gone = gone_now(parts, lesson, &fix)?;
