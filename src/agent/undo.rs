@@ -83,6 +83,14 @@ pub fn recover(parts: &mut Parts) -> Result<Vec<Found>, UndoError> {
     Ok(found)
 }
 
+/// Why nothing may be changed: by the ledger, or by a process that could not tell the ledger any more.
+///
+/// # Errors
+/// The database failed.
+pub fn stopped(parts: &Parts) -> Result<Option<String>, DbError> {
+    Ok(parts.db.read_only()?.or_else(|| read_only::reason(&parts.home.state())))
+}
+
 /// Opens the door that a failed way back has closed. Returns why it was closed.
 ///
 /// # Errors

@@ -64,7 +64,7 @@ pub(super) fn resume(context: &Context, args: &ResumeArgs) -> Outcome {
         parts.db.note_host(&moment, &Entry::Resume { why: args.reason.clone() })?;
     }
     // A rollback that failed is a pause of its own kind: only a person who has looked ends it, and says so.
-    let read_only = parts.db.read_only()?;
+    let read_only = undo::stopped(&parts)?;
     let looked = !args.reason.trim().is_empty();
     if read_only.is_some() && looked {
         parts.db.note_host(&moment, &Entry::Writable { why: args.reason.clone() })?;

@@ -7,6 +7,7 @@ use serde_json::json;
 use super::table::age;
 use super::{Context, ExitKind, Outcome, out, peers};
 use crate::agent::parts::Parts;
+use crate::agent::undo;
 use crate::domain::chain::PeerState;
 use crate::loops::exchange::SYNCED_FACT;
 
@@ -15,7 +16,7 @@ pub(super) fn run(context: &Context) -> Outcome {
     let moment = parts.clock.moment();
     let frozen = parts.db.frozen(&moment)?;
     let paused = parts.db.paused(&moment)?;
-    let read_only = parts.db.read_only()?;
+    let read_only = undo::stopped(&parts)?;
     let mut states: Vec<(String, PeerState, String)> = Vec::new();
     for peer in parts.keyring.peers() {
         let row = parts.db.peer(peer.line.host)?;

@@ -171,7 +171,7 @@ impl Ground {
             }
         }
         let mut index = self.repo.index().map_err(refused)?;
-        index.read(true).map_err(refused)?;
+        index.read(false).map_err(refused)?;
         let entry = plain_entry(&index, &self.inside).map_err(|why| untouched(format!("{}: {why}", self.path)))?;
         if entry.id != blob || i64::from(entry.mode) != i64::from(mode) {
             return Err(untouched(format!("{} has staged changes", self.path)));
