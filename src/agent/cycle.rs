@@ -79,7 +79,9 @@ pub fn round(
     let (mut areas, missing) = configured_areas(parts);
     let extra = more.iter().filter(|area| !areas.iter().any(|known| known.root == area.root));
     areas.splice(0..0, extra.cloned().collect::<Vec<_>>());
-    areas.extend(mesh_areas(parts));
+    let own = mesh_areas(parts).into_iter();
+    let own: Vec<Area> = own.filter(|own| !areas.iter().any(|area| own.root.starts_with(&area.root))).collect();
+    areas.extend(own);
     let lessons: Vec<KnownLesson> = library.held.iter().map(crate::loops::library::Held::known).collect();
     let mut workshop = Workshop::of(parts);
     let now = parts.now();

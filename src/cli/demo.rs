@@ -72,7 +72,7 @@ fn tell(step: &Step<'_>) {
         }
         Step::FixCommitted { commit } => out::line(format!("alpha: a person mends it and commits {commit}.")),
         Step::Learned { lesson, pattern } => {
-            out::line(format!("alpha: the commit becomes lesson {lesson}; it looks for {pattern}"))
+            out::line(format!("alpha: the commit becomes lesson {lesson}; it looks for {pattern}"));
         }
         Step::Published { seq, entry } => {
             out::line(format!("alpha: signed as entry {seq} ({entry}), pushed, read back."));
