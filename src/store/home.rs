@@ -96,6 +96,11 @@ impl Home {
         for dir in dirs.into_iter().chain(["inbox/rejected", "state/worktrees", "state/undo", "state/audit"]) {
             files::make_dir(&self.root.join(dir))?;
         }
+        // Copies of other people's projects and our own caches are no state of mesh that an audit should judge.
+        let ignore = self.state().join(".ignore");
+        if ignore.symlink_metadata().is_err() {
+            files::write_whole(&ignore, b"/audit/\n/cache.git/\n/remote.git/\n/undo/\n/worktrees/\n", 0o600)?;
+        }
         Ok(())
     }
 

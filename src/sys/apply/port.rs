@@ -23,7 +23,6 @@ const OUTPUT: usize = 64 * 1024;
 const TAIL: usize = 500;
 
 /// Changes on this machine, and programs that try them.
-#[derive(Clone, Debug)]
 pub struct SystemApplier {
     changes: Changes,
     repo: GitRepo,

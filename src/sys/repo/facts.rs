@@ -46,10 +46,11 @@ pub fn identities(paths: &[PathBuf]) -> Vec<FileId> {
     found.into_iter().collect()
 }
 
-pub(super) fn gather(root: &Path, path: &str) -> Facts {
+/// `last` is the repository that was asked before; it is asked again where it is the same.
+pub(super) fn gather(last: &mut Option<(PathBuf, Repository)>, root: &Path, path: &str) -> Facts {
     let file = file_facts(root, path);
     let repo = match &file {
-        Ok(file) => repo_facts(file),
+        Ok(file) => repo_facts(last, file),
         Err(_) => RepoFacts::Outside,
     };
     Facts { file, repo }
@@ -92,19 +93,21 @@ fn file_facts(root: &Path, path: &str) -> Result<FileFacts, String> {
     Ok(FileFacts { real_root, real_path, regular: true, links: metadata.nlink(), lineage, hash: TextHash::of(&bytes) })
 }
 
-fn repo_facts(file: &FileFacts) -> RepoFacts {
-    let repo = match open(&file.real_root) {
-        Opened::Yes(repo) => repo,
-        Opened::None => return RepoFacts::Outside,
-        Opened::Unusable(why) => return RepoFacts::Unusable(format!("the repository cannot be used: {why}")),
-    };
+fn repo_facts(last: &mut Option<(PathBuf, Repository)>, file: &FileFacts) -> RepoFacts {
+    if last.as_ref().is_none_or(|(root, repo)| *root != file.real_root || !repo.path().is_dir()) {
+        *last = match open(&file.real_root) {
+            Opened::Yes(repo) => Some((file.real_root.clone(), repo)),
+            Opened::None => return RepoFacts::Outside,
+            Opened::Unusable(why) => return RepoFacts::Unusable(format!("the repository cannot be used: {why}")),
+        };
+    }
+    let Some((_, repo)) = last else { return RepoFacts::Outside };
     let folder = file.real_path.parent().unwrap_or(&file.real_root);
-    let same = matches!(open(folder), Opened::Yes(inner) if inner.path() == repo.path());
-    if !same {
+    if !Repository::discover(folder).is_ok_and(|inner| inner.path() == repo.path()) {
         let why = "the file is in a submodule or another repository inside the root: make that a root of its own";
         return RepoFacts::Unusable(why.to_owned());
     }
-    match inside(&repo, &file.real_path) {
+    match inside(repo, &file.real_path) {
         Ok(facts) => facts,
         Err(error) => RepoFacts::Unusable(format!("the repository cannot be read: {}", error.message())),
     }
@@ -123,7 +126,9 @@ fn inside(repo: &Repository, real_path: &Path) -> Result<RepoFacts, git2::Error>
         Some(commit) => plain_entry(&commit.tree()?, &path),
         None => None,
     };
-    let index = repo.index()?;
+    let mut index = repo.index()?;
+    // It is kept with the repository, and read again only where its file has changed.
+    index.read(false)?;
     let entry = index.get_path(&path, 0);
     let conflicted = (1..=3).any(|stage| index.get_path(&path, stage).is_some());
     let staged = conflicted

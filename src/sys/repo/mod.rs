@@ -7,6 +7,7 @@ pub mod history;
 pub(in crate::sys) mod scratch;
 mod sweep;
 
+use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
@@ -21,19 +22,20 @@ use crate::ports::{BranchIs, Committed, Repo, RepoError, Scratch};
 pub use facts::{identities, read_text};
 
 /// Repositories on this machine.
-#[derive(Clone, Debug)]
 pub struct GitRepo {
     /// Who signs the commits, such as `mesh@1a2b3c4d`.
     email: String,
     /// Where scratch copies are made.
     worktrees: PathBuf,
+    /// The repository that facts were last asked of: a round asks for each finding, and opening is most of the answer.
+    last: RefCell<Option<(PathBuf, Repository)>>,
 }
 
 impl GitRepo {
     /// Commits are by `host`; scratch copies are made below `worktrees`.
     #[must_use]
     pub fn new(host: HostId, worktrees: PathBuf) -> Self {
-        Self { email: format!("mesh@{}", host.short()), worktrees }
+        Self { email: format!("mesh@{}", host.short()), worktrees, last: RefCell::new(None) }
     }
 }
 
@@ -43,7 +45,7 @@ impl Repo for GitRepo {
     }
 
     fn facts(&self, root: &Path, path: &str) -> Facts {
-        facts::gather(root, path)
+        facts::gather(&mut self.last.borrow_mut(), root, path)
     }
 
     fn commit(&self, plan: &Approved<FixPlan>, now: Timestamp) -> Result<Committed, RepoError> {
