@@ -45,9 +45,9 @@ pub(super) fn run(context: &Context, args: &Args) -> Outcome {
         return Ok(ExitKind::Ok);
     }
     out::line("");
-    let mut table = Table::new(&["HOST", "PROJECT", "MISTAKE~", "STATE BEFORE", "CHECK NOW", "FIX"]);
+    let mut table = Table::new(&["HOST", "PROJECT", "MISTAKE~", "BEFORE", "NOW", "FIX"]);
     for Row { host, project, place, fix, check, .. } in rows {
-        let fix = fix.map_or("by a person, on main".to_owned(), |fix| format!("{fix}, on its own branch"));
+        let fix = fix.map_or("by a person, on main".to_owned(), |fix| format!("{fix}, on a branch"));
         table.row([host.to_owned(), project.to_owned(), place, check.0.to_owned(), check.1.to_owned(), fix]);
     }
     table.lines().iter().for_each(out::line);
