@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::files::{self, FileError};
 use super::home::Home;
+use super::toml_line;
 use crate::domain::expr::{Claim, ExprError};
 use crate::domain::lesson::{Lesson, LessonError};
 
@@ -62,9 +63,8 @@ pub fn check_claims(lesson: &Lesson) -> Result<(), (&'static str, ExprError)> {
 /// The first mistake, with its line where it has one.
 pub fn parse(path: &Path, text: &str) -> Result<Lesson, AuthoredError> {
     let lesson: Lesson = toml::from_str(text).map_err(|error| {
-        let at = error.span().map_or(0, |span| span.start).min(text.len());
-        let line = text.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
-        AuthoredError::Line { path: path.to_owned(), line, reason: error.message().replace('\n', " ") }
+        let (line, reason) = toml_line::mistake(text, &error);
+        AuthoredError::Line { path: path.to_owned(), line, reason }
     })?;
     lesson.check().map_err(|cause| AuthoredError::Lesson { path: path.to_owned(), cause })?;
     check_claims(&lesson).map_err(|(field, cause)| AuthoredError::Claim { path: path.to_owned(), field, cause })?;

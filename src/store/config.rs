@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::files::{self, FileError};
 use super::home::Home;
 use super::signal_config::{HttpConfig, HttpFile, SignalsConfig, SignalsFile, Watched, WatchedSet};
+use super::toml_line;
 use crate::domain::guard::ActionKind;
 use crate::domain::id::{MeshName, PeerName};
 use crate::domain::lesson::parse_span;
@@ -261,9 +262,8 @@ impl Config {
 fn read(path: &Path) -> Result<ConfigFile, ConfigError> {
     let text = files::read_text(path, CONFIG_BYTES)?;
     toml::from_str(&text).map_err(|error| {
-        let at = error.span().map_or(0, |span| span.start).min(text.len());
-        let line = text.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
-        ConfigError::Line { path: path.to_owned(), line, reason: error.message().replace('\n', " ") }
+        let (line, reason) = toml_line::mistake(&text, &error);
+        ConfigError::Line { path: path.to_owned(), line, reason }
     })
 }
 

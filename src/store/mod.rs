@@ -18,3 +18,4 @@ pub mod samples;
 pub mod signal_config;
 pub mod spool;
 pub mod standing;
+mod toml_line;

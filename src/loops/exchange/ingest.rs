@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Exchange, ExchangeError, PeerChange, Stop, SyncReport, read};
 use crate::domain::chain::PeerState;
-use crate::domain::foreign_text::display_line;
+use crate::domain::foreign_text::error_line;
 use crate::domain::head;
 use crate::domain::id::HostId;
 use crate::domain::limits;
@@ -141,8 +141,8 @@ impl Fault {
         Self { state, detail: detail.into(), document: None }
     }
 
-    pub(super) fn of(state: PeerState, error: &dyn std::error::Error) -> Self {
-        Self::new(state, one_line(error))
+    pub(super) fn of(state: PeerState, error: &(dyn std::error::Error + 'static)) -> Self {
+        Self::new(state, error_line(error))
     }
 }
 
@@ -216,15 +216,4 @@ fn refuse(
         }
     }
     Ok(())
-}
-
-pub(super) fn one_line(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    display_line(&text)
 }

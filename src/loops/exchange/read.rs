@@ -2,13 +2,13 @@
 
 use jiff::Timestamp;
 
-use super::ingest::{Fault, STALE, one_line, quarantined_detail, revoked_detail};
+use super::ingest::{Fault, STALE, quarantined_detail, revoked_detail};
 use super::{Exchange, ExchangeError, Stop};
 use crate::domain::branch_path;
 use crate::domain::chain::{self, PeerState};
 use crate::domain::entry;
 use crate::domain::envelope::{Envelope, Kind, PublicKey, Signed};
-use crate::domain::foreign_text::display_line;
+use crate::domain::foreign_text::{display_line, error_line};
 use crate::domain::head::Head;
 use crate::domain::id::HostId;
 use crate::domain::limits;
@@ -175,7 +175,7 @@ fn accept(
     place: u64,
     bytes: &[u8],
 ) -> Result<Signed, (PeerState, String)> {
-    let invalid = |error: &dyn std::error::Error| (PeerState::Invalid, one_line(error));
+    let invalid = |error: &(dyn std::error::Error + 'static)| (PeerState::Invalid, error_line(error));
     let envelope = Envelope::parse(bytes).map_err(|error| invalid(&error))?;
     let claimed = envelope.claimed_key();
     let signed = envelope.verify(key).map_err(|error| {
@@ -183,11 +183,11 @@ fn accept(
         let stranger = claimed.filter(|claimed| *claimed != key.host()).and_then(|host| PublicKey::of(host).ok());
         let moved =
             stranger.is_some_and(|other| Envelope::parse(bytes).and_then(|envelope| envelope.verify(&other)).is_ok());
-        (if moved { PeerState::Graft } else { PeerState::Invalid }, one_line(&error))
+        (if moved { PeerState::Graft } else { PeerState::Invalid }, error_line(&error))
     })?;
     match chain::link(exchange.mesh, &news.row.position, place, &signed) {
         Ok(_) => Ok(signed),
-        Err(fault) => Err((fault.state(), one_line(&fault))),
+        Err(fault) => Err((fault.state(), error_line(&fault))),
     }
 }
 
@@ -230,7 +230,7 @@ fn file_entry(peer: &Peer, news: &mut PeerNews, place: u64, bytes: &[u8], signed
                     ..listed(lesson.id.to_string(), state, reason)
                 }
             }
-            Err(error) => listed(format!("entry-{place}"), InboxState::Rejected, one_line(&error)),
+            Err(error) => listed(format!("entry-{place}"), InboxState::Rejected, error_line(&error)),
         }),
         Some(Kind::Retract) => {
             if let Ok(retraction) = entry::read_retraction(signed) {
@@ -282,11 +282,11 @@ fn read_head(
     };
     let signed = match Envelope::parse(&bytes).and_then(|envelope| envelope.verify(key)) {
         Ok(signed) => signed,
-        Err(error) => return Ok(Some(refused(one_line(&error), bytes))),
+        Err(error) => return Ok(Some(refused(error_line(&error), bytes))),
     };
     let head = match Head::read(exchange.mesh, &signed) {
         Ok(head) => head,
-        Err(error) => return Ok(Some(refused(one_line(&error), bytes))),
+        Err(error) => return Ok(Some(refused(error_line(&error), bytes))),
     };
     let position = news.row.position;
     let until = match news.row.expires_at {

@@ -11,6 +11,7 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE, LOCATION};
 
 use super::request::{Limits, RemoteConfig, shown};
 use super::traffic::{Counted, Traffic};
+use crate::domain::foreign_text::error_line;
 use crate::domain::limits;
 use crate::ports::RemoteError;
 
@@ -96,15 +97,8 @@ impl Http {
 }
 
 /// An error of the client with all its causes: only the last one says what is wrong with a certificate.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    shown(&text)
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    shown(&error_line(error))
 }
 
 impl SmartSubtransport for Http {
