@@ -1,4 +1,4 @@
-//! Names of hosts, entries, meshes, peers and lessons. Each can only hold a well-formed value.
+//! Names of hosts, entries, meshes, peers, lessons and services. Each can only hold a well-formed value.
 
 use std::fmt;
 use std::str::FromStr;
@@ -198,6 +198,12 @@ name!(
     /// The stable name of a lesson across its revisions, and of a rule within it.
     Slug,
     "lesson id",
+    64
+);
+name!(
+    /// A service as the configuration of this host calls it.
+    ServiceName,
+    "service name",
     64
 );
 

@@ -26,6 +26,7 @@ pub mod redact;
 pub mod running;
 pub mod schedule;
 pub mod series;
+pub mod service;
 pub mod signal;
 pub mod snapshot;
 pub mod source_marks;

@@ -6,6 +6,7 @@ pub mod cache;
 pub mod clock;
 pub mod exec;
 pub mod host;
+pub mod managers;
 pub mod probes;
 pub mod remote;
 pub mod repo;

@@ -1,0 +1,50 @@
+//! Processes by pid and start: a pid that was given to another process since is told apart.
+
+use std::fs;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use rustix::param::clock_ticks_per_second;
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::domain::service::Process;
+
+/// The process that has this pid now, as `/proc` tells; `None` when there is none, or a dead one that was not yet
+/// fetched by its parent.
+#[must_use]
+pub fn now(pid: u32) -> Option<Process> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name stands in parentheses and may hold anything, a parenthesis too.
+    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
+    let state = fields.next()?;
+    let start_ticks = fields.nth(18)?.parse().ok()?;
+    (!matches!(state, "Z" | "X")).then_some(Process { pid, start_ticks })
+}
+
+/// Whether exactly this process is still there.
+#[must_use]
+pub fn is_alive(process: Process) -> bool {
+    now(process.pid) == Some(process)
+}
+
+/// When it started, by the wall clock as it stands at `now`.
+#[must_use]
+pub fn since(process: Process, now: Timestamp) -> Option<Timestamp> {
+    let started = Duration::from_secs_f64(process.start_ticks as f64 / clock_ticks_per_second() as f64);
+    let boot = clock_gettime(ClockId::Boottime);
+    let boot = SignedDuration::new(boot.tv_sec, i32::try_from(boot.tv_nsec).ok()?);
+    now.checked_sub(boot).ok()?.checked_add(SignedDuration::try_from(started).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_known_by_pid_and_start() {
+        let own = now(std::process::id()).expect("we run");
+        assert!(is_alive(own));
+        assert!(!is_alive(Process { start_ticks: own.start_ticks + 1, ..own }), "another one with the same pid");
+        assert!(now(u32::MAX).is_none());
+    }
+}
