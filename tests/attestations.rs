@@ -16,6 +16,7 @@ use mesh::loops::attest::{self, AttestError, Listener};
 use mesh::loops::library::{self, Origin, Sources};
 use mesh::ports::{Admission, Auditor, AuditorError, Mended, ScanProgress, ScanReport};
 use mesh::store::db::Db;
+use mesh::store::forks::Fork;
 use mesh::store::home::Home;
 
 use crate::support::homes;
@@ -182,7 +183,8 @@ fn revoked_and_quarantined_hosts_have_no_voice() {
     reader.keyring.revoke(&reader.home, &name, u64::MAX).expect("revoked");
     assert_eq!(counts(&world, 3, entry), (2, 2, 2));
     let forked = world.id(C);
-    world.hosts[3].db_mut().record_fork(forked, 1, (b"one", b"other"), now).expect("noted");
+    let fork = Fork { host: forked, seq: 1, one: b"one".to_vec(), other: b"other".to_vec() };
+    world.hosts[3].db_mut().record_fork(&fork, None, now).expect("noted");
     assert_eq!(counts(&world, 3, entry), (1, 1, 1));
 }
 

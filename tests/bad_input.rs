@@ -112,8 +112,7 @@ fn t25_no_more_than_20_000_entries_are_kept_of_one_peer() {
     let entry =
         EntryRow { seq: before.seq + 1, id, payload_type: Kind::Attestation.payload_type(), envelope: first.1.clone() };
     let row = PeerRow { position: before.after(id), state: PeerState::Ok, ..PeerRow::unseen(world.id(A), world.now) };
-    let news =
-        PeerNews { row, entries: vec![entry], lessons: vec![], retracted: vec![], attestations: vec![], head: None };
+    let news = PeerNews { entries: vec![entry], ..PeerNews::of(row) };
     let now = world.now;
     world.hosts[B].db_mut().record_peer(&news, now).expect("stored");
     publish_chain(&world, 1, &files, end, 1);
@@ -139,8 +138,7 @@ fn t25_a_peer_with_exactly_as_many_entries_as_are_kept_is_in_order() {
         envelope: files[0].1.clone(),
     };
     let row = PeerRow { position: before.after(id), state: PeerState::Ok, ..PeerRow::unseen(world.id(A), world.now) };
-    let news =
-        PeerNews { row, entries: vec![entry], lessons: vec![], retracted: vec![], attestations: vec![], head: None };
+    let news = PeerNews { entries: vec![entry], ..PeerNews::of(row) };
     let now = world.now;
     world.hosts[B].db_mut().record_peer(&news, now).expect("stored");
     publish_chain(&world, 1, &files, end, 1);

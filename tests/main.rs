@@ -15,6 +15,7 @@ mod exchange;
 mod exec;
 mod foreign_programs;
 mod founding;
+mod gossip;
 mod guarded;
 mod health;
 mod hostile_servers;

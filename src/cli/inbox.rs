@@ -171,7 +171,11 @@ fn grant(parts: &Parts, row: &InboxRow) -> Option<Grant> {
         return None;
     }
     let state = parts.db.peer(row.host).ok().flatten().map(|row| row.state);
-    let bounds = GrantBounds { max: parts.config.max_grant, fresh: state != Some(PeerState::Stale), lineage: None };
+    let bounds = GrantBounds {
+        max: parts.config.max_grant,
+        fresh: state.is_some_and(|state| state.is_fresh() || state == PeerState::Revoked),
+        lineage: None,
+    };
     effective_grant(&peer.line, &row.scope, bounds, parts.now())
 }
 

@@ -83,15 +83,28 @@ fn as_json(peer: &Peer, row: &PeerRow) -> serde_json::Value {
 
 /// The exit code that the worst state of a peer deserves.
 pub(super) fn worst(states: impl Iterator<Item = PeerState>) -> ExitKind {
-    let mut worst = ExitKind::Ok;
-    for state in states {
-        match state {
-            PeerState::Quarantined => return ExitKind::Quarantine,
-            PeerState::Stale => worst = ExitKind::Stale,
-            _ => {}
-        }
+    let rank = |kind: ExitKind| match kind {
+        ExitKind::Quarantine => 3,
+        ExitKind::Verification => 2,
+        ExitKind::Stale => 1,
+        ExitKind::Ok | ExitKind::Error | ExitKind::Usage => 0,
+    };
+    states.map(deserves).max_by_key(|kind| rank(*kind)).unwrap_or(ExitKind::Ok)
+}
+
+/// The exit code of one state.
+const fn deserves(state: PeerState) -> ExitKind {
+    match state {
+        PeerState::Unseen | PeerState::Ok | PeerState::Behind | PeerState::Revoked => ExitKind::Ok,
+        PeerState::Stale | PeerState::Withheld | PeerState::Split | PeerState::Flooded => ExitKind::Stale,
+        PeerState::Gap
+        | PeerState::Rollback
+        | PeerState::Replay
+        | PeerState::Reorder
+        | PeerState::Graft
+        | PeerState::Invalid => ExitKind::Verification,
+        PeerState::Quarantined => ExitKind::Quarantine,
     }
-    worst
 }
 
 pub(super) fn run(context: &Context, args: Args) -> Outcome {

@@ -59,6 +59,7 @@ pub(super) fn as_json(report: &SyncReport) -> serde_json::Value {
         "not_signed": report.signing.iter().map(|error| error_line(error)).collect::<Vec<_>>(),
         "published": report.published, "received": report.received, "lessons": report.lessons,
         "caught_up": report.caught_up, "ignored": report.ignored,
+        "ahead_of_us": report.ahead_of_us.as_ref().map(|(name, seq)| json!({ "name": name, "seq": seq })),
         "refused": report.refused.iter().map(|(path, why)| json!({ "path": path, "why": why })).collect::<Vec<_>>(),
         "changes": report.changes.iter().map(|change| json!({
             "name": change.name, "host": change.host, "before": change.before, "now": change.now, "why": change.detail,
@@ -87,6 +88,11 @@ pub(super) fn say(report: &SyncReport) {
     }
     for refusal in &report.signing {
         out::line(format!("not signed: {}", error_line(refusal)));
+    }
+    if let Some((name, seq)) = &report.ahead_of_us {
+        out::line(format!(
+            "{name} says that it has seen entry {seq} of this host, which does not know it: was this home restored, or is its key in use elsewhere?"
+        ));
     }
     match &report.remote {
         Some(error) => {

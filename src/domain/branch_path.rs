@@ -1,6 +1,6 @@
 //! Where things stand on the shared branch. Paths are only ever constructed here, never taken from what a server sent.
 
-use super::id::HostId;
+use super::id::{EntryId, HostId};
 
 /// The branch's format, for people; programs go by the payload types.
 pub const FORMAT_FILE: (&str, &str) = ("mesh-format", "mesh-branch/1\n");
@@ -26,6 +26,12 @@ pub fn head(id: HostId) -> String {
 #[must_use]
 pub fn join(id: HostId) -> String {
     format!("{}/join.json", host(id))
+}
+
+/// An entry of another host that `id` keeps in its own directory, because it takes part in a proof.
+#[must_use]
+pub fn proof(id: HostId, entry: EntryId) -> String {
+    format!("{}/proof/{entry}.json", host(id))
 }
 
 /// The directory of a host's log.
@@ -100,6 +106,9 @@ mod tests {
         let host = "ab".repeat(32);
         assert_eq!(head(id), format!("hosts/ab/{host}/head.json"));
         assert_eq!(join(id), format!("hosts/ab/{host}/join.json"));
+        let entry_id = EntryId::from_bytes([0xcd; 32]);
+        assert_eq!(proof(id, entry_id), format!("hosts/ab/{host}/proof/{entry_id}.json"));
+        assert!(is_constructed(&proof(id, entry_id)));
         assert_eq!(entry(id, 1), format!("hosts/ab/{host}/log/00000000/0000000001.json"));
         assert_eq!(entry(id, 100), format!("hosts/ab/{host}/log/00000000/0000000100.json"));
         assert_eq!(entry(id, 101), format!("hosts/ab/{host}/log/00000001/0000000101.json"));

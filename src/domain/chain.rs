@@ -196,6 +196,9 @@ pub enum PeerState {
     Graft,
     /// A document that is not acceptable: unsigned, altered, malformed.
     Invalid,
+    /// Another peer has verified another entry of it at the same place: the server shows two histories, or
+    /// one of the two hosts does not tell the truth.
+    Split,
     /// More entries than are kept of one peer.
     Flooded,
     /// It signed two entries with one seq. Only a new key ends this.
@@ -206,7 +209,7 @@ pub enum PeerState {
 
 impl PeerState {
     /// All states.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Unseen,
         Self::Ok,
         Self::Stale,
@@ -218,6 +221,7 @@ impl PeerState {
         Self::Reorder,
         Self::Graft,
         Self::Invalid,
+        Self::Split,
         Self::Flooded,
         Self::Quarantined,
         Self::Revoked,
@@ -238,6 +242,7 @@ impl PeerState {
             Self::Reorder => "reorder",
             Self::Graft => "graft",
             Self::Invalid => "invalid",
+            Self::Split => "split",
             Self::Flooded => "flooded",
             Self::Quarantined => "quarantined",
             Self::Revoked => "revoked",
@@ -249,6 +254,25 @@ impl PeerState {
     #[must_use]
     pub const fn is_fresh(self) -> bool {
         matches!(self, Self::Ok)
+    }
+
+    /// Whether a person should know: it is silent, hidden, or not to be believed.
+    #[must_use]
+    pub const fn is_alarm(self) -> bool {
+        match self {
+            Self::Unseen | Self::Ok | Self::Behind | Self::Revoked => false,
+            Self::Stale
+            | Self::Withheld
+            | Self::Gap
+            | Self::Rollback
+            | Self::Replay
+            | Self::Reorder
+            | Self::Graft
+            | Self::Invalid
+            | Self::Split
+            | Self::Flooded
+            | Self::Quarantined => true,
+        }
     }
 
     /// The state with this word.

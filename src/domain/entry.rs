@@ -8,6 +8,7 @@ use super::attest::{Attestation, AttestationError};
 use super::chain::ChainHeader;
 use super::envelope::{Kind, Signed};
 use super::foreign_text::{self, ForbiddenChar};
+use super::fork::{ForkProof, ForkProofError};
 use super::id::{EntryId, HostId, Slug};
 use super::lesson::{Lesson, LessonError};
 use super::limits;
@@ -40,6 +41,9 @@ pub enum EntryError {
     /// An attestation that breaks a bound.
     #[error("attestation is not acceptable")]
     Attestation(#[source] AttestationError),
+    /// A fork proof that cannot be one.
+    #[error("fork proof is not acceptable")]
+    ForkProof(#[source] ForkProofError),
     /// Queued, but of a kind that no queue holds.
     #[error("entries of kind `{0}` are not queued")]
     NotQueued(String),
@@ -137,6 +141,14 @@ impl Body for Attestation {
     }
 }
 
+impl Body for ForkProof {
+    const KIND: Kind = Kind::ForkProof;
+
+    fn check(&self) -> Result<(), EntryError> {
+        Self::check(self).map_err(EntryError::ForkProof)
+    }
+}
+
 #[derive(Serialize)]
 struct Payload<'a, T: Serialize> {
     #[serde(flatten)]
@@ -199,6 +211,14 @@ pub fn read_retraction(signed: &Signed) -> Result<Verified<Retraction>, EntryErr
 /// # Errors
 /// As [`read`].
 pub fn read_attestation(signed: &Signed) -> Result<Verified<Attestation>, EntryError> {
+    read(signed)
+}
+
+/// Reads the fork proof that `signed` carries. What it claims is not believed for that: see [`ForkProof::proves`].
+///
+/// # Errors
+/// As [`read`].
+pub fn read_fork_proof(signed: &Signed) -> Result<Verified<ForkProof>, EntryError> {
     read(signed)
 }
 

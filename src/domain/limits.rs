@@ -27,6 +27,10 @@ pub const ENTRIES_PER_PEER: u64 = 20_000;
 /// Most lessons of one peer that are copied into the inbox folder in one cycle, the newest of them: making a
 /// file costs as much as verifying and storing several entries, and a flood would fill the disk with names.
 pub const INBOX_COPIES_PER_CYCLE: usize = 8;
+/// Most fork proofs of one peer that wait for the entries they name.
+pub const FORK_CLAIMS: u32 = 64;
+/// Most entries that are published because one peer saw others in their place.
+pub const EVIDENCE_PER_PEER: u32 = 8;
 /// Most refused documents that are kept for people.
 pub const REFUSALS_KEPT: u32 = 256;
 /// Most bytes one fetch may receive.

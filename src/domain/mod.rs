@@ -11,6 +11,8 @@ pub mod expr;
 pub mod finding;
 pub mod fix;
 pub mod foreign_text;
+pub mod fork;
+pub mod gossip;
 pub mod guard;
 pub mod head;
 pub mod hold;

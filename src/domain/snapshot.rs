@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
+use super::chain::PeerState;
+
 /// Age of a snapshot after which whoever makes them is taken to be stuck.
 const STANDSTILL_S: i64 = 300;
 
@@ -154,9 +156,11 @@ impl Snapshot {
                 self.reasons.push(format!("service {name} is {}", service.state));
             }
         }
-        for (name, state) in self.peers.iter().filter(|(_, state)| *state == "quarantined") {
-            status = status.max(Status::Degraded);
-            self.reasons.push(format!("peer {name} is {state}"));
+        for (name, state) in &self.peers {
+            if PeerState::of_name(state).is_none_or(PeerState::is_alarm) {
+                status = status.max(Status::Degraded);
+                self.reasons.push(format!("peer {name} is {state}"));
+            }
         }
         if self.invariant_violations_open > 0 {
             status = status.max(Status::Degraded);
@@ -206,6 +210,19 @@ mod tests {
         let both = judged(&[("a", signal(SignalState::Beyond, true)), ("b", signal(SignalState::Beyond, false))]);
         assert_eq!(both.status, Status::Critical);
         assert_eq!(both.reasons[0], "a is 97.5 percent, good to 95");
+    }
+
+    #[test]
+    fn t08_every_alarm_about_a_peer_shows_and_nothing_else_does() {
+        for state in PeerState::ALL {
+            let peers = [("web".to_owned(), state.name().to_owned())].into();
+            let mut snapshot = Snapshot { peers, ..Snapshot::default() };
+            snapshot.judge();
+            let shown = (Status::Degraded, vec![format!("peer web is {}", state.name())]);
+            let expected = if state.is_alarm() { shown } else { (Status::Ok, vec![]) };
+            assert_eq!((snapshot.status, snapshot.reasons), expected);
+        }
+        assert!(PeerState::Stale.is_alarm() && PeerState::Withheld.is_alarm() && !PeerState::Behind.is_alarm());
     }
 
     #[test]

@@ -213,7 +213,8 @@ fn peer_lesson(
         return Err(DbError::Impossible { what: "inbox entry" }.into());
     };
     let state = sources.db.peer(row.host)?.map(|row| row.state);
-    let fresh = !matches!(state, Some(PeerState::Stale));
+    // Of a key that was revoked nothing more is believed, so nothing of it can be hidden either.
+    let fresh = state.is_some_and(|state| state.is_fresh() || state == PeerState::Revoked);
     let lineage = lineage(sources, verified.body())?;
     let bounds = GrantBounds { max: sources.max_grant, fresh, lineage };
     let Some(grant) = effective_grant(&peer.line, &verified.body().scope, bounds, now) else {

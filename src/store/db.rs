@@ -12,6 +12,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0003_attestations.sql"),
     include_str!("migrations/0004_samples.sql"),
     include_str!("migrations/0005_ledger.sql"),
+    include_str!("migrations/0006_gossip.sql"),
 ];
 
 /// Why the database cannot be used.

@@ -9,6 +9,8 @@ pub mod crash;
 pub mod db;
 pub mod files;
 pub mod fixes;
+pub mod forks;
+pub mod gossip;
 pub mod home;
 pub mod keyring;
 pub mod ledger;

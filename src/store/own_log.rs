@@ -59,6 +59,16 @@ impl Db {
         self.own_entries_where("")
     }
 
+    /// Own entries of one payload type, in order.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub fn own_entries_of(&self, payload_type: &str) -> Result<Vec<OwnEntry>, DbError> {
+        let mut entries = self.own_entries()?;
+        entries.retain(|entry| entry.payload_type == payload_type);
+        Ok(entries)
+    }
+
     /// Own entries that were not yet read back from the remote, in order.
     ///
     /// # Errors

@@ -3,12 +3,14 @@
 use jiff::Timestamp;
 use rusqlite::OptionalExtension as _;
 
-use super::attestations;
 use super::db::{Db, DbError};
 use super::own_log::{column, seq_of, time_of};
+use super::{attestations, forks, gossip};
 use crate::domain::attest::Attestation;
 use crate::domain::chain::{PeerState, Position};
 use crate::domain::entry::Verified;
+use crate::domain::fork::ForkProof;
+use crate::domain::head::Seen;
 use crate::domain::id::{EntryId, HostId};
 
 /// Where a peer's chain stands.
@@ -139,6 +141,17 @@ impl InboxState {
     }
 }
 
+/// An entry that its author took back.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Retracted {
+    /// The entry.
+    pub entry: EntryId,
+    /// The place of the retraction.
+    pub seq: u64,
+    /// Why.
+    pub reason: String,
+}
+
 /// What one look at a peer's log brings; stored in one step.
 #[derive(Clone, Debug)]
 pub struct PeerNews {
@@ -149,11 +162,22 @@ pub struct PeerNews {
     /// Lessons among them.
     pub lessons: Vec<InboxRow>,
     /// Entries that its author took back, and why.
-    pub retracted: Vec<(EntryId, String)>,
+    pub retracted: Vec<Retracted>,
     /// Attestations among them.
     pub attestations: Vec<Verified<Attestation>>,
-    /// The newest head, byte for byte.
-    pub head: Option<Vec<u8>>,
+    /// Forks that it says it can prove.
+    pub fork_proofs: Vec<ForkProof>,
+    /// The newest head, byte for byte, and what it says that its host has seen of others.
+    pub head: Option<(Vec<u8>, Vec<Seen>)>,
+}
+
+impl PeerNews {
+    /// News of nothing but where the chain stands.
+    #[must_use]
+    pub fn of(row: PeerRow) -> Self {
+        let (entries, lessons, retracted, attestations) = (vec![], vec![], vec![], vec![]);
+        Self { row, entries, lessons, retracted, attestations, fork_proofs: vec![], head: None }
+    }
 }
 
 impl Db {
@@ -246,13 +270,31 @@ impl Db {
             for attestation in &news.attestations {
                 attestations::hear(transaction, attestation, now)?;
             }
-            for (entry, reason) in &news.retracted {
+            for Retracted { entry, seq, reason } in &news.retracted {
                 attestations::unhear(transaction, host, *entry)?;
                 // Only its own author can take a lesson back.
+                transaction.execute(
+                    "INSERT OR IGNORE INTO retractions (host, slug, rev, seq) SELECT host, slug, rev, ?3 FROM inbox
+                     WHERE (host, seq) = (SELECT host, seq FROM entries WHERE id = ?1) AND host = ?2",
+                    rusqlite::params![entry.as_bytes(), host.as_bytes(), column(*seq)],
+                )?;
                 transaction.execute(
                     "UPDATE inbox SET state = 'retired', reason = ?3 WHERE (host, seq) = (SELECT host, seq FROM entries WHERE id = ?1) AND host = ?2",
                     rusqlite::params![entry.as_bytes(), host.as_bytes(), reason],
                 )?;
+            }
+            if !news.lessons.is_empty() {
+                // A revision that was taken back does not come again: its author raises `rev`.
+                transaction.execute(
+                    "UPDATE inbox SET state = 'rejected', reason = 'its author took this revision back before' WHERE host = ?1
+                     AND state NOT IN ('retired', 'rejected', 'quarantined', 'unsupported') AND EXISTS (SELECT 1 FROM retractions AS back
+                     WHERE back.host = inbox.host AND back.slug = inbox.slug AND inbox.rev <= back.rev AND inbox.seq > back.seq)",
+                    [host.as_bytes()],
+                )?;
+            }
+            forks::claim(transaction, host, &news.fork_proofs)?;
+            if let Some((_, seen)) = &news.head {
+                gossip::hear(transaction, host, seen)?;
             }
             let row = &news.row;
             transaction.execute(
@@ -266,50 +308,13 @@ impl Db {
                     row.state.name(),
                     row.detail,
                     column(row.head_n),
-                    news.head,
+                    news.head.as_ref().map(|(bytes, _)| bytes),
                     row.expires_at.map(Timestamp::as_second),
                     row.seen_at.as_second(),
                 ],
             )?;
             Ok(())
         })
-    }
-
-    /// Quarantines a key for good, with the two envelopes that prove why.
-    ///
-    /// # Errors
-    /// The database failed.
-    pub fn record_fork(
-        &mut self,
-        host: HostId,
-        seq: u64,
-        proof: (&[u8], &[u8]),
-        now: Timestamp,
-    ) -> Result<(), DbError> {
-        self.write(|transaction| {
-            transaction.execute(
-                "INSERT OR IGNORE INTO forks (host, seq, one, other, at) VALUES (?1, ?2, ?3, ?4, ?5)",
-                rusqlite::params![host.as_bytes(), column(seq), proof.0, proof.1, now.as_second()],
-            )?;
-            transaction.execute(
-                "UPDATE inbox SET state = 'quarantined', reason = 'its author signed two entries with one seq' WHERE host = ?1",
-                [host.as_bytes()],
-            )?;
-            Ok(())
-        })
-    }
-
-    /// The seq at which a key forked, if it did.
-    ///
-    /// # Errors
-    /// The database failed.
-    pub fn fork(&self, host: HostId) -> Result<Option<u64>, DbError> {
-        let seq: Option<i64> = self.read(|connection| {
-            connection
-                .query_row("SELECT seq FROM forks WHERE host = ?1", [host.as_bytes()], |row| row.get(0))
-                .optional()
-        })?;
-        seq.map(seq_of).transpose()
     }
 
     /// The verified envelope with this id, byte for byte.

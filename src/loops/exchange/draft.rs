@@ -4,6 +4,7 @@ use crate::domain::attest::Attestation;
 use crate::domain::chain::ChainHeader;
 use crate::domain::entry::{self, Body, EntryError, Retraction};
 use crate::domain::envelope::{Kind, Signed};
+use crate::domain::fork::ForkProof;
 use crate::domain::lesson::Lesson;
 use crate::store::own_log::Draft;
 
@@ -14,7 +15,8 @@ struct Form {
     is_said: fn(&Signed, &str) -> bool,
 }
 
-const FORMS: [Form; 3] = [Form::of::<Lesson>(), Form::of::<Retraction>(), Form::of::<Attestation>()];
+const FORMS: [Form; 4] =
+    [Form::of::<Lesson>(), Form::of::<Retraction>(), Form::of::<Attestation>(), Form::of::<ForkProof>()];
 
 impl Form {
     const fn of<T: Body>() -> Self {

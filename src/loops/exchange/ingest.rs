@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
-use super::{Exchange, ExchangeError, PeerChange, Stop, SyncReport, read};
+use super::{Exchange, ExchangeError, PeerChange, Stop, SyncReport, gossip, read};
 use crate::domain::chain::PeerState;
 use crate::domain::foreign_text::error_line;
 use crate::domain::head;
@@ -38,6 +38,7 @@ pub(super) fn ingest(
     taken: &mut Taken,
     now: Timestamp,
 ) -> Result<(), ExchangeError> {
+    let mut looked = BTreeMap::new();
     for peer in exchange.keyring.peers().to_vec() {
         let host = peer.line.host;
         if host == exchange.key.host() {
@@ -51,9 +52,12 @@ pub(super) fn ingest(
         }
         let row = known.unwrap_or_else(|| PeerRow::unseen(host, now));
         let taken = taken.entry(host).or_default();
-        look_at_peer(exchange, report, tip, &peer, row, taken, now)?;
+        let before = row.state;
+        let (state, detail) = look_at_peer(exchange, report, tip, &peer, row, taken, now)?;
+        looked.insert(host, Looked { before, state, detail });
     }
-    Ok(())
+    // Only a look can change what is known or said of anybody.
+    if looked.is_empty() { Ok(()) } else { gossip::compare_all(exchange, report, tip, &looked, now) }
 }
 
 /// Takes back what is not believed any more of revoked keys, whether or not the remote is reached.
@@ -72,7 +76,7 @@ pub(super) fn apply_revocations(
             if let Some(peer) = exchange.keyring.by_host(row.host) {
                 note_change(report, peer, before, &row);
             }
-            exchange.db.record_peer(&only_row(row), now)?;
+            exchange.db.record_peer(&PeerNews::of(row), now)?;
         }
     }
     Ok(())
@@ -91,32 +95,35 @@ pub(super) fn refresh_freshness(
 ) -> Result<(), ExchangeError> {
     for peer in exchange.keyring.peers() {
         let Some(mut row) = exchange.db.peer(peer.line.host)? else { continue };
-        let fresh = row.expires_at.is_none_or(|until| head::is_fresh(until, now));
+        // A host that was enrolled and never seen is as silent as one that stopped.
+        let until = row.expires_at.unwrap_or_else(|| row.seen_at.saturating_add(head::VALID).unwrap_or(now));
+        let fresh = head::is_fresh(until, now);
         let before = row.state;
         match (before, fresh) {
             (PeerState::Ok, false) => {
                 row.state = PeerState::Stale;
                 STALE.clone_into(&mut row.detail);
             }
+            (PeerState::Unseen, false) => {
+                row.state = PeerState::Stale;
+                NEVER_SEEN.clone_into(&mut row.detail);
+            }
             (PeerState::Stale, true) => {
-                row.state = PeerState::Ok;
+                row.state = if row.expires_at.is_some() { PeerState::Ok } else { PeerState::Unseen };
                 row.detail.clear();
             }
             _ => continue,
         }
         note_change(report, peer, before, &row);
-        exchange.db.record_peer(&only_row(row), now)?;
+        exchange.db.record_peer(&PeerNews::of(row), now)?;
     }
     Ok(())
 }
 
+const NEVER_SEEN: &str = "nothing of it was ever seen: it does not run, or the server hides it";
 pub(super) const STALE: &str = "its head has expired: it is silent, or the server hides what it says";
 
-fn only_row(row: PeerRow) -> PeerNews {
-    PeerNews { row, entries: vec![], lessons: vec![], retracted: vec![], attestations: vec![], head: None }
-}
-
-fn note_change(report: &mut SyncReport, peer: &Peer, before: PeerState, row: &PeerRow) {
+pub(super) fn note_change(report: &mut SyncReport, peer: &Peer, before: PeerState, row: &PeerRow) {
     if before != row.state {
         report.changes.push(PeerChange {
             name: peer.name.clone(),
@@ -146,6 +153,14 @@ impl Fault {
     }
 }
 
+/// What a look at a peer's own part of the branch came to, whatever others say of it.
+pub(super) struct Looked {
+    pub(super) before: PeerState,
+    pub(super) state: PeerState,
+    pub(super) detail: String,
+}
+
+/// Returns the state that the peer's own part of the branch leads to, and why; what is stored heeds the others as well.
 fn look_at_peer(
     exchange: &mut Exchange<'_>,
     report: &mut SyncReport,
@@ -154,10 +169,9 @@ fn look_at_peer(
     row: PeerRow,
     taken: &mut u64,
     now: Timestamp,
-) -> Result<(), ExchangeError> {
+) -> Result<(PeerState, String), ExchangeError> {
     let host = row.host;
-    let before = row.state;
-    let mut news = only_row(row);
+    let mut news = PeerNews::of(row);
     let fault = match exchange.db.fork(host)? {
         Some(seq) => Some(Fault::new(PeerState::Quarantined, quarantined_detail(seq))),
         None => match read::read_news(exchange, tip, peer, &mut news, taken, now) {
@@ -178,10 +192,16 @@ fn look_at_peer(
         }
         None => news.row.detail.clear(),
     }
+    let own = (news.row.state, news.row.detail.clone());
+    if gossip::can_be_doubted(news.row.state)
+        && let Some(fault) = gossip::doubt(exchange, tip, &news.row, now)?
+    {
+        news.row.state = fault.state;
+        news.row.detail = fault.detail;
+    }
     if !news.entries.is_empty() || news.head.is_some() {
         news.row.seen_at = now;
     }
-    note_change(report, peer, before, &news.row);
     // Lessons are listed in the order of the entries that carry them, and not every entry carries one.
     let mut entries = news.entries.iter().rev();
     for lesson in news.lessons.iter().rev().take(limits::INBOX_COPIES_PER_CYCLE) {
@@ -191,7 +211,7 @@ fn look_at_peer(
     exchange.db.record_peer(&news, now)?;
     report.received += u64::try_from(news.entries.len()).unwrap_or(u64::MAX);
     report.lessons.extend(news.lessons.iter().map(|lesson| lesson.entry));
-    Ok(())
+    Ok(own)
 }
 
 pub(super) fn quarantined_detail(seq: u64) -> String {

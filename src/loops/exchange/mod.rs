@@ -4,6 +4,8 @@
 //! nothing is signed twice, and nothing is signed by a host that does not know its own last entry.
 
 mod draft;
+mod forks;
+mod gossip;
 mod ingest;
 mod own;
 mod read;
@@ -91,6 +93,8 @@ pub struct SyncReport {
     pub changes: Vec<PeerChange>,
     /// Names on the branch that no mesh makes.
     pub ignored: u64,
+    /// A peer that has seen more entries of this host than it knows itself, and how many.
+    pub ahead_of_us: Option<(PeerName, u64)>,
 }
 
 const TIP_FACT: &str = "remote.tip";
@@ -160,10 +164,13 @@ fn reach(exchange: &mut Exchange<'_>, report: &mut SyncReport, now: Timestamp) -
             report.ignored = changed.ignored;
             let look = ingest::Look { changed: &changed, everyone: last.is_none() || newly_enrolled, unsettled: true };
             ingest::ingest(exchange, report, tip, look, &mut taken, now)?;
+            forks::settle_claims(exchange, report, tip, now)?;
             Some(changed)
         }
         None => None,
     };
+    forks::queue_proofs(exchange, now)?;
+    report.ahead_of_us = gossip::of_myself(exchange)?;
     let mut read = tip;
     if let Some(published) = own::tend(exchange, report, tip, changed.as_ref(), last.is_none(), now)? {
         // Others may have pushed between the fetch and our own push, or the branch was wiped and is new:
@@ -172,6 +179,7 @@ fn reach(exchange: &mut Exchange<'_>, report: &mut SyncReport, now: Timestamp) -
         let changed = exchange.branch.changed_hosts(before, published)?;
         let look = ingest::Look { changed: &changed, everyone: before.is_none(), unsettled: false };
         ingest::ingest(exchange, report, published, look, &mut taken, now)?;
+        forks::settle_claims(exchange, report, published, now)?;
         read = Some(published);
     }
     let (tip, now) = (read.map(|tip| TipText(tip).to_string()), now.to_string());

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{Exchange, ExchangeError, Stop, SyncReport, draft};
+use super::{Exchange, ExchangeError, Stop, SyncReport, draft, forks};
 use crate::domain::attest::Attestation;
 use crate::domain::branch_path;
 use crate::domain::chain::{self, ChainFault};
@@ -106,6 +106,7 @@ pub(super) fn tend(
             // There is no branch (any more): everything is to be published again.
             let own = exchange.db.own_entries()?;
             lose(exchange, &own.iter().collect::<Vec<_>>())?;
+            exchange.db.set_evidence_shown(false)?;
             head.confirmed_at = None;
         }
     }
@@ -189,9 +190,9 @@ fn compare_with_remote(
         let missing = if read == 0 { missing.max(1) } else { missing };
         for (entry, blob) in rest.iter().zip(&slice.blobs) {
             match compare(exchange, &key, entry, blob) {
-                Shown::Same => seen.push(entry),
+                Shown::Same if forks::is_complete(exchange, tip, entry) => seen.push(entry),
                 Shown::Other => return Err(forked(exchange, entry.seq)),
-                Shown::No => lost.push(entry),
+                Shown::Same | Shown::No => lost.push(entry),
             }
         }
         lost.extend(&rest[read..read + missing]);
@@ -262,6 +263,7 @@ fn catch_up(
         }
         let done = u64::try_from(entries.len()).is_ok_and(|n| n < BATCH);
         adopt(exchange, report, &entries, now)?;
+        forks::adopt_claims(exchange, &entries)?;
         if done {
             break;
         }
@@ -347,7 +349,8 @@ fn publish(
     let unconfirmed = exchange.db.unconfirmed_entries()?;
     let age = SignedDuration::from_secs(now.as_second().saturating_sub(head.issued_at));
     let due = head.confirmed_at.is_none() || age >= HEARTBEAT || age.is_negative();
-    if unconfirmed.is_empty() && !due {
+    let proofs = forks::proof_files(exchange, &unconfirmed)?;
+    if unconfirmed.is_empty() && proofs.is_empty() && !due {
         return Ok(None);
     }
     let me = exchange.key.host();
@@ -360,11 +363,13 @@ fn publish(
     payload.push(b'\n');
     let mut files: BTreeMap<String, Vec<u8>> =
         unconfirmed.iter().map(|entry| (branch_path::entry(me, entry.seq), entry.envelope.clone())).collect();
+    files.extend(proofs);
     files.insert(branch_path::head(me), Envelope::seal(exchange.key, Kind::Head, payload).to_file());
     crash::point("publish.before-push");
     let tip = exchange.remote.publish(&files, &message(&unconfirmed))?;
     crash::point("publish.pushed");
     confirm(exchange, report, &unconfirmed.iter().collect::<Vec<_>>(), now)?;
+    exchange.db.set_evidence_shown(true)?;
     store_head(exchange, &HeadOffer { confirmed_at: Some(now.as_second()), ..head })?;
     crash::point("publish.confirmed");
     // Another machine with this key may have pushed in between: what it signed stands after ours.

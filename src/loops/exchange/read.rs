@@ -14,7 +14,8 @@ use crate::domain::id::HostId;
 use crate::domain::limits;
 use crate::domain::trust::Peer;
 use crate::ports::{Blob, Tip};
-use crate::store::peer_log::{EntryRow, InboxRow, InboxState, PeerNews};
+use crate::store::forks::Fork;
+use crate::store::peer_log::{EntryRow, InboxRow, InboxState, PeerNews, Retracted};
 
 /// Reads entries and head. `None`: all in order, and the state is set from the head.
 pub(super) fn read_news(
@@ -65,7 +66,7 @@ fn still_shown(
     }
     for seq in [other, last] {
         if let Some(fork) = proof_of_fork(exchange, tip, key, seq)? {
-            exchange.db.record_fork(host, seq, (&fork.known, &fork.shown), now)?;
+            exchange.db.record_fork(&fork, None, now)?;
             return Ok(Some(Fault::new(PeerState::Quarantined, quarantined_detail(seq))));
         }
     }
@@ -90,12 +91,6 @@ fn is_shown(exchange: &Exchange<'_>, tip: Tip, host: HostId, seq: u64) -> Result
     Ok(known.is_some() && known == shown)
 }
 
-/// Two envelopes that one key signed with one seq: the one that was verified and the one that is shown.
-struct Fork {
-    known: Vec<u8>,
-    shown: Vec<u8>,
-}
-
 /// The entry that was verified at `seq` and the one that is shown there, if the peer signed both.
 fn proof_of_fork(exchange: &Exchange<'_>, tip: Tip, key: &PublicKey, seq: u64) -> Result<Option<Fork>, Stop> {
     let (Some(ours), Some((theirs, their_bytes))) =
@@ -105,7 +100,8 @@ fn proof_of_fork(exchange: &Exchange<'_>, tip: Tip, key: &PublicKey, seq: u64) -
     };
     let known = Envelope::parse(&ours.envelope).ok().and_then(|known| known.verify(key).ok());
     let (Some(known), Ok(theirs)) = (known, theirs.verify(key)) else { return Ok(None) };
-    Ok(chain::is_fork(exchange.mesh, &known, &theirs).then_some(Fork { known: ours.envelope, shown: their_bytes }))
+    let forked = chain::is_fork(exchange.mesh, &known, &theirs);
+    Ok(forked.then_some(Fork { host: key.host(), seq, one: ours.envelope, other: their_bytes }))
 }
 
 /// Reads on from where the chain is known to. Returns whether this sync has taken as many as it may.
@@ -240,12 +236,16 @@ fn file_entry(peer: &Peer, news: &mut PeerNews, place: u64, bytes: &[u8], signed
                     lesson.state = InboxState::Retired;
                     lesson.reason.clone_from(&retraction.reason);
                 }
-                news.retracted.push((retraction.entry, retraction.reason.clone()));
+                let (entry, reason) = (retraction.entry, retraction.reason.clone());
+                news.retracted.push(Retracted { entry, seq: place, reason });
             }
         }
         // Who may be heard is decided when voices are counted: a grant can change.
         Some(Kind::Attestation) => news.attestations.extend(entry::read_attestation(signed)),
-        Some(Kind::Rotate | Kind::ForkProof | Kind::Head | Kind::Join | Kind::Roster) => {}
+        Some(Kind::ForkProof) => {
+            news.fork_proofs.extend(entry::read_fork_proof(signed).map(|said| *said.body()));
+        }
+        Some(Kind::Rotate | Kind::Head | Kind::Join | Kind::Roster) => {}
         None => {
             let reason = format!("{} is of a newer mesh", display_line(signed.payload_type()));
             news.lessons.push(listed(format!("entry-{place}"), InboxState::Unsupported, reason));
@@ -312,7 +312,7 @@ fn read_head(
     if state != PeerState::Rollback {
         news.row.head_n = head.n;
         news.row.expires_at = Some(until);
-        news.head = Some(bytes);
+        news.head = Some((bytes, head.seen.clone()));
     }
     if state == PeerState::Ok {
         news.row.state = PeerState::Ok;
