@@ -7,8 +7,10 @@
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
+use jiff::Timestamp;
+
 use crate::domain::id::ServiceName;
-use crate::domain::service::{Observation, Verb};
+use crate::domain::service::{Event, Observation, Process, Verb};
 
 /// A service and what its manager calls it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -33,6 +35,26 @@ pub enum Told {
         /// Why not. Foreign text: show it sanitised.
         why: String,
     },
+    /// The service says something of itself.
+    Heard {
+        /// The service.
+        service: ServiceName,
+        /// What.
+        word: Word,
+    },
+    /// The manager cannot do a part of its own work, in one sentence. The rest goes on.
+    Trouble(String),
+}
+
+/// What a service says of itself, or its processes show.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Word {
+    /// It is ready (`READY=1`).
+    Ready,
+    /// It lives (`WATCHDOG=1`).
+    Alive,
+    /// Its processes have more memory than they may have, and the kernel does not limit them.
+    OverMemory,
 }
 
 /// Where managers tell what they see. It takes without waiting; what nobody hears any more is dropped.
@@ -71,6 +93,26 @@ pub trait Manager: Send {
     /// Tells of this service once more, from a fresh look: the sweep that finds what an event did not.
     fn look(&mut self, service: &ServiceName);
 
-    /// Begins to do this; what it leads to is told. Start is idempotent; so are Stop and Kill of one that is down.
+    /// Begins to do this. What it leads to is told, also when that is nothing: Start is idempotent, and so are Stop
+    /// and Kill of one that is down.
     fn act(&mut self, service: &ServiceName, verb: Verb);
+}
+
+/// A running service that is asked something.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Asked {
+    /// Its main process, where it is known.
+    pub process: Option<Process>,
+    /// When that started.
+    pub since: Option<Timestamp>,
+}
+
+/// Asks something of a running service. It may block: each one is asked in a thread of its own, and one that does
+/// not return in time says nothing.
+pub trait Question: Send {
+    /// Asks once.
+    fn ask(&mut self, of: &Asked) -> Vec<Event>;
+
+    /// The service was started anew: what was seen of the one before does not count.
+    fn renew(&mut self) {}
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::files::{self, FileError};
 use super::home::Home;
+use super::service_config::{Service, ServiceSet};
 use super::signal_config::{HttpConfig, HttpFile, SignalsConfig, SignalsFile, Watched, WatchedSet};
 use super::toml_line;
 use crate::domain::guard::ActionKind;
@@ -48,7 +49,7 @@ pub enum ConfigError {
 }
 
 /// One file, as it is written.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ConfigFile {
     name: Option<PeerName>,
@@ -70,6 +71,8 @@ struct ConfigFile {
     signals: SignalsFile,
     #[serde(default)]
     signal: WatchedSet,
+    #[serde(default)]
+    service: ServiceSet,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -221,6 +224,8 @@ pub struct Config {
     pub signals: SignalsConfig,
     /// What else is measured.
     pub signal: Vec<Watched>,
+    /// What is kept alive.
+    pub services: Vec<Service>,
 }
 
 impl Config {
@@ -261,10 +266,12 @@ impl Config {
 
 fn read(path: &Path) -> Result<ConfigFile, ConfigError> {
     let text = files::read_text(path, CONFIG_BYTES)?;
-    toml::from_str(&text).map_err(|error| {
+    let mut file: ConfigFile = toml::from_str(&text).map_err(|error| {
         let (line, reason) = toml_line::mistake(&text, &error);
         ConfigError::Line { path: path.to_owned(), line, reason }
-    })
+    })?;
+    file.service.locate(path, &text);
+    Ok(file)
 }
 
 impl ConfigFile {
@@ -288,6 +295,7 @@ impl ConfigFile {
             http: self.http.overlaid_by(later.http),
             signals: self.signals.overlaid_by(later.signals),
             signal: self.signal.overlaid_by(later.signal),
+            service: self.service.overlaid_by(later.service),
         }
     }
 
@@ -304,6 +312,8 @@ impl ConfigFile {
         let http = self.http.complete(home);
         let http = http.map_err(|reason| ConfigError::Line { path: main.to_owned(), line: 1, reason })?;
         let signals = self.signals.complete();
+        let services = self.service.complete(home);
+        let services = services.map_err(|(path, line, reason)| ConfigError::Line { path, line, reason })?;
         Ok(Config {
             name: self.name.ok_or_else(|| missing("name", "name = \"web-07\""))?,
             mesh: self.mesh.ok_or_else(|| missing("mesh", "mesh = \"home\""))?,
@@ -329,6 +339,7 @@ impl ConfigFile {
             http,
             signal: self.signal.complete(signals.interval),
             signals,
+            services,
         })
     }
 }

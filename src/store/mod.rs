@@ -17,6 +17,7 @@ pub mod ledger;
 pub mod own_log;
 pub mod peer_log;
 pub mod samples;
+pub mod service_config;
 pub mod signal_config;
 pub mod spool;
 pub mod standing;

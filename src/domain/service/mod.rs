@@ -1,5 +1,18 @@
 //! Services: what is seen of one, and what is done about it.
 
+mod heartbeat;
+mod life;
+mod notice;
+mod policy;
 mod seen;
+mod wanted;
 
+pub use heartbeat::{Beat, Pulse};
+pub use life::{Effect, Event, Life, Now, Phase, Sign, step};
+pub use notice::{Notice, Why};
+pub use policy::{Criticality, GRACE_MOST, Policy, ReadyBy};
 pub use seen::{End, EndCause, Health, Observation, Process, Run, Verb};
+pub use wanted::{Ask, Child, Heartbeat, LivenessProbe, ManagerKind};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,420 @@
+//! `[[service]]` of the configuration: what is kept alive here, by whom, and how it shows that it lives.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::config::Span;
+use super::home::Home;
+use crate::domain::id::ServiceName;
+use crate::domain::service::{
+    Ask, Child, Criticality, GRACE_MOST, Heartbeat, LivenessProbe, ManagerKind, Policy, ReadyBy,
+};
+
+/// Shortest time between two questions.
+const EVERY_LEAST: Duration = Duration::from_secs(1);
+/// Longest time that one answer may take.
+const TIMEOUT_MOST: Duration = Duration::from_secs(60);
+/// Why the age of a log is no sign of life.
+const NO_LOG: &str = "liveness is not taken from the age of a log: a service can hang and log, and be well and silent; use `notify`, `heartbeat` or a `probe` that asks the service itself";
+
+/// `[[service]]`, as it is written.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ServiceFile {
+    name: ServiceName,
+    manager: Option<ManagerKind>,
+    unit: Option<String>,
+    command: Option<Vec<String>>,
+    dir: Option<PathBuf>,
+    #[serde(default)]
+    env: BTreeMap<String, String>,
+    user: Option<String>,
+    #[serde(default)]
+    criticality: Criticality,
+    #[serde(default)]
+    depends_on: Vec<toml::Spanned<ServiceName>>,
+    probe: Option<ProbeFile>,
+    heartbeat: Option<HeartbeatFile>,
+    #[serde(default)]
+    notify: bool,
+    watchdog: Option<Span>,
+    start_within: Option<Span>,
+    grace: Option<Span>,
+    restarts: Option<u32>,
+    window: Option<Span>,
+    retry_after: Option<Span>,
+    backoff: Option<Span>,
+    backoff_most: Option<Span>,
+    steady: Option<Span>,
+    #[serde(default)]
+    watch: Vec<PathBuf>,
+    stale_after: Option<Span>,
+    memory_mb: Option<u64>,
+    log_mb: Option<u64>,
+    log_files: Option<u32>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ProbeFile {
+    http: Option<String>,
+    tcp: Option<String>,
+    command: Option<Vec<String>>,
+    /// Known only to be refused.
+    log: Option<serde::de::IgnoredAny>,
+    every: Option<Span>,
+    timeout: Option<Span>,
+    failures: Option<u32>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HeartbeatFile {
+    file: Option<PathBuf>,
+    /// Known only to be refused.
+    log: Option<serde::de::IgnoredAny>,
+    within: Option<Span>,
+    productive_within: Option<Span>,
+}
+
+/// A service, with every default filled in.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Service {
+    /// Its name.
+    pub name: ServiceName,
+    /// Who runs it.
+    pub manager: ManagerKind,
+    /// What its manager calls it; empty for a child.
+    pub unit: String,
+    /// What is run, where mesh runs it itself.
+    pub child: Option<Child>,
+    /// What must be healthy before it is started.
+    pub depends_on: Vec<ServiceName>,
+    /// How it is asked whether it lives.
+    pub probe: Option<LivenessProbe>,
+    /// Where it counts.
+    pub heartbeat: Option<Heartbeat>,
+    /// Files and folders it is made of: it is restarted when they are newer than it.
+    pub watch: Vec<PathBuf>,
+    /// How it is treated.
+    pub policy: Policy,
+}
+
+/// Those of one file, each checked by itself.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(transparent)]
+pub(super) struct ServiceSet(Vec<Checked>);
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "ServiceFile")]
+struct Checked {
+    file: ServiceFile,
+    manager: ManagerKind,
+    ask: Option<Ask>,
+    /// Where each dependency is written, once it is known which file this is.
+    places: Vec<(PathBuf, usize)>,
+}
+
+impl TryFrom<ServiceFile> for Checked {
+    type Error = String;
+
+    fn try_from(file: ServiceFile) -> Result<Self, String> {
+        let name = file.name.as_str().to_owned();
+        let wrong = |what: &str| Err(format!("service `{name}`: {what}"));
+        let manager =
+            file.manager.unwrap_or(if file.command.is_some() { ManagerKind::Child } else { ManagerKind::Systemd });
+        if manager == ManagerKind::Child {
+            let named = file.command.as_ref().and_then(|argv| argv.first()).is_some_and(|program| !program.is_empty());
+            if !named {
+                return wrong("`command` must be a program and its arguments, or `manager` another one than `child`");
+            }
+            if file.unit.is_some() {
+                return wrong("`unit` is what another manager calls it, and this one is a child");
+            }
+        } else {
+            let of_child = [
+                ("command", file.command.is_some()),
+                ("dir", file.dir.is_some()),
+                ("env", !file.env.is_empty()),
+                ("user", file.user.is_some()),
+                ("notify", file.notify),
+                ("watchdog", file.watchdog.is_some()),
+                ("memory_mb", file.memory_mb.is_some()),
+                ("log_mb", file.log_mb.is_some()),
+                ("log_files", file.log_files.is_some()),
+            ];
+            if let Some((key, _)) = of_child.into_iter().find(|(_, given)| *given) {
+                return wrong(&format!(
+                    "`{key}` goes with `manager = \"child\"`; {} sees to it itself",
+                    manager.name()
+                ));
+            }
+        }
+        if file.env.keys().any(|key| key.is_empty() || key.contains(['=', '\0'])) {
+            return wrong("a name in `env` must not be empty or hold `=`");
+        }
+        if file.grace.is_some_and(|grace| grace.0 > GRACE_MOST) {
+            return wrong("`grace` must be at most 60s");
+        }
+        if file.watchdog.is_some() && !file.notify {
+            return wrong("`watchdog` needs `notify = true`");
+        }
+        if file.restarts == Some(0) || file.memory_mb == Some(0) || file.log_mb == Some(0) {
+            return wrong("`restarts`, `memory_mb` and `log_mb` must be at least 1");
+        }
+        if file.depends_on.iter().any(|parent| parent.as_ref() == &file.name) {
+            return wrong("it cannot depend on itself");
+        }
+        if let Some(beat) = &file.heartbeat {
+            let Some(path) = beat.file.as_deref().filter(|_| beat.log.is_none()) else { return wrong(NO_LOG) };
+            if is_log(path) {
+                return wrong(NO_LOG);
+            }
+        }
+        let ask = match &file.probe {
+            Some(probe) => Some(ask(probe).map_err(|what| format!("service `{name}`: {what}"))?),
+            None => None,
+        };
+        Ok(Self { file, manager, ask, places: Vec::new() })
+    }
+}
+
+fn is_log(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending == "log") || path.starts_with("/var/log")
+}
+
+fn ask(probe: &ProbeFile) -> Result<Ask, String> {
+    if probe.log.is_some() {
+        return Err(NO_LOG.to_owned());
+    }
+    if probe.every.is_some_and(|every| every.0 < EVERY_LEAST) {
+        return Err("`probe.every` must be at least 1s".to_owned());
+    }
+    if probe.timeout.is_some_and(|timeout| timeout.0 > TIMEOUT_MOST) {
+        return Err("`probe.timeout` must be at most 60s".to_owned());
+    }
+    if probe.failures == Some(0) {
+        return Err("`probe.failures` must be at least 1".to_owned());
+    }
+    match (&probe.http, &probe.tcp, &probe.command) {
+        (Some(url), None, None) if url.starts_with("http://") || url.starts_with("https://") => {
+            Ok(Ask::Http(url.clone()))
+        }
+        (Some(_), None, None) => Err("`probe.http` must start with http:// or https://".to_owned()),
+        (None, Some(address), None) => {
+            let port = address.rsplit_once(':').filter(|(host, _)| !host.is_empty());
+            match port.and_then(|(_, port)| port.parse::<u16>().ok()) {
+                Some(_) => Ok(Ask::Tcp(address.clone())),
+                None => Err("`probe.tcp` must be HOST:PORT".to_owned()),
+            }
+        }
+        (None, None, Some(argv)) if !argv.is_empty() => {
+            let program = Path::new(&argv[0]).file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            if program == "check_file_age" { Err(NO_LOG.to_owned()) } else { Ok(Ask::Command(argv.clone())) }
+        }
+        _ => Err("`probe` must have one of `http`, `tcp` and `command`".to_owned()),
+    }
+}
+
+impl ServiceSet {
+    /// Notes where each dependency is written.
+    pub(super) fn locate(&mut self, path: &Path, text: &str) {
+        for checked in &mut self.0 {
+            let line = |at: usize| text.as_bytes()[..at.min(text.len())].iter().filter(|b| **b == b'\n').count() + 1;
+            let places = checked.file.depends_on.iter().map(|parent| (path.to_owned(), line(parent.span().start)));
+            checked.places = places.collect();
+        }
+    }
+
+    pub(super) fn overlaid_by(self, later: Self) -> Self {
+        let mut all = self.0;
+        all.extend(later.0);
+        Self(all)
+    }
+
+    /// # Errors
+    /// A dependency that does not exist, or leads back to itself: file, line and reason.
+    pub(super) fn complete(self, home: &Home) -> Result<Vec<Service>, (PathBuf, usize, String)> {
+        let mut all: BTreeMap<ServiceName, Checked> = BTreeMap::new();
+        for checked in self.0 {
+            all.insert(checked.file.name.clone(), checked);
+        }
+        let names: Vec<ServiceName> = all.keys().cloned().collect();
+        for (name, checked) in &all {
+            for (parent, (path, line)) in checked.file.depends_on.iter().zip(&checked.places) {
+                let parent = parent.as_ref();
+                if !all.contains_key(parent) {
+                    let near = nearest(parent.as_str(), names.iter().map(ServiceName::as_str));
+                    let hint = near.map(|near| format!(", did you mean `{near}`?")).unwrap_or_default();
+                    return Err((path.clone(), *line, format!("service `{name}` depends on unknown `{parent}`{hint}")));
+                }
+                if leads_to(&all, parent, name) {
+                    let what = format!("service `{name}` depends on `{parent}`, which depends on `{name}`");
+                    return Err((path.clone(), *line, what));
+                }
+            }
+        }
+        Ok(all.into_values().map(|checked| checked.complete(home)).collect())
+    }
+}
+
+fn leads_to(all: &BTreeMap<ServiceName, Checked>, from: &ServiceName, to: &ServiceName) -> bool {
+    let (mut open, mut seen) = (vec![from], BTreeSet::new());
+    while let Some(name) = open.pop() {
+        if name == to {
+            return true;
+        }
+        if seen.insert(name)
+            && let Some(checked) = all.get(name)
+        {
+            open.extend(checked.file.depends_on.iter().map(toml::Spanned::as_ref));
+        }
+    }
+    false
+}
+
+/// The known name that looks most like `name`, if any looks like it at all.
+pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .map(|known| (strsim::normalized_damerau_levenshtein(known, name), known))
+        .filter(|(likeness, _)| *likeness > 0.6)
+        .max_by(|one, other| one.0.total_cmp(&other.0))
+        .map(|(_, known)| known)
+}
+
+impl Checked {
+    fn complete(self, home: &Home) -> Service {
+        let Self { file, manager, ask, .. } = self;
+        let usual = Policy::default();
+        let span = |given: Option<Span>, usual| given.map_or(usual, |span: Span| span.0);
+        let probe_file = file.probe.as_ref();
+        let ready_by = if file.notify {
+            ReadyBy::Word
+        } else if ask.is_some() {
+            ReadyBy::Sign
+        } else {
+            ReadyBy::Running
+        };
+        let policy = Policy {
+            criticality: file.criticality,
+            ready_by,
+            start_within: span(file.start_within, usual.start_within),
+            grace: span(file.grace, usual.grace),
+            failures: probe_file.and_then(|probe| probe.failures).unwrap_or(usual.failures),
+            backoff_first: span(file.backoff, usual.backoff_first),
+            backoff_most: span(file.backoff_most, usual.backoff_most),
+            steady: span(file.steady, usual.steady),
+            restarts: file.restarts.unwrap_or(usual.restarts),
+            window: span(file.window, usual.window),
+            retry_after: span(file.retry_after, usual.retry_after),
+            stale_after: span(file.stale_after, usual.stale_after),
+        };
+        let probe = ask.map(|ask| LivenessProbe {
+            ask,
+            every: span(probe_file.and_then(|probe| probe.every), Duration::from_secs(30)),
+            timeout: span(probe_file.and_then(|probe| probe.timeout), Duration::from_secs(5)),
+        });
+        let at_home = |path: PathBuf| home.root().join(path);
+        let heartbeat = file.heartbeat.and_then(|beat| {
+            Some(Heartbeat {
+                file: at_home(beat.file?),
+                within: span(beat.within, Duration::from_secs(60)),
+                productive_within: beat.productive_within.map(|span| span.0),
+            })
+        });
+        let child = file.command.map(|argv| Child {
+            name: file.name.clone(),
+            argv,
+            dir: file.dir.map_or_else(|| home.root().to_owned(), at_home),
+            env: file.env,
+            user: file.user,
+            notify: file.notify,
+            watchdog: file.watchdog.map(|span| span.0),
+            memory: file.memory_mb.map(|mb| mb.saturating_mul(1024 * 1024)),
+            log_bytes: file.log_mb.unwrap_or(10).saturating_mul(1024 * 1024),
+            log_files: file.log_files.unwrap_or(3),
+        });
+        let unit = match (manager, file.unit) {
+            (ManagerKind::Child, _) => String::new(),
+            (_, Some(unit)) => unit,
+            (ManagerKind::Systemd, None) => format!("{}.service", file.name),
+            (ManagerKind::Docker | ManagerKind::Launchd, None) => file.name.to_string(),
+        };
+        let depends_on = file.depends_on.into_iter().map(toml::Spanned::into_inner).collect();
+        let watch = file.watch.into_iter().map(at_home).collect();
+        Service { name: file.name, manager, unit, child, depends_on, probe, heartbeat, watch, policy }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::config::Config;
+
+    const MAIN: &str = "name = \"web-07\"\nmesh = \"home\"\n[remote]\nurl = \"/srv/mesh.git\"\n";
+
+    fn load(more: &str) -> Result<Vec<Service>, String> {
+        let dir = tempfile::tempdir().expect("a temp dir");
+        let home = Home::at(dir.path());
+        home.create().expect("made");
+        std::fs::write(home.config_file(), format!("{MAIN}{more}")).expect("written");
+        Config::load(&home).map(|config| config.services).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_service_has_sound_defaults() {
+        let text = "[[service]]\nname = \"web\"\ncommand = [\"/bin/web\"]\nnotify = true\n[[service]]\nname = \"nginx\"\n\
+                    depends_on = [\"web\"]\nprobe = { http = \"http://127.0.0.1/\", every = \"10s\" }\n";
+        let services = load(text).expect("sound");
+        let [nginx, web] = services.as_slice() else { panic!("two: {services:?}") };
+        assert_eq!((nginx.manager, nginx.unit.as_str()), (ManagerKind::Systemd, "nginx.service"));
+        assert_eq!((nginx.policy.ready_by, nginx.policy.grace), (ReadyBy::Sign, GRACE_MOST));
+        assert_eq!(nginx.probe.as_ref().map(|probe| probe.every), Some(Duration::from_secs(10)));
+        assert_eq!((web.manager, web.policy.ready_by), (ManagerKind::Child, ReadyBy::Word));
+        assert!(web.child.as_ref().is_some_and(|child| child.dir.is_absolute() && child.notify));
+    }
+
+    #[test]
+    fn a3_j1_mistakes_are_named_with_their_line_and_reason() {
+        let child = "[[service]]\nname = \"a\"\ncommand = [\"x\"]\n";
+        let cases = [
+            (
+                format!("{child}heartbeat = {{ log = \"/var/log/a\" }}\n"),
+                "mesh.toml:5: service `a`: liveness is not taken",
+            ),
+            (format!("{child}heartbeat = {{ file = \"run/a.log\" }}\n"), "liveness is not taken from the age of a log"),
+            (format!("{child}probe = {{ log = \"/x\", within = \"1m\" }}\n"), "unknown field `within`"),
+            (format!("{child}probe = {{ log = \"/x\" }}\n"), "liveness is not taken from the age of a log"),
+            (
+                format!("{child}probe = {{ command = [\"/usr/lib/nagios/plugins/check_file_age\", \"/x\"] }}\n"),
+                "liveness is not taken from the age of a log",
+            ),
+            (format!("{child}comand = [\"y\"]\n"), "mesh.toml:8: unknown field `comand`, did you mean `command`?"),
+            (format!("{child}manager = \"chlid\"\n"), "mesh.toml:8: unknown variant `chlid`, did you mean `child`?"),
+            (
+                format!(
+                    "{child}[[service]]\nname = \"b\"\nmanager = \"systemd\"\ndepends_on = [\n  \"a\",\n  \"aa-db\",\n]\n[[service]]\nname = \"aa-dc\"\n"
+                ),
+                "mesh.toml:13: service `b` depends on unknown `aa-db`, did you mean `aa-dc`?",
+            ),
+            (
+                format!("{child}depends_on = [\"b\"]\n[[service]]\nname = \"b\"\ndepends_on = [\"a\"]\n"),
+                "mesh.toml:8: service `a` depends on `b`, which depends on `a`",
+            ),
+            (format!("{child}depends_on = [\"a\"]\n"), "it cannot depend on itself"),
+            (format!("{child}grace = \"61s\"\n"), "`grace` must be at most 60s"),
+            (format!("{child}watchdog = \"5s\"\n"), "`watchdog` needs `notify = true`"),
+            (format!("{child}probe = {{ tcp = \"x\" }}\n"), "`probe.tcp` must be HOST:PORT"),
+            ("[[service]]\nname = \"a\"\nnotify = true\n".to_owned(), "`notify` goes with `manager = \"child\"`"),
+            ("[[service]]\nname = \"a\"\nmanager = \"child\"\n".to_owned(), "`command` must be a program"),
+            ("[[service]]\nname = \"A/b\"\n".to_owned(), "mesh.toml:6: service name must be 1 to 64"),
+        ];
+        for (text, expected) in cases {
+            let refused = load(&text).expect_err(&text);
+            assert!(refused.contains(expected), "{text}\n{refused}");
+        }
+    }
+}
