@@ -100,7 +100,8 @@ pub struct Snapshot {
     pub self_heal_failures_24h: u64,
     /// Firings of rules in the last 24 hours.
     pub rules_fired_24h: u64,
-    /// Seconds since the last sync; `None` before the first one.
+    /// Seconds since the last sync; `None` before the first one. See [`Snapshot::json`].
+    #[serde(skip)]
     pub worker_sync_lag_s: Option<i64>,
     /// Invariants that do not hold now.
     pub invariant_violations_open: u64,
@@ -116,7 +117,8 @@ pub struct Snapshot {
     pub paused: bool,
     /// This program's version.
     pub version: &'static str,
-    /// Seconds since the agent started.
+    /// Seconds since the agent started. See [`Snapshot::json`].
+    #[serde(skip)]
     pub uptime_s: i64,
     /// When this was put together.
     #[serde(serialize_with = "maybe_seconds")]
@@ -169,11 +171,33 @@ impl Snapshot {
         self.status = status;
     }
 
+    /// All that stays until the next snapshot, as one JSON object, fit to be shown.
+    #[must_use]
+    pub fn lasting_json(&self) -> String {
+        let json = serde_json::to_string(self).expect("a snapshot is plain text, numbers and lists");
+        super::foreign_text::json_escaped(&json).into_owned()
+    }
+
+    /// The whole of it `age_s` seconds later, with what [`Snapshot::lasting_json`] made: the two fields that grow stand
+    /// before it, so that it need not be made anew for each who asks.
+    #[must_use]
+    pub fn json(&self, age_s: i64, lasting: &str) -> String {
+        let lag = self.worker_sync_lag_s.map_or_else(|| "null".to_owned(), |lag| (lag + age_s).to_string());
+        let rest = lasting.strip_prefix('{').unwrap_or("}");
+        format!("{{\"uptime_s\":{},\"worker_sync_lag_s\":{lag},{rest}", self.uptime_s + age_s)
+    }
+
+    /// Whether it is no older than it may be when it is served.
+    #[must_use]
+    pub const fn is_fresh(&self, age_s: i64) -> bool {
+        age_s <= STANDSTILL_S
+    }
+
     /// The same some time later, when it is served. One that is old says so.
     #[must_use]
     pub fn aged(&self, seconds: i64) -> Self {
         let mut aged = self.clone();
-        if seconds > STANDSTILL_S {
+        if !self.is_fresh(seconds) {
             aged.status = aged.status.max(Status::Degraded);
             aged.reasons.push(format!("nothing was measured or looked at for {seconds} s"));
         }
@@ -230,5 +254,18 @@ mod tests {
         let fresh = Snapshot { worker_sync_lag_s: Some(5), ..Snapshot::default() };
         assert_eq!((fresh.aged(10).status, fresh.aged(10).worker_sync_lag_s), (Status::Ok, Some(15)));
         assert_eq!(fresh.aged(301).status, Status::Degraded);
+    }
+
+    #[test]
+    fn the_fields_that_grow_stand_before_the_others() {
+        let snapshot = Snapshot { worker_sync_lag_s: Some(5), uptime_s: 60, version: "1", ..Snapshot::default() };
+        let lasting = snapshot.lasting_json();
+        let read = |age| serde_json::from_str::<serde_json::Value>(&snapshot.json(age, &lasting)).expect("JSON");
+        let (now, later) = (read(0), read(7));
+        assert_eq!((now["uptime_s"].as_i64(), now["worker_sync_lag_s"].as_i64()), (Some(60), Some(5)));
+        assert_eq!((later["uptime_s"].as_i64(), later["worker_sync_lag_s"].as_i64()), (Some(67), Some(12)));
+        assert_eq!((later["version"].as_str(), later["status"].as_str()), (Some("1"), Some("ok")));
+        let never = Snapshot { worker_sync_lag_s: None, ..snapshot.clone() };
+        assert!(never.json(3, &lasting).contains("\"worker_sync_lag_s\":null,"));
     }
 }

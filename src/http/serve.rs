@@ -17,7 +17,6 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
 use super::{Published, metrics, page};
-use crate::domain::foreign_text::json_escaped;
 use crate::domain::snapshot::Status;
 
 /// Connections that are served at once; more of them wait.
@@ -110,11 +109,10 @@ fn answer(
     let snapshot = snapshots.borrow().clone();
     match request.uri().path() {
         "/health" => {
-            let snapshot = snapshot.aged();
-            let body = serde_json::to_string(&snapshot).expect("a snapshot is plain text, numbers and lists");
-            let critical = snapshot.status == Status::Critical;
-            let status = if critical { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
-            with(status, "application/json", json_escaped(&body).into_owned())
+            let (status, body) = snapshot.health();
+            let is_critical = status == Status::Critical;
+            let status = if is_critical { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+            with(status, "application/json", body)
         }
         "/metrics" => with(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", metrics::text(&snapshot.aged())),
         "/" => with(StatusCode::OK, "text/html; charset=utf-8", page::html(&snapshot.aged())),

@@ -19,6 +19,8 @@ use crate::store::samples::Sample;
 
 /// Between the first readings of two checks, so that they do not all start at once.
 const STAGGER: Duration = Duration::from_millis(5);
+/// Least time between two publications.
+const GATHER: Duration = Duration::from_millis(100);
 /// Longest time without a look at what else is to be shown.
 const SWEEP: Duration = Duration::from_secs(60);
 /// Between two joinings of readings into hours.
@@ -132,6 +134,7 @@ pub fn run<C: Clock>(
     let (checks, samples, marks) = (Vec::new(), Vec::new(), Vec::new());
     let mut measuring = Measuring { clock, db, answers, checks, round: 0, shown, samples, marks, tidied: None };
     let mut next = Instant::now();
+    let mut published: Option<Instant> = None;
     loop {
         let mut event = events.recv_timeout(next.saturating_duration_since(Instant::now()));
         // All that came in by now is one batch: one transaction, one publication.
@@ -145,7 +148,7 @@ pub fn run<C: Clock>(
                 }
                 Ok(Event::Services(services)) => measuring.shown.services = services,
                 Ok(Event::Refresh) | Err(RecvTimeoutError::Timeout) => {}
-                Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => return measuring.store(),
             }
             match events.try_recv() {
                 Ok(more) => event = Ok(more),
@@ -153,8 +156,15 @@ pub fn run<C: Clock>(
             }
         }
         next = measuring.ask();
-        measuring.store();
-        publish(&measuring.shown);
+        // Many answers one by one are stored and published together: both cost as much for one as for all.
+        match published.map(|at| at + GATHER).filter(|end| Instant::now() < *end) {
+            Some(end) => next = next.min(end),
+            None => {
+                measuring.store();
+                publish(&measuring.shown);
+                published = Some(Instant::now());
+            }
+        }
     }
 }
 
@@ -404,7 +414,8 @@ mod tests {
     fn a19_a_check_that_hangs_delays_no_other_and_is_unknown() {
         let mut db = Db::in_memory().expect("made");
         let (_gate, hung) = channel();
-        let checks = vec![check("hung", 1, Fake::Hangs(hung)), check("a", 10_000, Fake::Says(1.0))];
+        let hung = Check { every: MINUTE, ..check("hung", 1, Fake::Hangs(hung)) };
+        let checks = vec![hung, check("a", 10_000, Fake::Says(1.0))];
         let shown = until(checks, &mut db, |shown| shown.signals.len() == 2);
         let hung = &shown.signals["check.value/hung"];
         assert_eq!((hung.state, hung.why.as_str()), (SignalState::Unknown, "no answer in time"));
