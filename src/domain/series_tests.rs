@@ -182,3 +182,189 @@ proptest! {
         prop_assert!(range.least() >= 0.0 || range == Range::UNKNOWN);
     }
 }
+
+/// What the functions mean, worked out second by second from single readings.
+struct Plain {
+    readings: Vec<(i64, Option<f64>)>,
+    start: i64,
+    now: i64,
+    reach: i64,
+}
+
+impl Plain {
+    fn of(all: &[(i64, Option<f64>)], every: i64, span: i64, now: i64) -> Self {
+        let start = now - span;
+        let readings = all.iter().copied().filter(|(at, _)| *at > start && *at <= now).collect();
+        Self { readings, start, now, reach: 3 * every }
+    }
+
+    fn values(&self) -> Vec<f64> {
+        self.readings.iter().filter_map(|(_, value)| *value).collect()
+    }
+
+    /// The part of the window in which the newest reading was a value, and not too old.
+    fn measured(&self) -> f64 {
+        let is_measured = |second: &i64| {
+            let newest = self.readings.iter().rev().find(|(at, _)| at <= second);
+            newest.is_some_and(|(at, value)| value.is_some() && second - at < self.reach)
+        };
+        (self.start..self.now).filter(is_measured).count() as f64 / (self.now - self.start) as f64
+    }
+
+    fn growth(&self) -> (f64, f64) {
+        let values = self.values();
+        values.windows(2).fold((0.0, 0.0), |(least, most), pair| {
+            let by = pair[1] - pair[0];
+            if by >= 0.0 { (least + by, most + by) } else { (least, most + pair[1].max(0.0)) }
+        })
+    }
+
+    fn slope(&self) -> Option<f64> {
+        let points: Vec<(f64, f64)> = self
+            .readings
+            .iter()
+            .filter_map(|(at, value)| Some(((at - self.start) as f64 / 3_600.0, (*value)?)))
+            .collect();
+        let n = points.len() as f64;
+        let sum = |of: &dyn Fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>();
+        let (x, y) = (sum(&|point| point.0), sum(&|point| point.1));
+        let (xx, xy) = (sum(&|point| point.0 * point.0), sum(&|point| point.0 * point.1));
+        (points.len() >= 3).then(|| (n * xy - x * y) / (n * xx - x * x))
+    }
+}
+
+fn near(found: f64, wanted: f64) -> bool {
+    (found - wanted).abs() <= 1e-6 * wanted.abs().max(1.0)
+}
+
+/// Readings at times that wander around every minute, some of them left out, some of them gaps.
+fn wandering() -> impl Strategy<Value = Vec<(i64, Option<f64>)>> {
+    let step = (20_i64..200, prop::option::weighted(0.85, 0.0..1e3_f64));
+    prop::collection::vec(step, 1..80).prop_map(|steps| {
+        let mut at = 1_000_000;
+        let place = |(step, value): (i64, Option<f64>)| {
+            at += step;
+            (at, value)
+        };
+        steps.into_iter().map(place).collect()
+    })
+}
+
+fn placed(all: &[(i64, Option<f64>)]) -> Series {
+    let points = all.iter().map(|(at, value)| Point::reading(*at, *value)).collect();
+    Series { subject: String::new(), every: Duration::from_secs(60), points }
+}
+
+proptest! {
+    #[test]
+    fn each_function_says_what_the_readings_say(
+        all in wandering(),
+        later in 0_i64..400,
+        minutes in 2_u64..60,
+    ) {
+        let now = all.last().expect("one").0 + later;
+        let (span, series) = (Duration::from_secs(minutes * 60), placed(&all));
+        let plain = Plain::of(&all, 60, i64::try_from(span.as_secs()).expect("short"), now);
+        let signal = crate::domain::signal::find("host.disk.used_percent").expect("known");
+        let say = |function| series.read(function, Some(span), signal, now);
+        let (values, measured) = (plain.values(), plain.measured());
+        prop_assert_eq!(say(Function::Count), Some(Range::exactly(values.len() as f64)));
+        if plain.readings.is_empty() {
+            prop_assert_eq!(say(Function::Avg), None, "nothing is said of what was not asked");
+            return Ok(());
+        }
+        let say = |function| say(function).expect("there are readings");
+        if values.is_empty() {
+            for function in [Function::Avg, Function::Min, Function::Max, Function::Rate, Function::Baseline, Function::Slope] {
+                prop_assert_eq!(say(function), Range::UNKNOWN, "{:?}", function);
+            }
+            return Ok(());
+        }
+        let is_whole = measured >= 0.8;
+        let (least, most) = (values.iter().copied().fold(f64::MAX, f64::min), values.iter().copied().fold(f64::MIN, f64::max));
+        let (grown, grown_most) = plain.growth();
+        prop_assert!(near(say(Function::Min).most(), least) && near(say(Function::Max).least(), most));
+        prop_assert!(near(say(Function::Rate).least(), grown));
+        let mean = values.iter().sum::<f64>() / values.len() as f64;
+        let average = say(Function::Avg);
+        if is_whole {
+            prop_assert!(average.exact().is_some_and(|average| near(average, mean)), "{:?} of {}", average, mean);
+            prop_assert!(near(say(Function::Min).least(), least) && near(say(Function::Max).most(), most));
+            prop_assert!(near(say(Function::Rate).most(), grown_most));
+        } else {
+            prop_assert_eq!(average, Range::UNKNOWN, "measured {}", measured);
+            prop_assert!(!say(Function::Min).least().is_finite() && !say(Function::Rate).most().is_finite());
+        }
+        let mut sorted = values.clone();
+        sorted.sort_by(f64::total_cmp);
+        let (baseline, slope) = (say(Function::Baseline), say(Function::Slope));
+        if measured < 0.5 {
+            prop_assert!(baseline == Range::UNKNOWN && slope == Range::UNKNOWN);
+            return Ok(());
+        }
+        prop_assert_eq!(baseline.exact(), Some(sorted[sorted.len() / 2]));
+        match plain.slope() {
+            None => prop_assert_eq!(slope, Range::UNKNOWN),
+            Some(wanted) => prop_assert!(slope.exact().is_some_and(|slope| near(slope, wanted)), "{:?} is not {}", slope, wanted),
+        }
+        // Full at 100: where it stands now and how fast it goes say when.
+        if let (Some((_, Some(newest))), Some(slope)) = (plain.readings.last(), plain.slope()) {
+            let eta = say(Function::Eta).exact().expect("a slope is known");
+            let hours = (100.0 - newest) / slope;
+            let wanted = if *newest >= 100.0 { 0.0 } else if (0.0..ETA_MOST).contains(&hours) { hours } else { ETA_MOST };
+            // A slope of nearly nothing is one of rounding, in either direction.
+            prop_assert!(slope.abs() < 1e-6 || near(eta, wanted), "{} is not {}", eta, wanted);
+        }
+    }
+
+    #[test]
+    fn what_was_not_seen_lies_within_what_is_said(
+        all in prop::collection::vec(0.0..1e3_f64, 12..40),
+        hidden in prop::collection::vec(any::<bool>(), 40),
+    ) {
+        let times = (0_i64..).map(|n| 1_000_000 + n * 60);
+        let whole: Vec<(i64, Option<f64>)> = times.zip(all.iter().map(|value| Some(*value))).collect();
+        let seen: Vec<_> = whole.iter().zip(&hidden).map(|((at, value), hide)| (*at, value.filter(|_| !hide))).collect();
+        let now = whole.last().expect("some").0;
+        let span = now - whole[0].0 + 1;
+        let signal = crate::domain::signal::find("service.restarts").expect("known");
+        let window = Some(Duration::from_secs(u64::try_from(span).expect("positive")));
+        let truth = Plain::of(&whole, 60, span, now);
+        // With enough of a window seen, the rest is taken to be like it; with less it is left open.
+        if Plain::of(&seen, 60, span, now).measured() < 0.8 {
+            let say = |function| placed(&seen).read(function, window, signal, now).expect("it was asked");
+            let values = truth.values();
+            let (least, most) = (values.iter().copied().fold(f64::MAX, f64::min), values.iter().copied().fold(f64::MIN, f64::max));
+            let (grown, _) = truth.growth();
+            for (function, truth) in [(Function::Min, least), (Function::Max, most), (Function::Rate, grown)] {
+                let said = say(function);
+                prop_assert!(said.least() <= truth + 1e-6 && truth <= said.most() + 1e-6, "{:?}: {:?} without {}", function, said, truth);
+            }
+        }
+    }
+
+    #[test]
+    fn hours_say_the_same_as_their_readings(values in prop::collection::vec(prop::option::weighted(0.9, 0.0..1e3_f64), 24..72)) {
+        let readings = series(&values, 1_000_000);
+        let hours = readings.points.chunks(12).filter_map(|hour| Point::join(hour, MINUTES_5)).collect();
+        let hours = Series { points: hours, ..readings.clone() };
+        let signal = crate::domain::signal::find("service.restarts").expect("known");
+        let window = Some(Duration::from_secs(300 * 72 + 1));
+        for function in [Function::Avg, Function::Min, Function::Max, Function::Rate, Function::Count] {
+            let (one, other) = (readings.read(function, window, signal, 1_000_000), hours.read(function, window, signal, 1_000_000));
+            let (one, other) = (one.expect("asked"), other.expect("asked"));
+            // Where a gap stands at the edge of an hour, it may count for a little less; never is more made of it.
+            let same = |one: f64, other: f64| near(one, other) || (one.is_infinite() && other.is_infinite());
+            prop_assert!(same(one.least(), other.least()) && same(one.most(), other.most()), "{:?}: {:?} and {:?}", function, one, other);
+        }
+    }
+
+    /// `for` of a rule: a condition holds for a time when the least of it does.
+    #[test]
+    fn a_condition_holds_for_a_time_when_its_least_does(values in prop::collection::vec(0.0..100.0_f64, 12..30)) {
+        let history = history("host.cpu.used_percent", &all(&values));
+        let lasting = values.iter().rev().take(6).all(|value| *value > 50.0);
+        let said = truth(r#"min("host.cpu.used_percent", "30m") > 50"#, &history);
+        prop_assert_eq!(said, if lasting { Truth::True } else { Truth::False });
+    }
+}
