@@ -200,6 +200,12 @@ pub trait Probe: Send {
     fn mark(&self) -> Option<String> {
         None
     }
+
+    /// What is to be said of a series beside its value, such as who is the cause. Of a series that has no reading
+    /// it says why this host cannot tell it: that is shown, and alarms nobody. Foreign text: show it sanitised.
+    fn remarks(&self) -> Vec<(SeriesName, String)> {
+        Vec::new()
+    }
 }
 
 /// What the audit worker said of a lesson that was put before it.

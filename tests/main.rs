@@ -28,6 +28,7 @@ mod protocol_example;
 mod scan;
 mod scan_filter;
 mod seeding;
+mod sources;
 mod support;
 mod tidy;
 mod transports;

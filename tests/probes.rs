@@ -12,7 +12,7 @@ use mesh::domain::signal::Subject;
 use mesh::ports::{Probe, Program, Reading};
 use mesh::sys::clock::SystemClock;
 use mesh::sys::exec::SystemExec;
-use mesh::sys::probes::{HttpClient, HttpProbe, LogProbe, NtpProbe, ProgramProbe, TcpProbe};
+use mesh::sys::probes::{HttpClient, HttpProbe, LogProbe, NtpProbe, Page, ProgramProbe, TcpProbe};
 
 const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(200);
@@ -173,7 +173,8 @@ fn server(answer: Option<&'static str>) -> SocketAddr {
 
 fn page(address: SocketAddr, timeout: Duration, number: Option<(String, &'static str)>) -> Vec<Reading> {
     let client = HttpClient::new().expect("a client");
-    HttpProbe::new(subject(), format!("http://{address}/"), number, timeout, client).read()
+    let page = Page { url: format!("http://{address}/"), number, ..Page::default() };
+    HttpProbe::new(subject(), page, timeout, client).expect("no pattern").read()
 }
 
 #[test]

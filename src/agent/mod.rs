@@ -3,6 +3,7 @@
 pub mod audit_worker;
 pub mod authoring;
 pub mod check;
+mod checks;
 pub mod cycle;
 pub mod demo;
 pub mod doctor;

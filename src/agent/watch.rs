@@ -1,9 +1,6 @@
-//! Measuring and showing: the checks that the configuration asks for, the thread that asks them, and the
-//! server that shows what came of it. Both go on whatever a round does.
+//! Measuring and showing: the thread that asks the checks, and the server that shows what came of it. Both go on whatever a round does.
 
-use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -11,44 +8,26 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
+use super::checks::{Wanted, checks};
 use super::parts::Parts;
 use crate::domain::chain::PeerState;
 use crate::domain::foreign_text::error_line;
-use crate::domain::signal::{self, SeriesName, Signal, Subject};
+use crate::domain::signal::{SeriesName, Subject};
 use crate::domain::snapshot::Snapshot;
 use crate::http::{self, Published, Token};
 use crate::loops::exchange::SYNCED_FACT;
-use crate::loops::measure::{self, Bounds, Check, Event, Measured};
-use crate::ports::{Clock as _, Probe, Program, Reading};
-use crate::store::config::Config;
+use crate::loops::measure::{self, Event, Measured};
+use crate::ports::{Clock as _, Reading};
 use crate::store::db::{Db, DbError};
 use crate::store::files;
 use crate::store::home::Home;
 use crate::store::keyring::Keyring;
-use crate::store::signal_config::{SignalsConfig, Watched, WatchedKind, bounds};
 use crate::sys::clock::SystemClock;
-use crate::sys::exec::SystemExec;
-use crate::sys::probes::{HostProbe, HttpClient, HttpProbe, LogProbe, Mount, NtpProbe, ProgramProbe, TcpProbe, mounts};
 
-/// How long a built-in check may take.
-const DEADLINE: Duration = Duration::from_secs(10);
-/// More than the timeout that a check keeps itself.
-const SLACK: Duration = Duration::from_secs(3);
 /// Between two looks at what is shown besides signals.
 const LOOK: Duration = Duration::from_secs(10);
-/// Output of a program that is read, in bytes.
-const OUTPUT: usize = 16 * 1024;
 /// Largest token file, in bytes.
 const TOKEN_BYTES: u64 = 4 * 1024;
-
-/// What the checks were made from: they are made again when it differs.
-#[derive(Clone, PartialEq)]
-struct Wanted {
-    home: PathBuf,
-    signals: SignalsConfig,
-    signal: Vec<Watched>,
-    mounts: Vec<Mount>,
-}
 
 /// The running threads.
 pub struct Watch {
@@ -140,24 +119,6 @@ fn findings(db: &Db) -> Reading {
     Reading { name: SeriesName::of("audit.findings", Subject::default()), value }
 }
 
-impl Wanted {
-    fn now(parts: &Parts) -> Self {
-        let mounts = mounts(Path::new("/proc/self/mountinfo"));
-        let Config { signals, signal, .. } = parts.config.clone();
-        Self { home: parts.home.root().to_owned(), signals, signal, mounts }
-    }
-
-    /// The bounds of these series, and of all signals that the configuration says something of.
-    fn bounds(&self, names: &[SeriesName], subject: &Subject) -> BTreeMap<&'static str, Bounds> {
-        let set = self.signals.set.keys().filter_map(|name| signal::find(name));
-        let of = |signal: &'static Signal| {
-            let (threshold, critical) = bounds(&self.signals, &self.signal, signal, subject.as_str());
-            (signal.name, Bounds { threshold, critical })
-        };
-        names.iter().map(|name| name.signal).chain(set).map(of).collect()
-    }
-}
-
 fn listen(parts: &Parts) -> Result<Option<(TcpListener, Option<Token>)>, String> {
     let Some(address) = parts.config.http.listen else { return Ok(None) };
     let failed = |error: &(dyn std::error::Error + 'static)| {
@@ -187,65 +148,6 @@ fn serve(listener: TcpListener, token: Option<Token>, published: watch::Receiver
     runtime.block_on(async {
         http::serve(tokio::net::TcpListener::from_std(listener)?, token, published).await;
         Ok(())
-    })
-}
-
-/// What is measured here. What cannot be is named in `notes`.
-fn checks(wanted: &Wanted, db: &Db, notes: &mut Vec<String>) -> Vec<Check> {
-    let every = wanted.signals.interval.0;
-    let mut made = Vec::new();
-    let mut add = |label: String, every, deadline, subject: &Subject, signals: &[&'static str], probe| {
-        let names: Vec<_> = signals.iter().map(|signal| SeriesName::of(signal, subject.clone())).collect();
-        let bounds = wanted.bounds(&names, subject);
-        made.push(Check { label, every, deadline, names, bounds, probe });
-    };
-    let host = ["host.load.per_core", "host.memory.used_percent"];
-    add("host".to_owned(), every, DEADLINE, &Subject::default(), &host, Box::new(HostProbe::new("/proc")));
-    for mount in &wanted.mounts {
-        let (subject, probe) = (mount.subject(), Box::new(mount.clone()));
-        let signals = ["host.disk.used_percent", "host.disk.inodes_used_percent"];
-        add(format!("disk:{}", subject.as_str()), every, DEADLINE, &subject, &signals, probe);
-    }
-    let mut client = None;
-    for watched in &wanted.signal {
-        let label = format!("{}:{}", watched.kind.main_signal(), watched.name.as_str());
-        match probe(watched, &wanted.home, db, &label, &mut client) {
-            Ok(probe) => {
-                let signals: Vec<_> = watched.kind.signals().iter().copied().chain(watched.signal).collect();
-                add(label, watched.every.0, watched.timeout.0 + SLACK, &watched.name, &signals, probe);
-            }
-            Err(why) => notes.push(format!("signal {} is not measured: {why}", watched.name.as_str())),
-        }
-    }
-    made
-}
-
-fn probe(
-    watched: &Watched,
-    home: &Path,
-    db: &Db,
-    label: &str,
-    client: &mut Option<HttpClient>,
-) -> Result<Box<dyn Probe>, String> {
-    let (name, timeout) = (watched.name.clone(), watched.timeout.0);
-    Ok(match &watched.kind {
-        WatchedKind::Http { url, json } => {
-            let client = match client {
-                Some(client) => client.clone(),
-                None => client.insert(HttpClient::new()?).clone(),
-            };
-            Box::new(HttpProbe::new(name, url.clone(), json.clone().zip(watched.signal), timeout, client))
-        }
-        WatchedKind::Tcp(address) => Box::new(TcpProbe::new(name, address.clone(), timeout)),
-        WatchedKind::Ntp(address) => Box::new(NtpProbe::new(name, address.clone(), timeout, SystemClock)),
-        WatchedKind::Log { path, pattern } => {
-            let mark = db.probe_mark(label).map_err(|error| error_line(&error))?;
-            Box::new(LogProbe::new(name, path.clone(), pattern, mark.as_deref())?)
-        }
-        WatchedKind::Command { argv, value } => {
-            let program = Program { argv: argv.clone(), dir: home.to_owned(), timeout, output_cap: OUTPUT };
-            Box::new(ProgramProbe::new(name, program, watched.signal, value.clone(), SystemExec))
-        }
     })
 }
 

@@ -45,6 +45,8 @@ pub enum SignalState {
     Beyond,
     /// It was asked, and there was no answer.
     Unknown,
+    /// This host has nothing to measure it by, so that it is not missed either.
+    Absent,
 }
 
 /// One signal of one subject, as last measured.
@@ -63,7 +65,7 @@ pub struct SignalView {
     /// When it was asked.
     #[serde(serialize_with = "seconds")]
     pub at: Timestamp,
-    /// Why it is not known. Foreign text, made fit to be shown.
+    /// Why it is not known, or what is to be said beside its value. Foreign text, made fit to be shown.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub why: String,
 }
@@ -144,7 +146,8 @@ impl Snapshot {
             let (found, what) = match (signal.state, signal.value, signal.threshold) {
                 (SignalState::Beyond, Some(value), Some(threshold)) => {
                     let found = if signal.critical { Status::Critical } else { Status::Degraded };
-                    (found, format!("{name} is {value:.1} {}, good to {threshold}", signal.unit))
+                    let why = if signal.why.is_empty() { String::new() } else { format!(": {}", signal.why) };
+                    (found, format!("{name} is {value:.1} {}, good to {threshold}{why}", signal.unit))
                 }
                 (SignalState::Unknown, ..) => (Status::Degraded, format!("{name} is not known: {}", signal.why)),
                 _ => continue,
@@ -214,6 +217,7 @@ mod tests {
     fn signal(state: SignalState, critical: bool) -> SignalView {
         let (value, why) = match state {
             SignalState::Unknown => (None, "no answer".to_owned()),
+            SignalState::Absent => (None, "no such file".to_owned()),
             SignalState::Ok | SignalState::Beyond => (Some(97.5), String::new()),
         };
         SignalView { value, unit: "percent", state, threshold: Some(95.0), critical, at: Timestamp::UNIX_EPOCH, why }
@@ -231,6 +235,10 @@ mod tests {
         assert_eq!(judged(&[("a", signal(SignalState::Ok, true))]).status, Status::Ok);
         let unknown = judged(&[("a", signal(SignalState::Unknown, true))]);
         assert_eq!((unknown.status, unknown.reasons.len()), (Status::Degraded, 1), "not known is not down");
+        let absent = judged(&[("a", signal(SignalState::Absent, true))]);
+        assert_eq!((absent.status, absent.reasons.len()), (Status::Ok, 0), "what is not here is not missed");
+        let caused = SignalView { why: "by pid 7".to_owned(), ..signal(SignalState::Beyond, false) };
+        assert_eq!(judged(&[("a", caused)]).reasons, ["a is 97.5 percent, good to 95: by pid 7"]);
         let both = judged(&[("a", signal(SignalState::Beyond, true)), ("b", signal(SignalState::Beyond, false))]);
         assert_eq!(both.status, Status::Critical);
         assert_eq!(both.reasons[0], "a is 97.5 percent, good to 95");

@@ -46,12 +46,13 @@ pub(super) fn text(snapshot: &Snapshot) -> String {
             out.line(format_args!("mesh_signal{{{}}} {value}", labels(name)));
         }
     }
-    out.head("mesh_signal_state", "0 good, 1 beyond its threshold, 2 not known");
+    out.head("mesh_signal_state", "0 good, 1 beyond its threshold, 2 not known, 3 not to be had here");
     for (name, signal) in snapshot.signals.iter().take(SHOWN) {
         let state = match signal.state {
             SignalState::Ok => 0,
             SignalState::Beyond => 1,
             SignalState::Unknown => 2,
+            SignalState::Absent => 3,
         };
         out.line(format_args!("mesh_signal_state{{{}}} {state}", labels(name)));
     }

@@ -37,9 +37,13 @@ pub(super) fn html(snapshot: &Snapshot) -> String {
             SignalState::Ok => ("ok", signal.value),
             SignalState::Beyond => ("beyond", signal.value),
             SignalState::Unknown => ("unknown", None),
+            SignalState::Absent => ("absent", None),
         };
-        let value =
-            value.map_or_else(|| format!("unknown: {}", signal.why), |value| format!("{value:.1} {}", signal.unit));
+        let value = match value {
+            Some(value) if signal.why.is_empty() => format!("{value:.1} {}", signal.unit),
+            Some(value) => format!("{value:.1} {}: {}", signal.unit, signal.why),
+            None => format!("{class}: {}", signal.why),
+        };
         (class, vec![name.clone(), value])
     });
     table(&mut page, "Signals", signals);

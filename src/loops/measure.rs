@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use crate::domain::expr::Function;
 use crate::domain::foreign_text::{display_line, error_line};
 use crate::domain::series::{self, ETA_MOST, SLOPE_WINDOW};
-use crate::domain::signal::{self, SeriesName, Subject};
+use crate::domain::signal::{self, SeriesName, Signal, Subject};
 use crate::domain::snapshot::{ServiceView, SignalState, SignalView};
 use crate::ports::{Clock, Probe, Reading};
 use crate::store::db::{Db, DbError};
@@ -79,6 +79,7 @@ pub struct Answer {
     index: usize,
     probe: Box<dyn Probe>,
     readings: Vec<Reading>,
+    remarks: Vec<(SeriesName, String)>,
     mark: Option<String>,
 }
 
@@ -243,7 +244,32 @@ impl<C: Clock> Measuring<'_, C> {
         if let Some(mark) = answer.mark {
             self.marks.push((check.label.clone(), mark));
         }
+        let told = |name: &SeriesName| answer.readings.iter().any(|reading| reading.name == *name);
+        let (beside, absent): (Vec<_>, Vec<_>) = answer.remarks.into_iter().partition(|(name, _)| told(name));
         self.note_all(answer.index, answer.readings);
+        for (name, text) in beside {
+            if let Some(view) = self.shown.signals.get_mut(&name.to_string()) {
+                view.why = fit(&text);
+            }
+        }
+        for (name, text) in absent {
+            self.note_absent(answer.index, &name, &text);
+        }
+    }
+
+    /// Shows that a series is not to be had here. Nothing is stored: there is no gap in what never was.
+    fn note_absent(&mut self, index: usize, name: &SeriesName, text: &str) {
+        let bound = self.checks[index].bounds.get(name.signal.name).copied().unwrap_or_else(|| usual(name.signal));
+        let view = SignalView {
+            value: None,
+            unit: name.signal.unit,
+            state: SignalState::Absent,
+            threshold: bound.threshold,
+            critical: bound.critical,
+            at: self.clock.now(),
+            why: fit(text),
+        };
+        self.shown.signals.insert(name.to_string(), view);
     }
 
     fn note_all(&mut self, index: usize, readings: Vec<Reading>) {
@@ -256,12 +282,11 @@ impl<C: Clock> Measuring<'_, C> {
     fn note(&mut self, every: Duration, bounds: &BTreeMap<&'static str, Bounds>, reading: Reading) {
         let now = self.clock.now();
         let signal = reading.name.signal;
-        let usual = Bounds { threshold: signal.threshold, critical: signal.critical };
-        let bound = bounds.get(signal.name).copied().unwrap_or(usual);
+        let bound = bounds.get(signal.name).copied().unwrap_or_else(|| usual(signal));
         let (value, why) = match reading.value {
             Ok(value) if value.is_finite() => (Some(value), String::new()),
             Ok(_) => (None, "no number".to_owned()),
-            Err(why) => (None, display_line(&why).chars().take(WHY_CHARS).collect()),
+            Err(why) => (None, fit(&why)),
         };
         let beyond = value.zip(bound.threshold).is_some_and(|(value, threshold)| signal.is_beyond(value, threshold));
         let state = match value {
@@ -323,18 +348,29 @@ impl<C: Clock> Measuring<'_, C> {
     }
 }
 
+fn usual(signal: &Signal) -> Bounds {
+    Bounds { threshold: signal.threshold, critical: signal.critical }
+}
+
+/// Foreign text as it is shown.
+fn fit(text: &str) -> String {
+    display_line(text).chars().take(WHY_CHARS).collect()
+}
+
 /// Asks in a thread of its own. An answer that nobody waits for any more is dropped.
 fn start(mut probe: Box<dyn Probe>, round: u64, index: usize, answers: Sender<Event>) -> std::io::Result<()> {
     let ask = move || {
         let readings = probe.read();
-        let mark = probe.mark();
-        drop(answers.send(Event::Answer(Answer { round, index, probe, readings, mark })));
+        let (remarks, mark) = (probe.remarks(), probe.mark());
+        drop(answers.send(Event::Answer(Answer { round, index, probe, readings, remarks, mark })));
     };
     thread::Builder::new().name("probe".to_owned()).stack_size(STACK).spawn(ask).map(drop)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::mpsc::channel;
 
     use super::*;
@@ -344,6 +380,7 @@ mod tests {
         Says(f64),
         Hangs(Receiver<()>),
         Panics,
+        Counts(Arc<AtomicUsize>),
     }
 
     impl Probe for Fake {
@@ -356,6 +393,10 @@ mod tests {
                     vec![Reading { name, value: Ok(1.0) }]
                 }
                 Self::Panics => panic!("told to"),
+                Self::Counts(asked) => {
+                    let before = asked.fetch_add(1, Ordering::SeqCst);
+                    vec![Reading { name, value: Ok(f64::from(u8::try_from(before.min(200)).expect("small"))) }]
+                }
             }
         }
 
@@ -423,6 +464,27 @@ mod tests {
     }
 
     #[test]
+    fn a19_ten_checks_that_hang_from_the_first_moment_on_change_nothing_for_others() {
+        let mut db = Db::in_memory().expect("made");
+        let gates: Vec<_> = (0..10).map(|_| channel::<()>()).collect();
+        let (_gates, hung): (Vec<_>, Vec<_>) = gates.into_iter().unzip();
+        let asked: Vec<Arc<AtomicUsize>> = (0..5).map(|_| Arc::default()).collect();
+        // The hung ones have a deadline that does not come: the others must not even need it.
+        let mut checks: Vec<Check> =
+            hung.into_iter().zip(0..).map(|(gate, n)| check(&format!("h{n}"), 3_600_000, Fake::Hangs(gate))).collect();
+        checks.extend(
+            asked.iter().zip(0..).map(|(asked, n)| check(&format!("c{n}"), 10_000, Fake::Counts(Arc::clone(asked)))),
+        );
+        let often = || asked.iter().all(|asked| asked.load(Ordering::SeqCst) >= 5);
+        let shown = until(checks, &mut db, |_| often());
+        assert!(
+            shown.signals.keys().all(|name| !name.contains("/h")),
+            "no hung one has said anything: {:?}",
+            shown.signals
+        );
+    }
+
+    #[test]
     fn a_hung_check_is_not_asked_twice_and_stays_unknown() {
         let mut db = Db::in_memory().expect("made");
         let (_gate, hung) = channel();
@@ -455,6 +517,34 @@ mod tests {
         assert_eq!(last.signals["service.restarts/web"].value, Some(3.0));
         assert_eq!(last.services["web"].state, "up");
         assert_eq!(db.measured().expect("read"), [("service.restarts".to_owned(), "web".to_owned())]);
+    }
+
+    struct Remarks;
+
+    impl Probe for Remarks {
+        fn read(&mut self) -> Vec<Reading> {
+            vec![Reading { name: "check.value/a".parse().expect("a name"), value: Ok(9.0) }]
+        }
+
+        fn remarks(&self) -> Vec<(SeriesName, String)> {
+            let name = |text: &str| text.parse().expect("a name");
+            vec![
+                (name("check.value/a"), "by pid 7".to_owned()),
+                (name("host.psi.io_full"), "no such\u{1b} file".to_owned()),
+            ]
+        }
+    }
+
+    #[test]
+    fn a_remark_stands_beside_a_value_or_says_why_there_can_be_none() {
+        let mut db = Db::in_memory().expect("made");
+        let check = Check { probe: Box::new(Remarks), ..check("a", 10_000, Fake::Panics) };
+        let shown = until(vec![check], &mut db, |shown| shown.signals.len() == 2);
+        let (beside, absent) = (&shown.signals["check.value/a"], &shown.signals["host.psi.io_full"]);
+        assert_eq!((beside.state, beside.why.as_str()), (SignalState::Beyond, "by pid 7"));
+        assert_eq!((absent.state, absent.value), (SignalState::Absent, None));
+        assert!(!absent.why.contains('\u{1b}'), "foreign text is made fit: {}", absent.why);
+        assert_eq!(db.measured().expect("read").len(), 1, "what is absent leaves no gap");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::domain::signal::Subject;
 use crate::ports::{Probe, Reading};
 
 /// File systems that hold files of somebody and can be full.
-const WITH_ROOM: [&str; 14] = [
+pub(super) const WITH_ROOM: [&str; 14] = [
     "ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "bcachefs", "vfat", "ntfs3", "nfs", "nfs4", "cifs",
     "overlay",
 ];
@@ -75,7 +75,7 @@ pub fn mounts(file: &Path) -> Vec<Mount> {
 }
 
 /// The kernel writes blanks and backslashes of names as three octal digits.
-fn unescaped(text: &str) -> String {
+pub(super) fn unescaped(text: &str) -> String {
     let mut parts = text.split('\\');
     let mut plain = parts.next().unwrap_or_default().to_owned();
     for part in parts {

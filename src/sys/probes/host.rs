@@ -4,24 +4,32 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use super::{percent, reading, small_file};
-use crate::domain::signal::Subject;
+use crate::domain::signal::{SeriesName, Subject};
 use crate::ports::{Probe, Reading};
 
 /// Where mesh's own readings stand among those of services.
 const OWN: &str = "mesh";
 
-/// CPU, load, memory, swap, stalls, file handles and network errors of the machine, and what mesh itself uses.
+/// CPU, load, memory, swap, stalls and file handles of the machine, and what mesh itself uses.
 pub struct HostProbe {
     proc: PathBuf,
     cpu: Option<(f64, f64)>,
     own_cpu: Option<(Instant, f64)>,
+    remarks: Vec<(SeriesName, String)>,
 }
+
+/// Stalls, and the files that tell them.
+const STALLS: [(&str, &str, &str); 3] = [
+    ("host.psi.cpu_some", "pressure/cpu", "some"),
+    ("host.psi.io_full", "pressure/io", "full"),
+    ("host.psi.memory_full", "pressure/memory", "full"),
+];
 
 impl HostProbe {
     /// Reads from `proc`, which is `/proc`.
     #[must_use]
     pub fn new(proc: impl Into<PathBuf>) -> Self {
-        Self { proc: proc.into(), cpu: None, own_cpu: None }
+        Self { proc: proc.into(), cpu: None, own_cpu: None, remarks: Vec::new() }
     }
 
     fn file(&self, path: &str) -> Option<String> {
@@ -50,9 +58,17 @@ impl Probe for HostProbe {
         let cores = std::thread::available_parallelism().map_or(1.0, |cores| cores.get() as f64);
         let memory = self.file("meminfo");
         let memory = memory.as_deref();
-        let stall = |probe: &Self, what: &str, kind: &str| {
-            probe.file(&format!("pressure/{what}")).and_then(|text| average(&text, kind))
-        };
+        let stalls = STALLS.map(|(signal, file, kind)| (signal, self.file(file).and_then(|text| average(&text, kind))));
+        let untold = stalls.iter().zip(STALLS).filter(|((_, value), _)| value.is_none());
+        self.remarks = untold
+            .map(|(_, (signal, file, _))| {
+                let why = format!(
+                    "no {}: this kernel does not tell stalls, or not without psi=1",
+                    self.proc.join(file).display()
+                );
+                (SeriesName::of(signal, Subject::default()), why)
+            })
+            .collect();
         let host = [
             ("host.cpu.used_percent", self.cpu()),
             (
@@ -61,11 +77,7 @@ impl Probe for HostProbe {
             ),
             ("host.memory.used_percent", memory.and_then(|text| used(text, "MemTotal:", "MemAvailable:"))),
             ("host.swap.used_percent", memory.and_then(|text| used(text, "SwapTotal:", "SwapFree:"))),
-            ("host.psi.cpu_some", stall(self, "cpu", "some")),
-            ("host.psi.io_full", stall(self, "io", "full")),
-            ("host.psi.memory_full", stall(self, "memory", "full")),
             ("host.fd.used_percent", self.file("sys/fs/file-nr").and_then(|text| handles(&text))),
-            ("host.net.errors", self.file("net/dev").map(|text| network_errors(&text))),
         ];
         let own = [
             ("service.cpu_percent", self.own_cpu()),
@@ -77,11 +89,16 @@ impl Probe for HostProbe {
         let tell = |subject: Subject| {
             move |(signal, value): (&'static str, Option<f64>)| Some(reading(signal, &subject, Ok(value?)))
         };
-        // What this kernel does not tell is not measured here, rather than unknown each time.
+        // What this kernel does not tell is not measured here, rather than unknown each time; of stalls it is said why.
         host.into_iter()
+            .chain(stalls)
             .filter_map(tell(Subject::default()))
             .chain(own.into_iter().filter_map(tell(Subject::near(OWN))))
             .collect()
+    }
+
+    fn remarks(&self) -> Vec<(SeriesName, String)> {
+        self.remarks.clone()
     }
 }
 
@@ -120,16 +137,6 @@ fn handles(file_nr: &str) -> Option<f64> {
     Some(percent(used - free, most))
 }
 
-/// Errors in both directions over all interfaces.
-fn network_errors(dev: &str) -> f64 {
-    let interfaces = dev.lines().filter_map(|line| line.split_once(':')).filter(|(name, _)| name.trim() != "lo");
-    let errors = interfaces.map(|(_, fields)| {
-        let fields: Vec<f64> = fields.split_ascii_whitespace().filter_map(number).collect();
-        fields.get(2).unwrap_or(&0.0) + fields.get(10).unwrap_or(&0.0)
-    });
-    errors.sum()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,9 +150,6 @@ mod tests {
             "some avg10=0.00 avg60=0.00 avg300=1.50 total=1\nfull avg10=0.00 avg60=0.00 avg300=0.25 total=1\n";
         assert_eq!((average(pressure, "some"), average(pressure, "full")), (Some(1.5), Some(0.25)));
         assert_eq!(handles("600\t100\t1000\n"), Some(50.0));
-        let dev =
-            "Inter-|\n face |\n    lo: 1 1 9 0 0 0 0 0 1 1 9 0 0 0 0 0\n  eth0: 1 1 2 0 0 0 0 0 1 1 3 0 0 0 0 0\n";
-        assert_eq!(network_errors(dev), 5.0);
     }
 
     #[test]
@@ -157,6 +161,8 @@ mod tests {
             first.contains(&"host.memory.used_percent".to_owned()) && first.contains(&"service.rss_mb/mesh".to_owned())
         );
         assert!(!first.contains(&"host.cpu.used_percent".to_owned()), "one look is no change");
+        let told = first.contains(&"host.psi.memory_full".to_owned());
+        assert_eq!(told, std::path::Path::new("/proc/pressure/memory").exists() && probe.remarks().is_empty());
         let before = std::fs::read_to_string("/proc/stat").expect("linux");
         while busy_and_all(&before) == busy_and_all(&std::fs::read_to_string("/proc/stat").expect("linux")) {
             std::hint::spin_loop();
@@ -164,6 +170,21 @@ mod tests {
         let second = probe.read();
         assert!(names(&second).contains(&"host.cpu.used_percent".to_owned()));
         assert!(second.iter().all(|reading| reading.value.as_ref().is_ok_and(|value| *value >= 0.0)), "{second:?}");
+    }
+
+    #[test]
+    fn b6_stalls_are_told_where_the_kernel_tells_them() {
+        let dir = tempfile::tempdir().expect("a temp dir");
+        std::fs::create_dir(dir.path().join("pressure")).expect("made");
+        let text = "some avg10=9.00 avg60=9.00 avg300=2.50 total=1\nfull avg10=9.00 avg60=9.00 avg300=1.25 total=1\n";
+        std::fs::write(dir.path().join("pressure/memory"), text).expect("written");
+        let mut probe = HostProbe::new(dir.path());
+        let readings = probe.read();
+        let told: Vec<_> = readings.iter().map(|one| (one.name.to_string(), one.value.clone())).collect();
+        assert_eq!(told, [("host.psi.memory_full".to_owned(), Ok(1.25))]);
+        let absent: Vec<_> = probe.remarks().into_iter().map(|(name, _)| name.to_string()).collect();
+        assert_eq!(absent, ["host.psi.cpu_some", "host.psi.io_full"]);
+        assert!(probe.remarks()[0].1.contains("psi=1"), "{:?}", probe.remarks());
     }
 
     #[test]

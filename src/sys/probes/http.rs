@@ -1,13 +1,14 @@
-//! A page: its status, how long it took, and a number of its JSON body.
+//! A page: its status, how long it took, whether it is the one that is wanted, and a number of its JSON body.
 
 use std::io::Read as _;
 use std::time::{Duration, Instant};
 
+use regex::bytes::Regex;
 use reqwest::blocking::Client;
 use serde_json::Value;
 
 use super::reading;
-use crate::domain::signal::Subject;
+use crate::domain::signal::{SeriesName, Subject};
 use crate::ports::{Probe, Reading};
 
 /// Most bytes of a body that are read.
@@ -33,40 +34,78 @@ impl HttpClient {
     }
 }
 
+/// A page, and what is wanted of it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Page {
+    /// Its address.
+    pub url: String,
+    /// The JSON path of a number in its body, and the signal that the number is a reading of.
+    pub number: Option<(String, &'static str)>,
+    /// A regular expression that its body is to match.
+    pub body: Option<String>,
+    /// A header, and a regular expression that it is to match.
+    pub header: Option<(String, String)>,
+}
+
 /// Asks one page.
 pub struct HttpProbe {
     name: Subject,
-    url: String,
-    number: Option<(String, &'static str)>,
+    page: Page,
+    body: Option<Regex>,
+    header: Option<(String, Regex)>,
+    remark: Option<String>,
     timeout: Duration,
     client: HttpClient,
 }
 
+/// What came back.
+struct Answer {
+    status: u16,
+    took: Duration,
+    /// The value of the header that is looked at.
+    header: Option<Vec<u8>>,
+    body: Vec<u8>,
+}
+
 impl HttpProbe {
-    /// Asks `url`; the number at the JSON path is a reading of the signal beside it.
-    #[must_use]
-    pub fn new(
-        name: Subject,
-        url: String,
-        number: Option<(String, &'static str)>,
-        timeout: Duration,
-        client: HttpClient,
-    ) -> Self {
-        Self { name, url, number, timeout, client }
+    /// Asks for `page`.
+    ///
+    /// # Errors
+    /// A pattern is no regular expression, or too large a one.
+    pub fn new(name: Subject, page: Page, timeout: Duration, client: HttpClient) -> Result<Self, String> {
+        let compiled = |pattern: &String| {
+            regex::bytes::RegexBuilder::new(pattern).size_limit(256 * 1024).build().map_err(|error| error.to_string())
+        };
+        let body = page.body.as_ref().map(compiled).transpose()?;
+        let header = page.header.as_ref().map(|(name, wanted)| Ok::<_, String>((name.clone(), compiled(wanted)?)));
+        let header = header.transpose()?;
+        Ok(Self { name, page, body, header, remark: None, timeout, client })
     }
 
-    fn ask(&self) -> Result<(u16, Duration, Vec<u8>), String> {
+    fn ask(&self) -> Result<Answer, String> {
         let failed = |error: reqwest::Error| {
             if error.is_timeout() { "no answer in time".to_owned() } else { last_cause(&error.without_url()) }
         };
         let started = Instant::now();
-        let answer = self.client.0.get(&self.url).timeout(self.timeout).send().map_err(failed)?;
+        let answer = self.client.0.get(&self.page.url).timeout(self.timeout).send().map_err(failed)?;
         let (status, took) = (answer.status().as_u16(), started.elapsed());
+        let header = self.header.as_ref().and_then(|(name, _)| Some(answer.headers().get(name)?.as_bytes().to_vec()));
         let mut body = Vec::new();
-        if self.number.is_some() {
+        if self.page.number.is_some() || self.body.is_some() {
             answer.take(BODY_BYTES).read_to_end(&mut body).map_err(|_| "no whole answer in time".to_owned())?;
         }
-        Ok((status, took, body))
+        Ok(Answer { status, took, header, body })
+    }
+
+    /// What of the answer is not as it is wanted.
+    fn mismatch(&self, answer: &Answer) -> Option<String> {
+        let of_header = self.header.as_ref().and_then(|(name, wanted)| match &answer.header {
+            None => Some(format!("there is no header {name}")),
+            Some(found) if !wanted.is_match(found) => Some(format!("header {name} does not match {wanted}")),
+            Some(_) => None,
+        });
+        let of_body = self.body.as_ref().filter(|wanted| !wanted.is_match(&answer.body));
+        of_header.or_else(|| of_body.map(|wanted| format!("the body does not match {wanted}")))
     }
 }
 
@@ -84,20 +123,31 @@ impl Probe for HttpProbe {
         let asked = self.ask();
         let known = asked.as_ref().map_err(Clone::clone);
         let mut readings = vec![
-            reading("http.status", &self.name, known.clone().map(|(status, ..)| f64::from(*status))),
-            reading("http.latency_ms", &self.name, known.clone().map(|(_, took, _)| took.as_secs_f64() * 1e3)),
+            reading("http.status", &self.name, known.clone().map(|answer| f64::from(answer.status))),
+            reading("http.latency_ms", &self.name, known.clone().map(|answer| answer.took.as_secs_f64() * 1e3)),
         ];
-        if let Some((path, signal)) = &self.number {
+        self.remark = None;
+        if self.body.is_some() || self.header.is_some() {
+            let mismatch = known.clone().map(|answer| self.mismatch(answer));
+            let value = mismatch.as_ref().map(|mismatch| f64::from(u8::from(mismatch.is_none())));
+            readings.push(reading("http.match", &self.name, value.map_err(Clone::clone)));
+            self.remark = mismatch.ok().flatten();
+        }
+        if let Some((path, signal)) = &self.page.number {
             let value =
-                known.and_then(|(.., body)| number_at(body, path).ok_or_else(|| format!("no number at {path}")));
+                known.and_then(|answer| number_at(&answer.body, path).ok_or_else(|| format!("no number at {path}")));
             readings.push(reading(signal, &self.name, value));
         }
         readings
     }
+
+    fn remarks(&self) -> Vec<(SeriesName, String)> {
+        self.remark.iter().map(|text| (SeriesName::of("http.match", self.name.clone()), text.clone())).collect()
+    }
 }
 
 /// The number at a path such as `$.queue.depth`, `jobs[0].age` or `up`; a truth is 1 or 0.
-fn number_at(body: &[u8], path: &str) -> Option<f64> {
+pub(super) fn number_at(body: &[u8], path: &str) -> Option<f64> {
     let body: Value = serde_json::from_slice(body).ok()?;
     let mut at = &body;
     for step in path.trim_start_matches('$').split(['.', '[']).filter(|step| !step.is_empty()) {

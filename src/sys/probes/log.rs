@@ -1,17 +1,17 @@
 //! A file that grows: how fast, and how many of its new lines are errors. Nothing is read twice: where
 //! reading stopped is kept, through rotation, truncation and a restart.
 
-use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 use regex::bytes::Regex;
 
+use super::last_hour::LastHour;
+use super::writer::writer;
 use super::{megabytes, reading};
-use crate::domain::signal::Subject;
+use crate::domain::signal::{SeriesName, Subject};
 use crate::ports::{Probe, Reading};
 
 /// Most bytes that are read at one look; of a flood the start and the end are read and the rest is counted.
@@ -20,10 +20,8 @@ const LOOK: u64 = 8 * 1024 * 1024;
 const CHUNK: usize = 64 * 1024;
 /// Bytes before the place where reading stopped that must still be the same.
 const SEAM: usize = 64;
-/// What is told is told of the last hour.
-const HOUR: Duration = Duration::from_secs(3_600);
-/// Most looks that an hour is kept in.
-const LOOKS: usize = 512;
+/// Growth within an hour from which on the writer is looked for, in MB.
+const MUCH_MB: f64 = 32.0;
 
 /// Follows one file.
 pub struct LogProbe {
@@ -36,9 +34,11 @@ pub struct LogProbe {
     resume: Option<Place>,
     /// The start of a line that was not written to its end yet.
     held: Vec<u8>,
-    hour: VecDeque<Look>,
+    hour: LastHour<Look>,
     skipped: u64,
     bytes_read: u64,
+    /// Who writes to it, while it grows fast.
+    writer: Option<String>,
 }
 
 /// A place in a file that reading can go on from.
@@ -56,8 +56,8 @@ struct Open {
 }
 
 /// What one look found.
+#[derive(Clone, Copy)]
 struct Look {
-    at: Instant,
     matches: f64,
     grown: u64,
 }
@@ -76,9 +76,10 @@ impl LogProbe {
             open: None,
             resume: mark.and_then(Place::parse),
             held: Vec::new(),
-            hour: VecDeque::new(),
+            hour: LastHour::new(),
             skipped: 0,
             bytes_read: 0,
+            writer: None,
         })
     }
 
@@ -98,7 +99,7 @@ impl LogProbe {
             return Err(io::Error::new(ErrorKind::InvalidInput, "no plain file"));
         }
         let (device, inode, size) = (metadata.dev(), metadata.ino(), metadata.len());
-        let mut look = Look { at: Instant::now(), matches: 0.0, grown: 0 };
+        let mut look = Look { matches: 0.0, grown: 0 };
         let known = self.open.take();
         let resumed = self.resume.take();
         let is_first = known.is_none() && resumed.is_none();
@@ -123,10 +124,7 @@ impl LogProbe {
         let place = Place { device, inode, offset: size, seam: self.seam(&file, size)? };
         self.open = Some(Open { file, place });
         if !is_first {
-            self.hour.push_back(look);
-        }
-        while self.hour.front().is_some_and(|look| look.at.elapsed() > HOUR) || self.hour.len() > LOOKS {
-            self.hour.pop_front();
+            self.hour.add(look);
         }
         Ok((!is_first).then_some(size))
     }
@@ -213,11 +211,13 @@ impl Probe for LogProbe {
         match self.look() {
             Ok(None) => Vec::new(),
             Ok(Some(size)) => {
-                let matches: f64 = self.hour.iter().map(|look| look.matches).sum();
-                let grown: u64 = self.hour.iter().map(|look| look.grown).sum();
+                let is_flood = self.hour.sum(|look| megabytes(look.grown)) > MUCH_MB;
+                self.writer = is_flood.then(|| writer("/proc".as_ref(), &self.path)).flatten();
+                let matches = self.hour.sum(|look| look.matches);
+                let grown = self.hour.sum(|look| megabytes(look.grown));
                 vec![
                     reading("log.error_rate", &self.name, Ok(matches)),
-                    reading("log.growth_mb_per_h", &self.name, Ok(megabytes(grown))),
+                    reading("log.growth_mb_per_h", &self.name, Ok(grown)),
                     reading("log.size_mb", &self.name, Ok(megabytes(size))),
                     reading("log.skipped_mb", &self.name, Ok(megabytes(self.skipped))),
                 ]
@@ -229,6 +229,11 @@ impl Probe for LogProbe {
                     .into()
             }
         }
+    }
+
+    fn remarks(&self) -> Vec<(SeriesName, String)> {
+        let name = SeriesName::of("log.growth_mb_per_h", self.name.clone());
+        self.writer.iter().map(|writer| (name.clone(), format!("written by {writer}"))).collect()
     }
 
     fn mark(&self) -> Option<String> {

@@ -1,21 +1,44 @@
 //! What measures: each probe asks one thing and keeps what it needs to tell a change.
 
+mod certificate;
 mod disk;
+mod dns;
+mod environment;
+mod file;
 mod host;
 mod http;
+mod journal;
+mod kernel;
+mod last_hour;
 mod log;
+mod mounted;
+mod network;
 mod ntp;
+mod processes;
+mod procfs;
 mod program;
+mod service;
 mod tcp;
+mod writer;
 
 use std::path::Path;
 
+pub use certificate::{CertificateFile, TlsProbe};
 pub use disk::{Mount, mounts};
+pub use dns::DnsProbe;
+pub use environment::{EnvironmentProbe, USUAL};
+pub use file::{Expected, FileProbe, JobProbe, NumberProbe};
 pub use host::HostProbe;
-pub use http::{HttpClient, HttpProbe};
+pub use http::{HttpClient, HttpProbe, Page};
+pub use journal::{JournalOf, JournalProbe};
+pub use kernel::KernelProbe;
 pub use log::LogProbe;
+pub use mounted::MountedProbe;
+pub use network::NetworkProbe;
 pub use ntp::NtpProbe;
+pub use processes::ProcessesProbe;
 pub use program::ProgramProbe;
+pub use service::{Find, ServiceProbe, Whereabouts, by_pid_file};
 pub use tcp::TcpProbe;
 
 use crate::domain::signal::{SeriesName, Subject};

@@ -1,0 +1,265 @@
+//! What a service uses: its processes, and its cgroup where it has one. Only its own processes are looked at.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use super::procfs::{self, Stat};
+use super::{megabytes, percent, reading, small_file};
+use crate::domain::signal::{SeriesName, Subject};
+use crate::ports::{Probe, Reading};
+
+/// Most processes of one service that are looked at.
+const MOST: usize = 10_000;
+/// Most cgroups below that of a service.
+const DEEPEST: usize = 1_000;
+
+/// Where a service is now.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Whereabouts {
+    /// Its first process. The ones that descend from it are its own.
+    pub pid: Option<u32>,
+    /// Its cgroup, below the mount point of cgroups; whatever is in it is its own.
+    pub cgroup: Option<PathBuf>,
+}
+
+/// Finds a service at each look, since it may have been started anew. `Err` says why it is not to be found.
+pub type Find = Box<dyn FnMut() -> Result<Whereabouts, String> + Send>;
+
+/// Measures one service.
+pub struct ServiceProbe {
+    name: Subject,
+    proc: PathBuf,
+    cgroups: PathBuf,
+    find: Find,
+    /// Time on a processor of each process, by pid and start.
+    ticks: BTreeMap<(u32, u64), u64>,
+    /// The cgroup's time on a processor and the time that it was held back, in microseconds.
+    used: Option<(f64, f64)>,
+    looked: Option<Instant>,
+    remarks: Vec<(SeriesName, String)>,
+}
+
+impl ServiceProbe {
+    /// Measures what `find` finds, from `proc` and `cgroups`, which are `/proc` and `/sys/fs/cgroup`.
+    #[must_use]
+    pub fn new(name: Subject, proc: impl Into<PathBuf>, cgroups: impl Into<PathBuf>, find: Find) -> Self {
+        let (proc, cgroups) = (proc.into(), cgroups.into());
+        Self { name, proc, cgroups, find, ticks: BTreeMap::new(), used: None, looked: None, remarks: Vec::new() }
+    }
+
+    fn remark(&mut self, signal: &'static str, text: String) {
+        self.remarks.push((SeriesName::of(signal, self.name.clone()), text));
+    }
+
+    fn processes(&mut self, pids: &BTreeSet<u32>, passed: Option<f64>, has_cgroup_cpu: bool) -> Vec<Reading> {
+        let stats: Vec<Stat> = pids.iter().filter_map(|pid| Stat::of(&self.proc, *pid)).collect();
+        let page = rustix::param::page_size() as u64;
+        let rss = stats.iter().map(|stat| megabytes(stat.pages.saturating_mul(page))).sum();
+        let threads: u64 = stats.iter().map(|stat| stat.threads).sum();
+        let mut told = vec![
+            ("service.rss_mb", rss),
+            ("service.processes", stats.len() as f64),
+            ("service.threads", threads as f64),
+        ];
+        let before = std::mem::replace(
+            &mut self.ticks,
+            stats.iter().map(|stat| ((stat.pid, stat.started), stat.ticks)).collect(),
+        );
+        if let Some(passed) = passed.filter(|_| !has_cgroup_cpu && !before.is_empty()) {
+            // One that was not there before has worked since.
+            let spent =
+                self.ticks.iter().map(|(key, ticks)| ticks.saturating_sub(before.get(key).copied().unwrap_or(0)));
+            let seconds = spent.sum::<u64>() as f64 / rustix::param::clock_ticks_per_second() as f64;
+            told.push(("service.cpu_percent", percent(seconds, passed)));
+        }
+        let mut readings: Vec<_> =
+            told.into_iter().map(|(signal, value)| reading(signal, &self.name, Ok(value))).collect();
+        let (mut open, mut worst) = (0_usize, None::<(f64, u32)>);
+        let mut hidden = None;
+        for stat in &stats {
+            match fs::read_dir(self.proc.join(stat.pid.to_string()).join("fd")) {
+                Ok(entries) => {
+                    let count = entries.count();
+                    open += count;
+                    let limits = small_file(self.proc.join(stat.pid.to_string()).join("limits")).unwrap_or_default();
+                    if let Some(limit) = file_limit(&limits) {
+                        let used = percent(count as f64, limit);
+                        worst = Some(worst.filter(|(most, _)| *most >= used).unwrap_or((used, stat.pid)));
+                    }
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => hidden = Some(error.to_string()),
+                // It ended in between.
+                Err(_) => {}
+            }
+        }
+        match (hidden, worst) {
+            (Some(why), _) => {
+                for signal in ["service.fds", "service.fd_used_percent"] {
+                    self.remark(signal, why.clone());
+                }
+            }
+            (None, worst) => {
+                readings.push(reading("service.fds", &self.name, Ok(open as f64)));
+                if let Some((used, pid)) = worst {
+                    readings.push(reading("service.fd_used_percent", &self.name, Ok(used)));
+                    self.remark("service.fd_used_percent", format!("most by pid {pid}"));
+                }
+            }
+        }
+        readings
+    }
+
+    /// What the cgroup says, and whether it tells the time on a processor.
+    fn cgroup(&mut self, dir: &Path, passed: Option<f64>) -> (Vec<Reading>, bool) {
+        let file = |name: &str| small_file(dir.join(name));
+        let mut told = Vec::new();
+        let memory = file("memory.current").as_deref().and_then(number);
+        told.extend(memory.map(|bytes| ("service.cgroup_mb", bytes / 1e6)));
+        // `max` is no limit.
+        let limit = file("memory.max").as_deref().and_then(number);
+        told.extend(memory.zip(limit).map(|(bytes, limit)| ("service.cgroup_used_percent", percent(bytes, limit))));
+        let kills = file("memory.events").and_then(|text| field(&text, "oom_kill"));
+        told.extend(kills.map(|kills| ("service.oom_kills", kills)));
+        let stat = file("cpu.stat").unwrap_or_default();
+        let used = field(&stat, "usage_usec").map(|used| (used, field(&stat, "throttled_usec").unwrap_or(0.0)));
+        let before = std::mem::replace(&mut self.used, used);
+        if let (Some(passed), Some((used, held)), Some((used_before, held_before))) = (passed, used, before) {
+            // Less than before: it was made anew.
+            if used >= used_before {
+                told.push(("service.cpu_percent", percent((used - used_before) / 1e6, passed)));
+                told.push(("service.throttled_percent", percent((held - held_before).max(0.0) / 1e6, passed)));
+            }
+        }
+        let readings = told.into_iter().map(|(signal, value)| reading(signal, &self.name, Ok(value))).collect();
+        (readings, used.is_some())
+    }
+}
+
+impl Probe for ServiceProbe {
+    fn read(&mut self) -> Vec<Reading> {
+        self.remarks.clear();
+        let now = Instant::now();
+        let found = (self.find)().and_then(|found| match (&found.pid, &found.cgroup) {
+            (_, Some(cgroup)) => {
+                let dir = self.cgroups.join(cgroup.strip_prefix("/").unwrap_or(cgroup));
+                if dir.is_dir() { Ok((members(&dir), Some(dir))) } else { Err(format!("no cgroup {}", dir.display())) }
+            }
+            (Some(pid), None) => Ok((descendants(&self.proc, *pid)?, None)),
+            (None, None) => Err("it does not run".to_owned()),
+        });
+        let (pids, cgroup) = match found {
+            Ok(found) => found,
+            Err(why) => {
+                (self.ticks, self.used, self.looked) = (BTreeMap::new(), None, None);
+                return vec![reading("service.rss_mb", &self.name, Err(why))];
+            }
+        };
+        let passed = self.looked.replace(now).map(|before| (now - before).as_secs_f64()).filter(|passed| *passed > 0.0);
+        let (mut readings, has_cpu) =
+            cgroup.as_deref().map(|dir| self.cgroup(dir, passed)).unwrap_or((Vec::new(), false));
+        readings.extend(self.processes(&pids, passed, has_cpu));
+        readings
+    }
+
+    fn remarks(&self) -> Vec<(SeriesName, String)> {
+        self.remarks.clone()
+    }
+}
+
+/// The processes of a cgroup and of those below it.
+fn members(dir: &Path) -> BTreeSet<u32> {
+    let mut pids = BTreeSet::new();
+    let mut dirs = vec![dir.to_owned()];
+    let mut seen = 0;
+    while let Some(dir) = dirs.pop() {
+        seen += 1;
+        let text = small_file(dir.join("cgroup.procs")).unwrap_or_default();
+        pids.extend(text.lines().filter_map(|pid| pid.parse::<u32>().ok()).take(MOST));
+        if seen < DEEPEST {
+            let below = fs::read_dir(&dir).into_iter().flatten().flatten();
+            dirs.extend(
+                below.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()),
+            );
+        }
+    }
+    pids
+}
+
+/// A process and all that descend from it.
+fn descendants(proc: &Path, first: u32) -> Result<BTreeSet<u32>, String> {
+    if Stat::of(proc, first).is_none() {
+        return Err(format!("there is no process {first}"));
+    }
+    let mut pids = BTreeSet::from([first]);
+    let mut open = vec![first];
+    // Not every kernel lists children: then the parents of all processes say the same.
+    let mut all = None;
+    while let Some(pid) = open.pop() {
+        let children = match children(proc, pid) {
+            Some(children) => children,
+            None => {
+                let all = match &all {
+                    Some(all) => all,
+                    None => all.insert(procfs::all(proc)?),
+                };
+                all.values().filter(|stat| stat.parent == pid).map(|stat| stat.pid).collect()
+            }
+        };
+        for child in children {
+            if pids.len() < MOST && pids.insert(child) {
+                open.push(child);
+            }
+        }
+    }
+    Ok(pids)
+}
+
+/// The children of all threads of a process; `None` where the kernel does not list them.
+fn children(proc: &Path, pid: u32) -> Option<Vec<u32>> {
+    let mut found = Vec::new();
+    for thread in fs::read_dir(proc.join(pid.to_string()).join("task")).ok()?.flatten() {
+        let text = small_file(thread.path().join("children"))?;
+        found.extend(text.split_ascii_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
+    }
+    Some(found)
+}
+
+fn number(text: &str) -> Option<f64> {
+    text.trim().parse::<f64>().ok().filter(|number| number.is_finite())
+}
+
+fn field(text: &str, name: &str) -> Option<f64> {
+    number(text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?)
+}
+
+/// The soft limit of open files.
+fn file_limit(limits: &str) -> Option<f64> {
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    number(line.split_ascii_whitespace().next()?)
+}
+
+/// The process that a pid file names, unless its number was given to another one since.
+///
+/// # Errors
+/// There is no such file or process, or the process is younger than the file.
+pub fn by_pid_file(proc: &Path, file: &Path) -> Result<Whereabouts, String> {
+    use std::os::unix::fs::MetadataExt as _;
+    /// A clock that was set may have moved one of both dates.
+    const SLACK_S: i64 = 10;
+    let failed = |why: &dyn std::fmt::Display| format!("{}: {why}", file.display());
+    let written = file.metadata().map_err(|error| failed(&error))?.mtime();
+    let text = small_file(file).ok_or_else(|| failed(&"it cannot be read"))?;
+    let pid = text.trim().parse::<u32>().map_err(|_| failed(&"it holds no number of a process"))?;
+    let stat = Stat::of(proc, pid).ok_or_else(|| failed(&format!("there is no process {pid}")))?;
+    let boot = small_file(proc.join("stat")).unwrap_or_default();
+    let boot = boot.lines().find_map(|line| line.strip_prefix("btime ")?.trim().parse::<i64>().ok());
+    let since_boot = i64::try_from(stat.started / rustix::param::clock_ticks_per_second()).unwrap_or(i64::MAX);
+    match boot.and_then(|boot| boot.checked_add(since_boot)) {
+        Some(started) if started > written + SLACK_S => {
+            Err(failed(&format!("process {pid} ({}) is younger than the file: it is another one", stat.name)))
+        }
+        _ => Ok(Whereabouts { pid: Some(pid), cgroup: None }),
+    }
+}
