@@ -173,3 +173,33 @@ fn j2_a_bad_new_config_keeps_the_old_one() {
     agent.wait_for("config read again");
     health_until(&address, |health| health["signals"]["check.status/new"]["value"] == 0.0);
 }
+
+#[test]
+fn j2_reload_asks_the_agent_and_says_what_it_made_of_it() {
+    let mut agent = Agent::new(ANY);
+    let reload = |agent: &Agent| agent.command(&["reload", "--wait", "5m"]).output().expect("runs");
+    let said = |output: &std::process::Output| String::from_utf8_lossy(&output.stderr).into_owned();
+    let none = reload(&agent);
+    assert_eq!(none.status.code(), Some(1), "{}", said(&none));
+    assert!(said(&none).contains("no agent runs"), "{}", said(&none));
+    let address = agent.start();
+    agent.configure(&format!("{ANY}[[signal]]\nname = \"new\"\ncommand = [\"true\"]\n"));
+    let taken = reload(&agent);
+    assert_eq!(taken.status.code(), Some(0), "{}", said(&taken));
+    health_until(&address, |health| health["signals"]["check.status/new"]["value"] == 0.0);
+    // A mistake is told with its line; the agent is not even asked.
+    agent.configure("[[signal]]\nname = \"new\"\ncomand = [\"true\"]\n");
+    fs::write(agent.home().join("config/conf.d/other.toml"), "nome = \"x\"\n").expect("written");
+    let refused = reload(&agent);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(said(&refused).contains("goes on with the configuration that it has"), "{}", said(&refused));
+    let checked = agent.command(&["config", "check"]).output().expect("runs");
+    assert_eq!(checked.status.code(), Some(2));
+    for mistake in [
+        "other.toml:1: unknown field `nome`, did you mean `name`?",
+        "test.toml:3: unknown field `comand`, did you mean `command`?",
+    ] {
+        assert!(said(&checked).contains(mistake), "the first of each file: {}", said(&checked));
+    }
+    health_until(&address, |health| health["signals"]["check.status/new"]["value"] == 0.0);
+}

@@ -11,6 +11,8 @@ pub mod learning;
 #[cfg(debug_assertions)]
 mod misbehave;
 pub mod parts;
+pub mod propose;
+pub mod reload;
 pub mod service;
 pub mod timing;
 pub mod undo;

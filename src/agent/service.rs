@@ -9,7 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::cycle::{self, CycleError, Round};
 use super::parts::{Parts, PartsError};
 use super::watch::Watch;
-use super::{timing, undo};
+use super::{reload, timing, undo};
 use crate::domain::foreign_text::error_line;
 use crate::domain::schedule;
 use crate::loops::seed::{Found, Mode};
@@ -86,7 +86,7 @@ impl Told {
 /// # Errors
 /// The home is in use or the system refuses; a failed round is told and tried again.
 pub fn serve(mut parts: Parts, mode: Mode, tell: &mut dyn FnMut(Note<'_>)) -> Result<(), ServiceError> {
-    let _lock = parts.lock()?;
+    let mut lock = parts.lock()?;
     // Before any loop runs: until then it is not known what is in place.
     let found = undo::recover(&mut parts).map_err(ServiceError::Undo)?;
     if !found.is_empty() {
@@ -95,6 +95,7 @@ pub fn serve(mut parts: Parts, mode: Mode, tell: &mut dyn FnMut(Note<'_>)) -> Re
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ServiceError::System)?;
     // Heard from here on: whoever is told that the agent serves may send one at once.
     let mut told = runtime.block_on(async { Told::listen() }).map_err(ServiceError::System)?;
+    reload::announce(&mut lock).map_err(ServiceError::System)?;
     let watch = Watch::start(&parts)?;
     if let Some(address) = watch.address {
         tell(Note::Serving(address));
@@ -140,7 +141,8 @@ async fn rounds(
                     (running, read) = aside(running, |running| {
                         let read = running.parts.refresh();
                         running.watch.refresh(&running.parts);
-                        read
+                        let told = reload::tell(&mut running.parts, &read);
+                        read.and_then(|bad| told.map(|()| bad).map_err(PartsError::Db))
                     })
                     .await?;
                     match &read {

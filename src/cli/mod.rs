@@ -18,6 +18,7 @@ mod out;
 mod outbox;
 mod pause;
 mod peers;
+mod reload;
 mod report;
 mod run;
 mod shell;
@@ -63,6 +64,8 @@ enum Command {
     Demo(demo::Args),
     /// Run the agent in the foreground
     Run(run::Args),
+    /// Let the running agent read its configuration again
+    Reload(reload::Args),
     /// Set up a home: key, config and remote
     Init(init::Args),
     /// Show where everything stands; the exit code tells the worst
@@ -188,6 +191,7 @@ fn run(context: &Context, command: Command) -> Outcome {
         Command::Up(args) => up::run(context, &args),
         Command::Demo(args) => demo::run(context, &args),
         Command::Run(args) => run::run(context, &args),
+        Command::Reload(args) => reload::run(context, &args),
         Command::Init(args) => init::run(context, args),
         Command::Status => status::run(context),
         Command::Doctor => doctor::run(context),

@@ -9,10 +9,13 @@ use super::report::{self, View};
 use super::{CliError, Context, ExitKind, Outcome, exit_kind, out, sync};
 use crate::agent::cycle::{self, Round};
 use crate::agent::parts::{Parts, SetUp};
+use crate::agent::propose;
 use crate::domain::fix::FixState;
+use crate::domain::foreign_text::error_line;
 use crate::domain::lesson::Lesson;
 use crate::domain::openssh;
 use crate::loops::seed::{Area, Mode};
+use crate::store::proposal;
 use crate::sys::host;
 
 /// How long.
@@ -51,15 +54,26 @@ pub(super) fn run(context: &Context, args: &Args) -> Outcome {
     let round = cycle::round(&mut parts, &[area], mode, &mut |at| progress.show(at));
     progress.end();
     let round = round.map_err(|error| CliError::of(ExitKind::Error, &error))?;
+    // Only a file for a person to read: nothing of it is in force.
+    let proposed = if args.dry_run { Ok(0) } else { propose::write(&parts) };
     let lessons: Vec<Lesson> = round.library.held.iter().map(|held| held.lesson.clone()).collect();
     let view = View { lessons: &lessons, roots: &round.roots, here, took: started.elapsed(), diff: true };
     if context.json {
         out::json(&json!({
             "home": parts.home.root(), "host": parts.key.host(), "new": is_new,
             "sync": sync::as_json(&round.sync), "audit": report::json(&view),
+            "proposed": proposed.as_ref().ok(),
         }));
     } else {
         tell(&parts, &round, &view, args);
+        match proposed {
+            Ok(0) => {}
+            Ok(count) => {
+                let path = proposal::path(&parts.home);
+                out::line(format!("  less {}   {count} things run here and are not measured yet", path.display()));
+            }
+            Err(error) => out::note(format!("no proposal of what could be measured: {}", error_line(&error))),
+        }
     }
     drop(lock);
     if args.once {

@@ -18,6 +18,7 @@ pub mod head;
 pub mod hold;
 pub mod id;
 pub mod intervention;
+pub mod inventory;
 pub mod ledger;
 pub mod lesson;
 pub mod limits;

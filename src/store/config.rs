@@ -242,6 +242,29 @@ impl Config {
         merged.complete(home, &main)
     }
 
+    /// Every mistake of a home's configuration: the first one of each file, else those of all files together.
+    #[must_use]
+    pub fn mistakes(home: &Home) -> Vec<ConfigError> {
+        let mut files = vec![home.config_file()];
+        let mut found = Vec::new();
+        match files::list(&home.config().join("conf.d"), "toml") {
+            Ok(more) => files.extend(more),
+            Err(error) => found.push(error.into()),
+        }
+        found.extend(files.iter().filter_map(|path| read(path).err()));
+        if found.is_empty() { Self::load(home).err().into_iter().collect() } else { found }
+    }
+
+    /// Files in `conf.d` that are not read, since their names do not end in `.toml`.
+    #[must_use]
+    pub fn unread(home: &Home) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(home.config().join("conf.d")).into_iter().flatten().flatten();
+        let is_known = |path: &PathBuf| path.extension().is_some_and(|kind| kind == "toml" || kind == "example");
+        let mut unread: Vec<_> = entries.map(|entry| entry.path()).filter(|path| !is_known(path)).collect();
+        unread.sort();
+        unread
+    }
+
     /// The limits as the guard takes them.
     #[must_use]
     pub fn pace(&self) -> Pace {
@@ -416,7 +439,12 @@ mod tests {
     #[test]
     fn j1_mistakes_are_named_with_file_and_line() {
         let cases = [
-            ("nome = \"x\"\n", "mesh.toml:1: unknown field `nome`"),
+            ("nome = \"x\"\n", "mesh.toml:1: unknown field `nome`, did you mean `name`?"),
+            (
+                "[[signal]]\nname = \"a\"\ncomand = [\"x\"]\n",
+                "mesh.toml:3: unknown field `comand`, did you mean `command`?",
+            ),
+            ("max_grant = \"aply\"\n", "mesh.toml:1: unknown variant `aply`, did you mean `apply`?"),
             ("name = \"x\"\nmesh = \"UPPER\"\n", "mesh.toml:2: mesh name must be"),
             ("name = \"x\"\n[sync]\ninterval = \"soon\"\n", "mesh.toml:3: `soon` is not a span"),
             ("name = \"x\"\nname = \"y\"\n", "mesh.toml:2: duplicate key"),

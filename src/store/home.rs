@@ -54,7 +54,27 @@ pub struct Home {
 /// Held while one agent, or one command that signs or syncs, works in a home.
 #[derive(Debug)]
 pub struct AgentLock {
-    _file: File,
+    file: File,
+}
+
+/// The process that runs as the agent of a home. Both numbers together are never given again while a machine runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct AgentProcess {
+    /// Its number.
+    pub pid: u32,
+    /// When it started, as the system counts that.
+    pub started: u64,
+}
+
+impl AgentLock {
+    /// Says who holds it, for those who want to tell the agent something. A command that holds it says nothing.
+    ///
+    /// # Errors
+    /// The system refused.
+    pub fn name_holder(&mut self, agent: AgentProcess) -> std::io::Result<()> {
+        use std::io::Write as _;
+        writeln!(self.file, "{} {}", agent.pid, agent.started)
+    }
 }
 
 /// Held while something that people use is changed or judged: one process at a time, so that budgets hold between the
@@ -129,7 +149,29 @@ impl Home {
         let file = File::options().create(true).append(true).open(&path).map_err(FileError::io("open", &path))?;
         rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)
             .map_err(|_| HomeError::Locked { home: self.root.clone() })?;
-        Ok(AgentLock { _file: file })
+        // Whoever held it before may have been killed before it could take its name away.
+        file.set_len(0).map_err(FileError::io("clear", &path))?;
+        Ok(AgentLock { file })
+    }
+
+    /// The agent that holds the lock now; `None` when nobody does, or a command.
+    ///
+    /// # Errors
+    /// The system refused.
+    pub fn agent(&self) -> Result<Option<AgentProcess>, HomeError> {
+        let path = self.state().join("agent.lock");
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(FileError::io("open", &path)(error).into()),
+        };
+        if rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared).is_ok() {
+            return Ok(None);
+        }
+        let text = files::read_text(&path, 64)?;
+        let mut numbers = text.split_ascii_whitespace();
+        let agent = numbers.next().and_then(|pid| pid.parse().ok()).zip(numbers.next().and_then(|at| at.parse().ok()));
+        Ok(agent.map(|(pid, started)| AgentProcess { pid, started }))
     }
 
     /// Takes the lock under which changes are made; waits until it is free. It ends with the process that holds it.
@@ -228,9 +270,15 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temp dir");
         let home = Home::at(dir.path());
         home.create().expect("made");
-        let lock = home.lock().expect("free");
+        let mut lock = home.lock().expect("free");
         assert!(matches!(home.lock(), Err(HomeError::Locked { .. })));
+        assert_eq!(home.agent().expect("read"), None, "a command is no agent");
+        let agent = AgentProcess { pid: 42, started: 7 };
+        lock.name_holder(agent).expect("written");
+        assert_eq!(home.agent().expect("read"), Some(agent));
         drop(lock);
-        home.lock().expect("free again");
+        assert_eq!(home.agent().expect("read"), None, "the name of one that is gone is nobody's");
+        let _command = home.lock().expect("free again");
+        assert_eq!(home.agent().expect("read"), None, "nor is it that of a command which comes after it");
     }
 }

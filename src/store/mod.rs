@@ -16,6 +16,7 @@ pub mod keyring;
 pub mod ledger;
 pub mod own_log;
 pub mod peer_log;
+pub mod proposal;
 pub mod samples;
 pub mod service_config;
 pub mod signal_config;

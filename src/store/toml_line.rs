@@ -4,20 +4,41 @@
 pub(super) fn mistake(text: &str, error: &toml::de::Error) -> (usize, String) {
     let at = error.span().map_or(0, |span| span.start).min(text.len());
     let line = text.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
-    (line, with_hint(&error.message().replace('\n', " ")))
+    let said = error.message().replace('\n', " ");
+    (line, guess(&said).unwrap_or(said))
 }
 
-/// "unknown field `comand`, expected one of ..." is of more use with the nearest name than with all of them.
-fn with_hint(message: &str) -> String {
-    let mut quoted = message.split('`').skip(1).step_by(2);
-    let (Some(wrong), true) = (quoted.next(), message.starts_with("unknown ")) else { return message.to_owned() };
-    let likeness = |known: &str| strsim::normalized_damerau_levenshtein(known, wrong);
-    let near = quoted.map(|known| (likeness(known), known)).max_by(|one, other| one.0.total_cmp(&other.0));
-    match near.filter(|(likeness, _)| *likeness > 0.6) {
-        Some((_, near)) => {
-            let what = message.split_once(", expected").map_or(message, |(what, _)| what);
-            format!("{what}, did you mean `{near}`?")
+/// Of a name that is not known and the list of those that are, the likeliest one instead of the list.
+fn guess(said: &str) -> Option<String> {
+    let (before, known) = said.split_once(", expected ")?;
+    let wrong = before.strip_prefix("unknown field `").or_else(|| before.strip_prefix("unknown variant `"))?;
+    let wrong = wrong.strip_suffix('`')?;
+    let likeness = |name: &str| strsim::normalized_damerau_levenshtein(name, wrong);
+    let names = known.split('`').skip(1).step_by(2);
+    let nearest =
+        names.filter(|name| likeness(name) > 0.6).max_by(|one, other| likeness(one).total_cmp(&likeness(other)));
+    nearest.map(|name| format!("{before}, did you mean `{name}`?"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_is_nearly_known_is_answered_with_that_one() {
+        let said = "unknown field `comand`, expected one of `http`, `command`, `comment`";
+        assert_eq!(guess(said).as_deref(), Some("unknown field `comand`, did you mean `command`?"));
+        assert_eq!(
+            guess("unknown variant `aply`, expected `apply` or `observe`").as_deref(),
+            Some("unknown variant `aply`, did you mean `apply`?")
+        );
+        for other in [
+            "unknown field `tea`, expected one of `http`, `log`",
+            "missing field `name`",
+            "unknown field `x`, there are no fields",
+            "",
+        ] {
+            assert_eq!(guess(other), None, "{other}");
         }
-        None => message.to_owned(),
     }
 }

@@ -65,3 +65,25 @@ pub fn can_run(program: &str, dir: &Path) -> bool {
     }
     std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|folder| runs(folder.join(program))))
 }
+
+/// When a process started, in ticks since the machine did; `None` when there is none with this number.
+#[must_use]
+pub fn process_started(pid: u32) -> Option<u64> {
+    let line = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name of the program may hold brackets and blanks; what follows the last bracket does not.
+    line.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
+/// Asks a process to read its configuration again, when it is still the one that started then.
+///
+/// # Errors
+/// It is gone, or belongs to somebody else.
+pub fn hang_up(pid: u32, started: u64) -> std::io::Result<()> {
+    use rustix::process::{Pid, Signal, kill_process};
+    let gone = || std::io::Error::from(std::io::ErrorKind::NotFound);
+    let raw = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(gone)?;
+    if process_started(pid) != Some(started) {
+        return Err(gone());
+    }
+    Ok(kill_process(raw, Signal::HUP)?)
+}

@@ -6,6 +6,7 @@ pub mod cache;
 pub mod clock;
 pub mod exec;
 pub mod host;
+pub mod inventory;
 pub mod managers;
 pub mod probes;
 pub mod remote;
