@@ -8,20 +8,24 @@ use git2::{Commit, Delta, ErrorCode, FileMode, Oid, Repository, Signature, Time,
 use jiff::Timestamp;
 
 use super::facts::plain_entry;
-use super::{git, must_open, within};
+use super::{git, within};
 use crate::domain::fix::{FixPlan, TextHash};
 use crate::domain::guard::Approved;
 use crate::ports::{BranchIs, Committed, RepoError};
 
-pub(super) fn commit(plan: &Approved<FixPlan>, email: &str, now: Timestamp) -> Result<Committed, RepoError> {
-    let repo = must_open(&plan.root)?;
+pub(super) fn commit(
+    repo: &Repository,
+    plan: &Approved<FixPlan>,
+    email: &str,
+    now: Timestamp,
+) -> Result<Committed, RepoError> {
     let unusable = |why: &str| RepoError::Unusable { root: plan.root.clone(), why: why.to_owned() };
     let real_root = plan.root.canonicalize().map_err(|error| unusable(&error.to_string()))?;
-    let path = within(&repo, &real_root.join(&plan.path)).ok_or_else(|| unusable("the file is outside of it"))?;
-    let base = find(&repo, plan.head())?;
+    let path = within(repo, &real_root.join(&plan.path)).ok_or_else(|| unusable("the file is outside of it"))?;
+    let base = find(repo, plan.head())?;
     let edit = Edit { path: &path, before: plan.before_hash(), after: plan.after.as_bytes() };
-    let id = edit.on_top_of(&repo, &base, &plan.message(), email, now)?;
-    sync_commit(&repo, id, &path)?;
+    let id = edit.on_top_of(repo, &base, &plan.message(), email, now)?;
+    sync_commit(repo, id, &path)?;
     Ok(Committed { commit: id.to_string(), base: base.id().to_string() })
 }
 
@@ -125,14 +129,14 @@ fn sync_objects(repo: &Repository, objects: &[Oid]) -> Result<(), RepoError> {
 }
 
 pub(super) fn set_branch(
+    repo: &Repository,
     plan: &Approved<FixPlan>,
     made: &Committed,
     expected: Option<&str>,
 ) -> Result<String, RepoError> {
-    let repo = must_open(&plan.root)?;
     let branch = plan.branch();
-    let new = find(&repo, &made.commit)?;
-    let at = tip(&repo, &branch)?;
+    let new = find(repo, &made.commit)?;
+    let at = tip(repo, &branch)?;
     if let Some(at) = at
         && let Ok(there) = repo.find_commit(at)
         && same_change(&there, &new)
@@ -142,11 +146,11 @@ pub(super) fn set_branch(
     if at.map(|at| at.to_string()).as_deref() != expected {
         return Err(RepoError::Moved { branch });
     }
-    if checked_out(&repo, &branch)? {
+    if checked_out(repo, &branch)? {
         return Err(RepoError::CheckedOut { branch });
     }
     for other in ["mesh", "mesh/fix"] {
-        if tip(&repo, other)?.is_some() {
+        if tip(repo, other)?.is_some() {
             return Err(RepoError::InTheWay { branch, other: other.to_owned() });
         }
     }
@@ -168,8 +172,7 @@ fn same_change(one: &Commit<'_>, other: &Commit<'_>) -> bool {
         && one.author().email_bytes() == other.author().email_bytes()
 }
 
-pub(super) fn delete_branch(root: &Path, branch: &str, expected: &str) -> Result<(), RepoError> {
-    let repo = must_open(root)?;
+pub(super) fn delete_branch(repo: &Repository, branch: &str, expected: &str) -> Result<(), RepoError> {
     let moved = || RepoError::Moved { branch: branch.to_owned() };
     let mut reference = match repo.find_reference(&full(branch)) {
         Ok(reference) => reference,
@@ -179,7 +182,7 @@ pub(super) fn delete_branch(root: &Path, branch: &str, expected: &str) -> Result
     if reference.target().map(|at| at.to_string()).as_deref() != Some(expected) {
         return Err(moved());
     }
-    if checked_out(&repo, branch)? {
+    if checked_out(repo, branch)? {
         return Err(RepoError::CheckedOut { branch: branch.to_owned() });
     }
     // Compares with what was read above before it deletes.
@@ -190,12 +193,11 @@ pub(super) fn delete_branch(root: &Path, branch: &str, expected: &str) -> Result
     }
 }
 
-pub(super) fn branch(root: &Path, branch: &str, commit: &str) -> Result<BranchIs, RepoError> {
-    let repo = must_open(root)?;
+pub(super) fn branch(repo: &Repository, branch: &str, commit: &str) -> Result<BranchIs, RepoError> {
     let ours = Oid::from_str(commit).map_err(git("read the commit's name"))?;
     let head = repo.head().ok().and_then(|head| head.target());
     let merged = head.is_some_and(|head| head == ours || repo.graph_descendant_of(head, ours).unwrap_or_default());
-    Ok(match tip(&repo, branch)? {
+    Ok(match tip(repo, branch)? {
         _ if merged => BranchIs::Merged,
         Some(at) if at == ours => BranchIs::Ours,
         Some(_) => BranchIs::Moved,

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use git2::{AttrCheckFlags, AttrValue, ObjectType, Repository, RepositoryState, Tree, TreeEntry};
 use rustix::fs::OFlags;
 
-use super::{Opened, open, within};
+use super::{Last, kept, within};
 use crate::domain::fix::TextHash;
 use crate::domain::guard::{Facts, FileFacts, FileId, RepoFacts};
 use crate::domain::limits::AUDIT_FILE_BYTES;
@@ -47,7 +47,7 @@ pub fn identities(paths: &[PathBuf]) -> Vec<FileId> {
 }
 
 /// `last` is the repository that was asked before; it is asked again where it is the same.
-pub(super) fn gather(last: &mut Option<(PathBuf, Repository)>, root: &Path, path: &str) -> Facts {
+pub(super) fn gather(last: &mut Last, root: &Path, path: &str) -> Facts {
     let file = file_facts(root, path);
     let repo = match &file {
         Ok(file) => repo_facts(last, file),
@@ -93,15 +93,12 @@ fn file_facts(root: &Path, path: &str) -> Result<FileFacts, String> {
     Ok(FileFacts { real_root, real_path, regular: true, links: metadata.nlink(), lineage, hash: TextHash::of(&bytes) })
 }
 
-fn repo_facts(last: &mut Option<(PathBuf, Repository)>, file: &FileFacts) -> RepoFacts {
-    if last.as_ref().is_none_or(|(root, repo)| *root != file.real_root || !repo.path().is_dir()) {
-        *last = match open(&file.real_root) {
-            Opened::Yes(repo) => Some((file.real_root.clone(), repo)),
-            Opened::None => return RepoFacts::Outside,
-            Opened::Unusable(why) => return RepoFacts::Unusable(format!("the repository cannot be used: {why}")),
-        };
-    }
-    let Some((_, repo)) = last else { return RepoFacts::Outside };
+fn repo_facts(last: &mut Last, file: &FileFacts) -> RepoFacts {
+    let repo = match kept(last, &file.real_root) {
+        Ok(Some(repo)) => repo,
+        Ok(None) => return RepoFacts::Outside,
+        Err(why) => return RepoFacts::Unusable(format!("the repository cannot be used: {why}")),
+    };
     let folder = file.real_path.parent().unwrap_or(&file.real_root);
     if !Repository::discover(folder).is_ok_and(|inner| inner.path() == repo.path()) {
         let why = "the file is in a submodule or another repository inside the root: make that a root of its own";

@@ -27,15 +27,25 @@ pub struct GitRepo {
     email: String,
     /// Where scratch copies are made.
     worktrees: PathBuf,
-    /// The repository that facts were last asked of: a round asks for each finding, and opening is most of the answer.
-    last: RefCell<Option<(PathBuf, Repository)>>,
+    last: RefCell<Last>,
 }
+
+/// The repository that was asked last, by its root: a round asks for each finding, and opening is most of the answer.
+type Last = Option<(PathBuf, Repository)>;
 
 impl GitRepo {
     /// Commits are by `host`; scratch copies are made below `worktrees`.
     #[must_use]
     pub fn new(host: HostId, worktrees: PathBuf) -> Self {
         Self { email: format!("mesh@{}", host.short()), worktrees, last: RefCell::new(None) }
+    }
+
+    fn ask<T>(&self, root: &Path, ask: impl FnOnce(&Repository) -> Result<T, RepoError>) -> Result<T, RepoError> {
+        let unusable = |why: String| RepoError::Unusable { root: root.to_owned(), why };
+        let real = root.canonicalize().map_err(|error| unusable(error.to_string()))?;
+        let mut last = self.last.borrow_mut();
+        let repo = kept(&mut last, &real).map_err(unusable)?;
+        ask(repo.ok_or_else(|| unusable("there is none".to_owned()))?)
     }
 }
 
@@ -49,7 +59,7 @@ impl Repo for GitRepo {
     }
 
     fn commit(&self, plan: &Approved<FixPlan>, now: Timestamp) -> Result<Committed, RepoError> {
-        commit::commit(plan, &self.email, now)
+        self.ask(&plan.root, |repo| commit::commit(repo, plan, &self.email, now))
     }
 
     fn scratch(&self, root: &Path, commit: &str, _: &FixId) -> Result<Box<dyn Scratch>, RepoError> {
@@ -62,15 +72,15 @@ impl Repo for GitRepo {
         made: &Committed,
         expected: Option<&str>,
     ) -> Result<String, RepoError> {
-        commit::set_branch(plan, made, expected)
+        self.ask(&plan.root, |repo| commit::set_branch(repo, plan, made, expected))
     }
 
     fn delete_branch(&self, root: &Path, branch: &str, expected: &str) -> Result<(), RepoError> {
-        commit::delete_branch(root, branch, expected)
+        self.ask(root, |repo| commit::delete_branch(repo, branch, expected))
     }
 
     fn branch(&self, root: &Path, branch: &str, commit: &str) -> Result<BranchIs, RepoError> {
-        commit::branch(root, branch, commit)
+        self.ask(root, |repo| commit::branch(repo, branch, commit))
     }
 }
 
@@ -92,6 +102,18 @@ fn open(dir: &Path) -> Opened {
         }
         Err(error) => Opened::Unusable(error.message().to_owned()),
     }
+}
+
+/// The repository that `real_root` is in, kept open from the last time where it is the same. None: there is none.
+fn kept<'k>(last: &'k mut Last, real_root: &Path) -> Result<Option<&'k Repository>, String> {
+    if last.as_ref().is_none_or(|(root, repo)| root != real_root || !repo.path().is_dir()) {
+        *last = match open(real_root) {
+            Opened::Yes(repo) => Some((real_root.to_owned(), repo)),
+            Opened::None => return Ok(None),
+            Opened::Unusable(why) => return Err(why),
+        };
+    }
+    Ok(last.as_ref().map(|(_, repo)| repo))
 }
 
 pub(in crate::sys) fn must_open(root: &Path) -> Result<Repository, RepoError> {
