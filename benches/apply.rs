@@ -14,10 +14,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use mesh::domain::fix::FixId;
+use mesh::domain::guard::Trial;
 use mesh::domain::id::HostId;
 use mesh::domain::undo::{Change, Target};
-use mesh::ports::Repo as _;
+use mesh::ports::{CommittedFile, Repo as _, Trials};
 use mesh::sys::apply::Changes;
 use mesh::sys::repo::GitRepo;
 use support::project::{Project, git};
@@ -78,23 +78,23 @@ fn main() {
         back.push(timed(|| applier.rollback(&change.id, now).expect("rolled back")));
     }
     // Only now: deleting ten thousand files slows every new file down for a while.
-    let id: FixId = "1a2b3c4d".parse().expect("an id");
     for _ in 0..RUNS {
         full.push(timed(|| drop(project.git(&["worktree", "add", "-q", "--detach", "../full", "main"]))));
         project.git(&["worktree", "remove", "--force", "../full"]);
 
         let commit = project.git(&["rev-parse", "main"]);
         fs::remove_dir_all(state.join("worktrees")).expect("removed");
-        let scratch = || {
-            let scratch = repo.scratch(&project.root, &commit, &id).expect("made");
-            assert_eq!(fs::read(scratch.dir().join(PATH)).expect("there"), before);
+        let tried = |commit: &str, check: &[&str]| {
+            let commands = vec![check.iter().map(|word| (*word).to_owned()).collect()];
+            let trials = Trials { commands, timeout: Duration::from_secs(60), ..Trials::default() };
+            let file = CommittedFile { root: &project.root, commit, path: PATH };
+            assert_eq!(repo.trial(file, None, &trials), Trial::Passed);
         };
+        let scratch = || tried(&commit, &["test", "-f", PATH]);
         first.push(timed(scratch));
         // The copy goes to another commit, is written to, and comes back.
         let main = project.git(&["rev-parse", "main^"]);
-        let other = repo.scratch(&project.root, &main, &id).expect("made");
-        fs::write(other.dir().join("left"), "by a check").expect("written");
-        drop(other);
+        tried(&main, &["touch", "left"]);
         next.push(timed(scratch));
     }
     let [one, full, prove, apply, back, first, next] = [one, full, prove, apply, back, first, next].map(middle);
@@ -112,6 +112,6 @@ fn main() {
     say("apply", apply, one, "that");
     say("rollback", back, one, "that");
     say("prove, apply and rollback", prove + apply + back, one, "that");
-    say("scratch copy for a check, first", first, full, "a work tree of all files");
-    say("scratch copy for a check, next", next, full, "a work tree of all files");
+    say("scratch copy and a check, first", first, full, "a work tree of all files");
+    say("scratch copy and a check, next", next, full, "a work tree of all files");
 }

@@ -5,7 +5,8 @@ cd "$(dirname "$0")/.."
 
 # program:package, for Debian and its relatives
 needed=(git:git ssh:openssh-client ssh-keygen:openssh-client sshd:openssh-server openssl:openssl python3:python3
-        cc:build-essential pkg-config:pkg-config)
+        cc:build-essential pkg-config:pkg-config nginx:nginx-light visudo:sudo haproxy:haproxy
+        named-checkconf:bind9-utils systemd-analyze:systemd)
 
 missing=()
 for pair in "${needed[@]}"; do

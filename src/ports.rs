@@ -5,6 +5,7 @@ pub mod manager;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -12,13 +13,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::detect::LanguageName;
 use crate::domain::finding::Finding;
-use crate::domain::fix::{FixId, FixPlan};
-use crate::domain::guard::{Approved, Facts};
+use crate::domain::fix::FixPlan;
+use crate::domain::guard::{Approved, Facts, Trial};
 use crate::domain::id::{HostId, Slug};
 use crate::domain::lesson::Lesson;
 use crate::domain::signal::SeriesName;
 
-pub use applier::{AppliedAs, Applier, ApplyError, Recovered, Trials};
+pub use applier::{AppliedAs, Applier, ApplyError, Recovered, Shadow, Trials};
 
 /// The wall clock.
 pub trait Clock: Send + Sync {
@@ -147,6 +148,8 @@ pub struct Program {
     pub timeout: Duration,
     /// Output kept of each stream, in bytes; the rest is counted and dropped.
     pub output_cap: usize,
+    /// Most memory that each of its processes may have for itself, in bytes.
+    pub memory: Option<u64>,
 }
 
 /// How a program ended.
@@ -179,6 +182,17 @@ pub struct Ran {
 pub trait Exec: Send + Sync {
     /// Runs `program` to its end or its timeout.
     fn run(&self, program: &Program) -> Ran;
+
+    /// The same, and ends it with its group as if its time were over once `stop` is set; at its timeout, where it cannot be
+    /// stopped before.
+    fn run_until(&self, program: &Program, _stop: &AtomicBool) -> Ran {
+        self.run(program)
+    }
+
+    /// Whether there is such a program, seen from `dir`.
+    fn finds(&self, _program: &str, _dir: &Path) -> bool {
+        true
+    }
 }
 
 /// One reading of one series.
@@ -417,17 +431,15 @@ pub enum BranchIs {
     Merged,
 }
 
-/// A copy of a commit's files to try things in. It is this user's alone until it is dropped; then the next one gets it,
-/// with everything that was changed in it made anew.
-pub trait Scratch {
-    /// The copy of the audited root.
-    fn dir(&self) -> &Path;
-
-    /// Lets go of it.
-    ///
-    /// # Errors
-    /// What is left, and why.
-    fn remove(self: Box<Self>) -> Result<(), RepoError>;
+/// A file of a commit.
+#[derive(Clone, Copy, Debug)]
+pub struct CommittedFile<'a> {
+    /// The audited root.
+    pub root: &'a Path,
+    /// The commit, in hexadecimal.
+    pub commit: &'a str,
+    /// The file, relative to the root.
+    pub path: &'a str,
 }
 
 /// A user's repository. Nothing here touches the user's branches, index, files or uncommitted work, or runs a hook.
@@ -447,11 +459,9 @@ pub trait Repo {
     /// The repository cannot be written, or the result would differ in more than that file.
     fn commit(&self, plan: &Approved<FixPlan>, now: Timestamp) -> Result<Committed, RepoError>;
 
-    /// Gives a scratch directory with the files of `commit` and nothing else.
-    ///
-    /// # Errors
-    /// There is no room, or other processes use the scratch copies of this root.
-    fn scratch(&self, root: &Path, commit: &str, id: &FixId) -> Result<Box<dyn Scratch>, RepoError>;
+    /// Runs `trials` on a copy of a commit, in which the file was changed; `before` is its text without the change,
+    /// where that is known. The user's files are not touched. A copy that cannot be made is a trial that failed.
+    fn trial(&self, file: CommittedFile<'_>, before: Option<&str>, trials: &Trials) -> Trial;
 
     /// Lets the plan's branch lead to `made`, by compare-and-swap: it must be at `expected`, or not exist.
     /// A branch that already holds the same change is taken as it is. Returns the commit it leads to.

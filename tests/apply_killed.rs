@@ -1,12 +1,9 @@
 //! The real program killed at each named point of a change and its way back, and started again.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::ExitStatusExt as _;
-use std::process::Stdio;
 
 use mesh::sys::apply::POINTS;
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::support::homes::Host;
@@ -54,24 +51,7 @@ impl Ward {
 
     /// Starts the agent for one round and returns what it said.
     fn restart(&self) -> Vec<String> {
-        let mut agent = self
-            .host
-            .command(&["run", "--dry-run"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the agent starts");
-        let stdout = BufReader::new(agent.stdout.take().expect("piped"));
-        let mut said = Vec::new();
-        for line in stdout.lines() {
-            said.push(line.expect("UTF-8"));
-            if said.last().is_some_and(|line| line.starts_with("Next round in ")) {
-                break;
-            }
-        }
-        kill_process(Pid::from_child(&agent), Signal::TERM).expect("it runs");
-        assert!(agent.wait().expect("it ends").success(), "{said:?}");
-        said
+        self.host.one_round(&["run"])
     }
 
     fn text(&self) -> String {

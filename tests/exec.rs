@@ -7,7 +7,7 @@ use mesh::sys::exec::SystemExec;
 
 fn run(script: &str, timeout: Duration, output_cap: usize) -> Ran {
     let argv = ["sh", "-c", script].map(str::to_owned).to_vec();
-    SystemExec.run(&Program { argv, dir: std::env::temp_dir(), timeout, output_cap })
+    SystemExec.run(&Program { argv, dir: std::env::temp_dir(), timeout, output_cap, memory: None })
 }
 
 const LONG: Duration = Duration::from_secs(60);
@@ -79,7 +79,7 @@ fn an_endless_flood_ends_at_the_timeout() {
 fn what_cannot_start_says_so() {
     let start = |argv: &[&str], dir: &str| {
         let argv = argv.iter().map(|word| (*word).to_owned()).collect();
-        SystemExec.run(&Program { argv, dir: dir.into(), timeout: LONG, output_cap: 10 }).exit
+        SystemExec.run(&Program { argv, dir: dir.into(), timeout: LONG, output_cap: 10, memory: None }).exit
     };
     let no_program = Exit::NotStarted("no program mesh-no-such-program on PATH".to_owned());
     assert_eq!(start(&["mesh-no-such-program"], "/"), no_program);

@@ -8,14 +8,18 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use mesh::domain::fix::{ActionHash, FixId, FixState};
 use mesh::domain::guard::{ActionKind, Check, Standing};
+use mesh::domain::id::HostId;
 use mesh::domain::intervention::{Actor, Event, InterventionId, State};
 use mesh::domain::ledger::{Entry, Note};
+use mesh::domain::outcome::{Mark, Measured};
 use mesh::domain::pace::Pace;
 use mesh::domain::running::Moment;
-use mesh::loops::seed::{Mode, apply, rehearse, rollback, seed};
+use mesh::loops::seed::{Hand, Mode, apply, rehearse, rollback, seed, validate};
 use mesh::store::authored;
 use mesh::store::db::Db;
+use mesh::store::home::Home;
 use mesh::store::ledger::{Happening, LedgerError, Proposal};
+use mesh::sys::apply::SystemApplier;
 use serde_json::Value;
 
 use crate::seeding::{Host, refused_by};
@@ -343,6 +347,16 @@ fn what_is_done_with_a_fix_is_in_the_ledger_once() {
     project.git(&["branch", "-q", "-D", fix.branch.as_deref().expect("a branch")]);
     project.write("a.py", "BAD\nagain\n");
     project.commit_all("again");
+    assert_eq!(host.one(&project.root, "a.py").state, FixState::Validating, "it is judged first");
+    let applier = SystemApplier::new(&host.home.join("state"), HostId::from_bytes([0xab; 32]), |_| ());
+    let lock = Home::at(&host.home).lock_changes().expect("free");
+    let measure = |_: &Db, _: &str| Ok(Measured::nothing());
+    let hand = Hand { applier: &applier, measure: &measure, lock: &lock };
+    let ended = host.with(&project.root, |parts, area, known, now| {
+        let areas = [area.clone()];
+        validate(parts, hand, &areas, known, now)
+    });
+    assert_eq!(ended.expect("judged")[0].marks, [Mark::Unknown]);
     host.one(&project.root, "a.py");
     let history = host.db.history(&fix.id).expect("read");
     let words: Vec<&str> = history.iter().map(|(row, _)| row.word.as_str()).collect();

@@ -3,8 +3,17 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use mesh::domain::fix::{ActionHash, FixId};
+use mesh::domain::guard::ActionKind;
+use mesh::domain::intervention::{Actor, Event};
+use mesh::domain::ledger::{Entry, Note};
+use mesh::domain::pace::Pace;
+use mesh::store::db::Db;
+use mesh::store::ledger::{Happening, Proposal};
+use mesh::sys::clock::SystemClock;
 use serde_json::Value;
 
 use crate::support::agent::Agent;
@@ -202,4 +211,32 @@ fn j2_reload_asks_the_agent_and_says_what_it_made_of_it() {
         assert!(said(&checked).contains(mistake), "the first of each file: {}", said(&checked));
     }
     health_until(&address, |health| health["signals"]["check.status/new"]["value"] == 0.0);
+}
+
+#[test]
+fn d5_a_freeze_a_pause_and_a_closed_door_are_in_health_and_outlive_the_agent() {
+    let mut agent = Agent::new(ANY);
+    let mut db = Db::open(&agent.home().join("state/mesh.db")).expect("opened");
+    let moment = SystemClock.moment();
+    for number in 1..=3 {
+        let fix: FixId = format!("0000000{number}").parse().expect("an id");
+        let (area, action) = (Path::new("/srv/app"), ActionHash([1; 32]));
+        let proposal = Proposal { fix: &fix, area, kind: ActionKind::Commit, action };
+        let id = db.propose(&moment, &proposal, Actor::Agent, &Note::default()).expect("proposed");
+        let events = [Event::Ask, Event::Approve, Event::Prove, Event::Apply, Event::RollBack];
+        let happenings = events.map(|event| Happening::new(event, Actor::Agent, Note::default()));
+        db.happen(&moment, &id, &happenings, &Pace::default()).expect("taken back");
+    }
+    db.note_host(&moment, &Entry::Pause { until: None, why: String::new() }).expect("noted");
+    db.note_host(&moment, &Entry::ReadOnly { why: "a revert failed".to_owned() }).expect("noted");
+    drop(db);
+    let address = agent.start();
+    let (_, health) = health_until(&address, |health| health["paused"] == true);
+    assert_eq!((&health["frozen_areas"], &health["status"]), (&serde_json::json!(["/srv/app"]), &"degraded".into()));
+    let reasons = health["reasons"].to_string();
+    assert!(reasons.contains("/srv/app is frozen for") && reasons.contains("3 reverts in a row"), "{reasons}");
+    assert!(reasons.contains("nothing is changed any more: a revert failed"), "{reasons}");
+    let lifted = agent.command(&["freeze", "lift", "/srv/app", "--reason", "the test was wrong"]).status();
+    assert!(lifted.expect("runs").success());
+    health_until(&address, |health| health["frozen_areas"] == serde_json::json!([]));
 }

@@ -11,7 +11,7 @@ use mesh::domain::fix::{Fix, FixPlan, FixState, KnownLesson};
 use mesh::domain::guard::{ActionKind, Approved, AskedBy, Check, Proof, Proved, StateHash, Trial};
 use mesh::domain::intervention::{InterventionId, State};
 use mesh::domain::ledger::Entry;
-use mesh::domain::outcome::{Mark, Observed};
+use mesh::domain::outcome::{Mark, Measured, Observed};
 use mesh::domain::trust::Grant;
 use mesh::loops::seed::{Area, Finished, Hand, Parts, intervene, recover, validate};
 use mesh::ports::{AppliedAs, Applier, ApplyError, Recovered, Trials};
@@ -27,6 +27,7 @@ const WEEK: u64 = 7 * 24 * 3_600;
 struct Told<'a> {
     project: &'a Project,
     pending: RefCell<BTreeSet<InterventionId>>,
+    over: RefCell<BTreeSet<InterventionId>>,
     restores: Cell<bool>,
     fails: Cell<Option<fn() -> ApplyError>>,
     recovers: RefCell<Recovered>,
@@ -38,6 +39,7 @@ impl<'a> Told<'a> {
         Self {
             project,
             pending: RefCell::default(),
+            over: RefCell::default(),
             restores: Cell::new(true),
             fails: Cell::new(None),
             recovers: RefCell::new(Recovered::Undone),
@@ -92,6 +94,16 @@ impl Applier for Told<'_> {
 
     fn settle(&self, id: &InterventionId) -> Result<(), ApplyError> {
         self.pending.borrow_mut().remove(id);
+        self.over.borrow_mut().insert(id.clone());
+        Ok(())
+    }
+
+    fn settled(&self) -> Result<Vec<InterventionId>, ApplyError> {
+        Ok(self.over.borrow().iter().cloned().collect())
+    }
+
+    fn forget(&self, id: &InterventionId) -> Result<(), ApplyError> {
+        assert!(self.over.borrow_mut().remove(id), "{id} is over");
         Ok(())
     }
 }
@@ -112,7 +124,7 @@ impl<'a> Stage<'a> {
 
     fn with<T>(&mut self, run: impl FnOnce(&mut Parts<'_>, Hand<'_>, &Area, &[KnownLesson], Timestamp) -> T) -> T {
         let claim = self.claim;
-        let measure = move |_: &Db, _: &str| Ok(claim);
+        let measure = move |_: &Db, _: &str| Ok(Measured { says: claim, ..Measured::nothing() });
         let lock = Home::at(&self.host.home).lock_changes().expect("free");
         let hand = Hand { applier: &self.hand, measure: &measure, lock: &lock };
         self.host.with(&self.project.root, |parts, area, known, now| run(parts, hand, area, known, now))

@@ -209,7 +209,7 @@ fn b13_ports_are_open_or_not_or_unknown() {
 
 fn program(script: &str, timeout: Duration) -> Vec<Reading> {
     let argv = ["sh", "-c", script].map(str::to_owned).to_vec();
-    let program = Program { argv, dir: std::env::temp_dir(), timeout, output_cap: 4096 };
+    let program = Program { argv, dir: std::env::temp_dir(), timeout, output_cap: 4096, memory: None };
     ProgramProbe::new(subject(), program, Some("check.value"), None, SystemExec).read()
 }
 

@@ -612,7 +612,7 @@ fn what_a_person_does_with_the_branch_is_noticed() {
     assert_eq!(again.outcomes[0].fix.state, FixState::Refused);
     assert!(!project.mesh_branches().contains(&deleted.branch.expect("a branch")));
     let state = |fix: &Fix| host.db.fix(&fix.id).expect("read").expect("kept").state;
-    assert_eq!(state(&merged), FixState::Applied);
+    assert_eq!(state(&merged), FixState::Validating);
 }
 
 #[test]

@@ -188,8 +188,13 @@ impl Making<'_> {
                 Box::new(NumberProbe::new(name, path.clone(), json.clone(), signal))
             }
             WatchedKind::Command { argv, value } => {
-                let program =
-                    Program { argv: argv.clone(), dir: self.wanted.home.clone(), timeout, output_cap: OUTPUT };
+                let program = Program {
+                    argv: argv.clone(),
+                    dir: self.wanted.home.clone(),
+                    timeout,
+                    output_cap: OUTPUT,
+                    memory: None,
+                };
                 Box::new(ProgramProbe::new(name, program, watched.signal, value.clone(), SystemExec))
             }
             WatchedKind::Service { at, .. } => Box::new(ServiceProbe::new(name, PROC, CGROUPS, find(at))),

@@ -7,7 +7,7 @@ use super::parts::{Parts, SyncError};
 use super::undo::{self, UndoError};
 use super::workshop::{Workshop, configured_areas, mesh_areas};
 use crate::domain::detect::LanguageName;
-use crate::domain::fix::KnownLesson;
+use crate::domain::fix::{Fix, KnownLesson};
 use crate::domain::foreign_text::error_line;
 use crate::loops::audit::{RootAudit, audit};
 use crate::loops::exchange::SyncReport;
@@ -17,6 +17,8 @@ use crate::ports::ScanProgress;
 use crate::store::config::ConfigError;
 use crate::store::db::DbError;
 use crate::store::peer_log::InboxState;
+use crate::store::standing::Frozen;
+use crate::sys::exec::SystemExec;
 
 /// Why a round was broken off. What was done until then is remembered.
 #[derive(Debug, thiserror::Error)]
@@ -48,18 +50,24 @@ pub struct Round {
     pub areas: Vec<Area>,
     /// Roots that could not be audited, and why.
     pub failed: Vec<(PathBuf, String)>,
+    /// Fixes that this round made where people use them, without a person.
+    pub made: Vec<Fix>,
     /// Interventions that were judged in this round.
     pub ended: Vec<Finished>,
+    /// Areas that were frozen in this round.
+    pub frozen: Vec<Frozen>,
+    /// What would be settled and judged, a sentence each, where nothing is to be done.
+    pub foreseen: Vec<String>,
     /// What is wrong with the configuration as it is now; the one that was read before is used.
     pub bad_config: Option<ConfigError>,
 }
 
 impl Round {
-    /// The commands that try a change of a root.
+    /// What tries a change of a file, a line each.
     #[must_use]
-    pub fn trials_of(&self, root: &Path) -> Vec<Vec<String>> {
+    pub fn trials_of(&self, root: &Path, path: &str) -> Vec<String> {
         let area = self.areas.iter().find(|area| area.root == root);
-        area.map(|area| area.trials().commands).unwrap_or_default()
+        area.map(|area| area.trials(path, &SystemExec).0.words()).unwrap_or_default()
     }
 }
 
@@ -85,7 +93,10 @@ pub fn round(
     let lessons: Vec<KnownLesson> = library.held.iter().map(crate::loops::library::Held::known).collect();
     let mut workshop = Workshop::of(parts);
     let now = parts.now();
-    parts.db.count_on(&parts.clock.moment())?;
+    let frozen_before = parts.db.frozen(&parts.clock.moment())?;
+    if mode != Mode::Tell {
+        parts.db.count_on(&parts.clock.moment())?;
+    }
     let mut roots = Vec::new();
     let mut failed: Vec<(PathBuf, String)> =
         missing.into_iter().map(|path| (path, "it is not there: mend or remove it in the config".to_owned())).collect();
@@ -97,14 +108,40 @@ pub fn round(
             Err(error) => failed.push((area.root.clone(), error_line(&error))),
         }
     }
-    let ended = undo::validate(parts, &areas, &lessons)?;
-    note_inbox(parts, &library, &roots)?;
-    Ok(Round { sync, library, roots, areas, failed, ended, bad_config })
+    let mut round = Round {
+        sync,
+        library,
+        roots,
+        areas,
+        failed,
+        made: Vec::new(),
+        ended: Vec::new(),
+        frozen: Vec::new(),
+        foreseen: Vec::new(),
+        bad_config,
+    };
+    if mode == Mode::Tell {
+        round.foreseen = undo::foresee(parts, &round.areas, &lessons)?;
+        return Ok(round);
+    }
+    if mode == Mode::Seed {
+        round.made = undo::make_ready(parts, &round.areas, &lessons, &mut round.roots)?;
+    }
+    round.ended = undo::validate(parts, &round.areas, &lessons)?;
+    let frozen = parts.db.frozen(&parts.clock.moment())?;
+    let is_new = |one: &Frozen| !frozen_before.iter().any(|before| (&before.area, before.at) == (&one.area, one.at));
+    round.frozen = frozen.into_iter().filter(is_new).collect();
+    for frozen in &round.frozen {
+        tracing::warn!("{} is frozen: {}", frozen.area.display(), frozen.why);
+    }
+    note_inbox(parts, &round.library, &round.roots)?;
+    Ok(round)
 }
 
 /// Notes in the inbox what the lessons of peers found and led to here.
 fn note_inbox(parts: &mut Parts, library: &Library, roots: &[RootAudit]) -> Result<(), DbError> {
     let here: BTreeSet<LanguageName> = roots.iter().flat_map(|root| root.report.languages.iter().copied()).collect();
+    let fixes = parts.db.fixes()?;
     for held in &library.held {
         let Origin::Peer { entry, .. } = held.origin else { continue };
         let slug = &held.lesson.id;
@@ -113,7 +150,9 @@ fn note_inbox(parts: &mut Parts, library: &Library, roots: &[RootAudit]) -> Resu
         parts.db.set_inbox_findings(entry, u32::try_from(count).unwrap_or(u32::MAX))?;
         let mut outcomes = roots.iter().flat_map(|root| &root.seeding.outcomes);
         let wanted = &held.lesson.detect.scope.languages;
-        let (state, reason) = if outcomes.any(|outcome| outcome.plan.lesson == *slug && outcome.fix.branch.is_some()) {
+        let (state, reason) = if fixes.iter().any(|fix| fix.entry == Some(entry) && fix.state.stands()) {
+            (InboxState::Applied, "its fix is in use here")
+        } else if outcomes.any(|outcome| outcome.plan.lesson == *slug && outcome.fix.branch.is_some()) {
             (InboxState::Applied, "its fix is on a branch here")
         } else if !wanted.is_empty() && !wanted.iter().any(|language| here.contains(language)) {
             (InboxState::NotApplicable, "no file of its languages in any audited root")

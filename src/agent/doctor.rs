@@ -4,13 +4,13 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::canaries;
 use super::parts::Parts;
-use crate::domain::foreign_text::{display_line, error_line};
+use crate::domain::foreign_text::error_line;
 use crate::domain::lesson::Lesson;
 use crate::founding;
 use crate::ports::{Auditor as _, Remote as _};
 use crate::store::authored;
-use crate::store::config::AuditRoot;
 use crate::store::db::DbError;
 use crate::store::home::{Home, HomeError};
 use crate::sys::host;
@@ -61,7 +61,7 @@ pub struct Examined {
     pub hint: Option<String>,
 }
 
-fn good(subject: &'static str, says: impl Into<String>) -> Examined {
+pub(super) fn good(subject: &'static str, says: impl Into<String>) -> Examined {
     Examined { subject, health: Health::Good, says: says.into(), hint: None }
 }
 
@@ -69,7 +69,7 @@ fn note(subject: &'static str, says: impl Into<String>) -> Examined {
     Examined { subject, health: Health::Note, says: says.into(), hint: None }
 }
 
-fn attend(subject: &'static str, says: impl Into<String>, hint: impl Into<String>) -> Examined {
+pub(super) fn attend(subject: &'static str, says: impl Into<String>, hint: impl Into<String>) -> Examined {
     let hint = Some(hint.into()).filter(|hint| !hint.is_empty());
     Examined { subject, health: Health::Attend, says: says.into(), hint }
 }
@@ -91,7 +91,7 @@ fn opened(mut parts: Parts) -> Vec<Examined> {
     examined.extend(config(&parts));
     examined.push(database(&parts));
     examined.push(clock(&parts));
-    examined.extend(parts.config.audit_roots.iter().map(root));
+    examined.extend(parts.config.audit_roots.iter().flat_map(canaries::examine));
     if parts.config.audit_roots.is_empty() {
         let hint = "add an [[audit.root]] to config/mesh.toml";
         examined.push(attend("root", "no folder is configured, so only mesh's own files are audited", hint));
@@ -148,28 +148,6 @@ fn clock(parts: &Parts) -> Examined {
             attend("clock", format!("it is {behind} min behind what it was before"), "is it synchronised?")
         }
         _ => good("clock", format!("{now:.0}")),
-    }
-}
-
-fn root(root: &AuditRoot) -> Examined {
-    let shown = display_line(&root.path.to_string_lossy());
-    if !root.path.is_dir() {
-        return attend("root", format!("{shown} is not there"), "mend or remove it in the config");
-    }
-    let program = |argv: &[String]| argv.first().filter(|program| !host::can_run(program, &root.path)).cloned();
-    if let Some(missing) = program(&root.check).or_else(|| program(&root.canary)) {
-        let says = format!("{shown}: the program {} of its check is not found", display_line(&missing));
-        return attend("root", says, "install it, or correct `check` or `canary`");
-    }
-    match (root.check.is_empty(), root.canary.is_empty()) {
-        (true, true) => attend(
-            "root",
-            format!("{shown} has no check and no canary: fixes are unchecked, and those of risk medium and above wait"),
-            "name the project's own test command as `check` in its [[audit.root]]",
-        ),
-        (false, true) => good("root", format!("{shown} is tried by its check")),
-        (true, false) => good("root", format!("{shown} is tried by its canary")),
-        (false, false) => good("root", format!("{shown} is tried by its check and its canary")),
     }
 }
 

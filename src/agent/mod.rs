@@ -2,6 +2,7 @@
 
 pub mod audit_worker;
 pub mod authoring;
+mod canaries;
 pub mod check;
 mod checks;
 pub mod cycle;

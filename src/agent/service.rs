@@ -88,9 +88,11 @@ impl Told {
 pub fn serve(mut parts: Parts, mode: Mode, tell: &mut dyn FnMut(Note<'_>)) -> Result<(), ServiceError> {
     let mut lock = parts.lock()?;
     // Before any loop runs: until then it is not known what is in place.
-    let found = undo::recover(&mut parts).map_err(ServiceError::Undo)?;
-    if !found.is_empty() {
-        tell(Note::Recovered(&found));
+    if mode != Mode::Tell {
+        let found = undo::recover(&mut parts).map_err(ServiceError::Undo)?;
+        if !found.is_empty() {
+            tell(Note::Recovered(&found));
+        }
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ServiceError::System)?;
     // Heard from here on: whoever is told that the agent serves may send one at once.

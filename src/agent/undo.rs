@@ -6,12 +6,14 @@ use jiff::Timestamp;
 use super::parts::{Parts, environment};
 use super::workshop::Workshop;
 use crate::domain::attest::Environment;
-use crate::domain::fix::KnownLesson;
+use crate::domain::fix::{Fix, FixState, KnownLesson};
+use crate::domain::guard::AskedBy;
 use crate::domain::ledger::Entry;
-use crate::domain::outcome::Observed;
+use crate::domain::outcome::Measured;
 use crate::loops::attest::{self, AttestError};
-use crate::loops::library::claim_says;
-use crate::loops::seed::{self, Area, Finished, Found, Hand, SeedError};
+use crate::loops::audit::RootAudit;
+use crate::loops::library::claim_measured;
+use crate::loops::seed::{self, Area, Finished, Found, Hand, Parts as SeedParts, SeedError};
 use crate::store::crash;
 use crate::store::db::{Db, DbError};
 use crate::store::home::HomeError;
@@ -35,8 +37,45 @@ pub enum UndoError {
 }
 
 /// What the signals of this host say of a claim at `now`.
-pub fn measured(now: Timestamp) -> impl Fn(&Db, &str) -> Result<Observed, DbError> {
-    move |db, claim| claim_says(db, claim, now).map(Observed::from)
+pub fn measured(now: Timestamp) -> impl Fn(&Db, &str) -> Result<Measured, DbError> {
+    move |db, claim| claim_measured(db, claim, now)
+}
+
+/// Makes, where people use it, what the audits of a round found ready: plans of lessons whose issuer has the grant to apply
+/// by itself. Each is put before the guard again. Returns what is in place now.
+///
+/// # Errors
+/// The ledger or the audit worker cannot be used.
+pub fn make_ready(
+    parts: &mut Parts,
+    areas: &[Area],
+    lessons: &[KnownLesson],
+    roots: &mut [RootAudit],
+) -> Result<Vec<Fix>, UndoError> {
+    if roots.iter().all(|root| root.seeding.outcomes.iter().all(|outcome| outcome.ready.is_none())) {
+        return Ok(Vec::new());
+    }
+    let applier = applier(parts);
+    let lock = parts.home.lock_changes().map_err(UndoError::Lock)?;
+    let now = parts.now();
+    let measure = measured(now);
+    let hand = Hand { applier: &applier, measure: &measure, lock: &lock };
+    let mut workshop = Workshop::of(parts);
+    let mut work = workshop.with(&mut parts.db);
+    let mut made = Vec::new();
+    for root in roots {
+        let Some(area) = areas.iter().find(|area| area.root == root.root) else { continue };
+        for outcome in &mut root.seeding.outcomes {
+            let known = lessons.iter().find(|known| known.lesson.id == outcome.plan.lesson);
+            let (Some(kind), Some(known)) = (outcome.ready, known) else { continue };
+            let wish = (kind, AskedBy::Audit);
+            outcome.fix = seed::intervene(&mut work, hand, area, known, &outcome.plan, wish, now)?;
+            if outcome.fix.state == FixState::Validating {
+                made.push(outcome.fix.clone());
+            }
+        }
+    }
+    Ok(made)
 }
 
 /// Judges what is in place and queues what peers are told of it. Returns what ended.
@@ -49,12 +88,50 @@ pub fn validate(parts: &mut Parts, areas: &[Area], lessons: &[KnownLesson]) -> R
     let now = parts.now();
     let measure = measured(now);
     let hand = Hand { applier: &applier, measure: &measure, lock: &lock };
-    let ended = seed::validate(&mut Workshop::of(parts).with(&mut parts.db), hand, areas, lessons, now)?;
-    let here = Environment::of(&environment());
-    for told in ended.iter().filter_map(|finished| finished.attestation(here.clone())) {
-        attest::queue(&mut parts.db, &told, now)?;
-    }
+    let mut workshop = Workshop::of(parts);
+    let mut work = workshop.with(&mut parts.db);
+    let ended = seed::validate(&mut work, hand, areas, lessons, now)?;
+    tell_peers(&mut work, now)?;
+    seed::prune(&mut work, hand)?;
     Ok(ended)
+}
+
+/// Queues what peers are to be told of interventions that are over. Whatever ended them, and whenever the process was
+/// killed, each is told once as it stands.
+///
+/// # Errors
+/// The ledger cannot be used, or the word breaks a bound.
+pub fn tell_peers(work: &mut SeedParts<'_>, now: Timestamp) -> Result<(), UndoError> {
+    let here = Environment::of(&environment());
+    for finished in seed::untold(work)? {
+        if let Some(told) = finished.attestation(here.clone()) {
+            attest::queue(work.db, &told, now)?;
+        }
+        work.db.note_told(&finished.id, finished.state)?;
+    }
+    Ok(())
+}
+
+/// What the next round would settle and judge, a sentence each. Nothing is changed or remembered.
+///
+/// # Errors
+/// The ledger or the audit worker cannot be used.
+pub fn foresee(parts: &mut Parts, areas: &[Area], lessons: &[KnownLesson]) -> Result<Vec<String>, UndoError> {
+    let applier = applier(parts);
+    let lock = parts.home.lock_changes().map_err(UndoError::Lock)?;
+    let measure = measured(parts.now());
+    let hand = Hand { applier: &applier, measure: &measure, lock: &lock };
+    let mut said = Vec::new();
+    for id in hand.applier.pending().unwrap_or_default() {
+        let known = parts.db.intervention(&id.fix)?.filter(|known| known.id == id);
+        if !known.is_some_and(|known| known.state.is_under_way()) {
+            said.push(format!(
+                "intervention {id}: was begun by a process that was killed, and would be finished or undone"
+            ));
+        }
+    }
+    said.extend(seed::foresee(&mut Workshop::of(parts).with(&mut parts.db), hand, areas, lessons)?);
+    Ok(said)
 }
 
 /// What makes changes in this home.

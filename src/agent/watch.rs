@@ -22,6 +22,7 @@ use crate::store::db::{Db, DbError};
 use crate::store::files;
 use crate::store::home::Home;
 use crate::store::keyring::Keyring;
+use crate::sys::apply::read_only;
 use crate::sys::clock::SystemClock;
 
 /// Between two looks at what is shown besides signals.
@@ -208,6 +209,17 @@ impl World {
             Err(error) => snapshot.reasons.push(format!("the keys are not in order: {}", error_line(&error))),
         }
         let synced = self.db.fact(SYNCED_FACT)?.and_then(|at| at.parse::<Timestamp>().ok());
+        let moment = SystemClock.moment();
+        for frozen in self.db.frozen(&moment)? {
+            let (area, left) = (frozen.area.to_string_lossy().into_owned(), frozen.left.as_secs().div_ceil(60));
+            snapshot.reasons.push(format!("{area} is frozen for {left} min more: {}", frozen.why));
+            snapshot.frozen_areas.push(area);
+        }
+        snapshot.paused = self.db.paused(&moment)?.is_some();
+        let door = || read_only::reason(&self.home.state());
+        snapshot
+            .reasons
+            .extend(self.db.read_only()?.or_else(door).map(|why| format!("nothing is changed any more: {why}")));
         snapshot.worker_sync_lag_s = synced.map(|at| now.as_second() - at.as_second());
         Ok(snapshot)
     }

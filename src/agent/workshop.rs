@@ -6,6 +6,7 @@ use super::parts::Parts;
 use crate::domain::running::Moment;
 use crate::loops::audit::own_areas;
 use crate::loops::seed::{Area, House, Parts as SeedParts};
+use crate::ports::Shadow;
 use crate::store::config::AuditRoot;
 use crate::store::db::Db;
 use crate::sys::auditor::WorkerAuditor;
@@ -83,6 +84,12 @@ fn area_of(root: &AuditRoot, real: PathBuf) -> Area {
         check: root.check.clone(),
         check_timeout: root.check_timeout.0,
         canary: root.canary.clone(),
+        shadow: root.shadow.as_ref().map(|shadow| Shadow {
+            start: shadow.start.clone(),
+            probe: shadow.probe.clone(),
+            within: shadow.within.0,
+        }),
+        check_memory: Some(u64::from(root.check_memory_mib) * 1024 * 1024),
         limit_per_day: root.limit_per_day,
     }
 }

@@ -12,10 +12,13 @@ use crate::agent::undo;
 use crate::agent::workshop::{Workshop, configured_areas};
 use crate::domain::fix::{Fix, FixId, FixState, KnownLesson};
 use crate::domain::foreign_text::{display_bytes, display_line};
-use crate::domain::guard::Verdict;
+use crate::domain::guard::{ActionKind, Verdict};
 use crate::loops::library::Held;
-use crate::loops::seed::{Area, Hand, PersonError, apply, apply_onto, rehearse, rollback, rollback_onto};
+use crate::loops::seed::{
+    Area, Hand, PersonError, apply, apply_onto, rehearse, rehearse_onto, rollback, rollback_onto,
+};
 use crate::store::db::Db;
+use crate::sys::exec::SystemExec;
 
 /// What to do.
 #[derive(Subcommand, Debug)]
@@ -35,7 +38,7 @@ pub(super) enum Ask {
         #[arg(long)]
         dry_run: bool,
         /// Make it on the branch that is checked out, not on one of its own; outside git, in the file itself
-        #[arg(long, visible_alias = "in-place", conflicts_with = "dry_run")]
+        #[arg(long, visible_alias = "in-place")]
         to_branch: bool,
     },
     /// Delete the branch of a seeded fix, or revert the commit of an applied one
@@ -62,13 +65,17 @@ pub(super) fn open_and_run(context: &Context, ask: &Ask) -> Outcome {
             let hand = Hand { applier: &applier, measure: &measure, lock: &lock };
             let mut workshop = Workshop::of(&home);
             let mut parts = workshop.with(&mut home.db);
+            if *to_branch && *dry_run {
+                let (fix, kind) = rehearse_onto(&mut parts, &area, &lessons, id, now).map_err(failed)?;
+                return foretold(context, &home.db, &area, &fix, kind);
+            }
             if *to_branch {
                 let fix = apply_onto(&mut parts, hand, &area, &lessons, id, now).map_err(failed)?;
                 return told(context, &fix, FixState::Validating);
             }
             if *dry_run {
                 let fix = rehearse(&mut parts, &area, &lessons, id, now).map_err(failed)?;
-                return foretold(context, &home.db, &area, &fix);
+                return foretold(context, &home.db, &area, &fix, ActionKind::Branch);
             }
             let fix = apply(&mut parts, &area, &lessons, id, now).map_err(failed)?;
             told(context, &fix, FixState::Seeded)
@@ -80,6 +87,11 @@ pub(super) fn open_and_run(context: &Context, ask: &Ask) -> Outcome {
             let mut workshop = Workshop::of(&home);
             let mut parts = workshop.with(&mut home.db);
             if let Some(fix) = rollback_onto(&mut parts, hand, id, now).map_err(failed)? {
+                undo::tell_peers(&mut parts, now).map_err(|error| CliError::of(ExitKind::Error, &error))?;
+                let frozen = parts.db.frozen(&parts.moment)?.into_iter().find(|frozen| frozen.area == fix.root);
+                if let Some(frozen) = frozen.filter(|_| !context.json) {
+                    out::line(format!("{} is frozen: {}; see `mesh freeze list`.", fix.root.display(), frozen.why));
+                }
                 return told(context, &fix, FixState::Reverted);
             }
             let fix = rollback(&mut parts, id, now).map_err(failed)?;
@@ -145,9 +157,9 @@ fn merged(mut one: Value, other: Value) -> Value {
 }
 
 /// The whole chain with what would be done; exit code 1 when something holds it up.
-fn foretold(context: &Context, db: &Db, area: &Area, fix: &Fix) -> Outcome {
+fn foretold(context: &Context, db: &Db, area: &Area, fix: &Fix, kind: ActionKind) -> Outcome {
     let passes = fix.verdicts.iter().all(Verdict::passes);
-    let steps = chain(fix, &area.trials().commands);
+    let steps = chain(fix, kind, &area.trials(&fix.path, &SystemExec).0.words());
     if context.json {
         let told = json!({ "dry_run": true, "would_pass": passes, "would_do": steps });
         out::json(&merged(fix_value(fix), told));

@@ -32,7 +32,7 @@ pub(super) fn run(context: &Context, ask: &Ask) -> Outcome {
 }
 
 fn list(context: &Context) -> Outcome {
-    let mut parts = context.open()?;
+    let parts = context.open()?;
     let moment = parts.clock.moment();
     let frozen = parts.db.frozen(&moment)?;
     if context.json {

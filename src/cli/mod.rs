@@ -28,6 +28,7 @@ mod sync;
 mod table;
 mod up;
 mod verify;
+mod why;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -110,6 +111,8 @@ enum Command {
     /// List and show what is measured here
     #[command(subcommand)]
     Signal(signal::Action),
+    /// Why a fix or a lesson did or did not do something here
+    Why(why::Args),
     /// Areas that are left alone after too many reverts
     #[command(subcommand)]
     Freeze(freeze::Ask),
@@ -211,6 +214,7 @@ fn run(context: &Context, command: Command) -> Outcome {
         Command::Audit(ask) => audit::open_and_run(context, &ask),
         Command::Fix(ask) => fix::open_and_run(context, &ask),
         Command::Signal(action) => signal::run(context, &action),
+        Command::Why(args) => why::run(context, &args),
         Command::Freeze(ask) => freeze::run(context, &ask),
         Command::Verify(args) => verify::run(context, &args),
         Command::Fsck => fsck::run(context),

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde_json::json;
+
 use super::{CliError, Context, ExitKind, Outcome, exit_kind, out, report, sync};
 use crate::agent::cycle::Round;
 use crate::agent::parts::Parts;
@@ -14,14 +16,14 @@ use crate::ports::Recovered;
 /// How far to go.
 #[derive(clap::Args, Debug)]
 pub(super) struct Args {
-    /// Do everything but make fixes
+    /// Sync, audit and tell what would be done, but change, judge and remember nothing of it
     #[arg(long)]
     dry_run: bool,
 }
 
 pub(super) fn run(context: &Context, args: &Args) -> Outcome {
     let parts = context.open()?;
-    serve(context, parts, if args.dry_run { Mode::List } else { Mode::Seed })
+    serve(context, parts, if args.dry_run { Mode::Tell } else { Mode::Seed })
 }
 
 /// Runs the agent until it is told to stop.
@@ -78,9 +80,13 @@ fn tell(json: bool, round: &Round, mode: Mode) {
     let outcomes = || round.roots.iter().flat_map(|root| &root.seeding.outcomes);
     let new: Vec<_> = outcomes().filter(|outcome| outcome.new && outcome.fix.state == FixState::Seeded).collect();
     if json {
-        out::json(&serde_json::json!({
+        out::json(&json!({
             "sync": sync::as_json(&round.sync), "findings": findings,
             "seeded": new.iter().map(|outcome| &outcome.fix.branch).collect::<Vec<_>>(),
+            "applied": round.made.iter().map(|fix| &fix.id).collect::<Vec<_>>(),
+            "ended": round.ended.iter().map(|ended| json!({ "id": ended.id, "state": ended.state })).collect::<Vec<_>>(),
+            "frozen": round.frozen.iter().map(|frozen| frozen.area.to_string_lossy()).collect::<Vec<_>>(),
+            "foreseen": round.foreseen,
         }));
         return;
     }
@@ -92,8 +98,22 @@ fn tell(json: bool, round: &Round, mode: Mode) {
         out::line(format!("{} was not audited: {why}", path.display()));
     }
     out::line(format!("Audited with {} lessons: {findings} findings.", round.library.held.len()));
-    if mode == Mode::List {
-        report::foretold(&round.roots, &|root| round.trials_of(root)).iter().for_each(out::line);
+    if mode == Mode::Tell {
+        round.foreseen.iter().for_each(out::line);
+        report::foretold(&round.roots, &|root, path| round.trials_of(root, path)).iter().for_each(out::line);
+    }
+    for fix in &round.made {
+        let place = fix.root.join(&fix.path);
+        let commit = fix.commit.as_deref().map(|commit| format!(": commit {commit}")).unwrap_or_default();
+        out::line(format!(
+            "Applied {} in {}{commit}; back by `mesh fix rollback {}`.",
+            fix.lesson,
+            place.display(),
+            fix.id
+        ));
+    }
+    for frozen in &round.frozen {
+        out::line(format!("{} is frozen: {}; see `mesh freeze list`.", frozen.area.display(), frozen.why));
     }
     for finished in &round.ended {
         out::line(format!("Intervention {} ended: {}.", finished.id, finished.state.name()));

@@ -12,7 +12,7 @@ use crate::domain::chain::PeerState;
 use crate::loops::exchange::SYNCED_FACT;
 
 pub(super) fn run(context: &Context) -> Outcome {
-    let mut parts = context.open()?;
+    let parts = context.open()?;
     let moment = parts.clock.moment();
     let frozen = parts.db.frozen(&moment)?;
     let paused = parts.db.paused(&moment)?;

@@ -49,7 +49,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Outcome {
     }
     let lock = parts.lock().map_err(|error| CliError::of(exit_kind(&error), &error))?;
     let area = Area::bare(here.clone());
-    let mode = if args.dry_run { Mode::List } else { Mode::Seed };
+    let mode = if args.dry_run { Mode::Tell } else { Mode::Seed };
     let mut progress = Progress::new(context.json);
     let round = cycle::round(&mut parts, &[area], mode, &mut |at| progress.show(at));
     progress.end();
@@ -110,7 +110,7 @@ fn tell(parts: &Parts, round: &Round, view: &View<'_>, args: &Args) {
     report::text(view).iter().for_each(out::line);
     if args.dry_run {
         out::line("");
-        report::foretold(&round.roots, &|root| round.trials_of(root)).iter().for_each(out::line);
+        report::foretold(&round.roots, &|root, path| round.trials_of(root, path)).iter().for_each(out::line);
     }
     let outcomes = || round.roots.iter().flat_map(|root| &root.seeding.outcomes);
     let seeded: Vec<_> = outcomes().filter(|outcome| outcome.fix.state == FixState::Seeded).collect();
@@ -121,7 +121,7 @@ fn tell(parts: &Parts, round: &Round, view: &View<'_>, args: &Args) {
         let branch = outcome.fix.branch.as_deref().unwrap_or_default();
         out::line(format!("  git diff HEAD...{branch}   look at a seeded fix ({} in all)", seeded.len()));
     }
-    if proposed > 0 {
+    if proposed > 0 && !args.dry_run {
         out::line(format!("  mesh fix list              {proposed} fixes wait for a person: show ID, apply ID"));
     }
     if parts.keyring.peers().is_empty() {

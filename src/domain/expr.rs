@@ -6,13 +6,14 @@
 //! claim's cost is bounded by its length.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use cel::Program;
 use cel::common::ast::{CallExpr, Expr, IdedExpr, LiteralValue};
 use serde::Serialize;
 
-use super::lesson::parse_span;
+use super::lesson::{parse_span, span_text};
 use super::limits;
 use super::series::{self, BASELINE_WINDOW, Range, SLOPE_WINDOW, Series};
 use super::signal::{NameError, SeriesName};
@@ -223,6 +224,24 @@ impl Claim {
     #[must_use]
     pub fn evaluate(&self, history: &History, now: i64) -> Truth {
         self.root.truth(history, now)
+    }
+}
+
+impl Claim {
+    /// Each call of the claim with what it comes to, in words: a number, the bounds of one, or `unknown`.
+    #[must_use]
+    pub fn readings(&self, history: &History, now: i64) -> BTreeMap<String, String> {
+        self.reads.iter().map(|read| (read.to_string(), read.range(history, now).to_string())).collect()
+    }
+}
+
+impl fmt::Display for Read {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = FUNCTIONS.iter().find(|(_, function, _)| *function == self.function).map_or("", |(name, ..)| name);
+        match self.window {
+            None => write!(f, "{name}(\"{}\")", self.series),
+            Some(window) => write!(f, "{name}(\"{}\", \"{}\")", self.series, span_text(window)),
+        }
     }
 }
 

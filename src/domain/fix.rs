@@ -12,11 +12,11 @@ use similar::{ChangeTag, TextDiff};
 use super::detect::FixClass;
 use super::finding::Fingerprint;
 use super::foreign_text::{display_line, error_line};
-use super::guard::Verdict;
+use super::guard::{Trial, Verdict};
 use super::id::{EntryId, Slug};
 use super::intervention::State;
 use super::lesson::{Lesson, Risk, parse_span};
-use super::outcome::{Observed, Prediction, window};
+use super::outcome::{Measured, Prediction, window};
 use super::trust::Grant;
 
 /// What a file holds: BLAKE3 of its bytes.
@@ -205,6 +205,12 @@ impl FixPlan {
         })
     }
 
+    /// Whether it must not be made where nothing can try it first.
+    #[must_use]
+    pub fn demands_trial(&self) -> bool {
+        self.risk >= Risk::Medium
+    }
+
     /// The hash of the text it starts from.
     #[must_use]
     pub fn before_hash(&self) -> TextHash {
@@ -255,9 +261,10 @@ impl FixPlan {
 
     /// What the lesson predicts of the change, watched for at least `least`. `before` is what its claim comes to now.
     #[must_use]
-    pub fn prediction(&self, before: Observed, least: Duration) -> Prediction {
+    pub fn prediction(&self, before: Measured, least: Duration) -> Prediction {
         let within = parse_span(&self.within).unwrap_or(least);
-        Prediction { claim: self.claim.clone(), before, window_s: window(within, least).as_secs() }
+        let (window_s, readings) = (window(within, least).as_secs(), before.readings);
+        Prediction { claim: self.claim.clone(), before: before.says, window_s, readings }
     }
 
     /// The branch it is put on.
@@ -390,6 +397,18 @@ pub enum CheckResult {
         /// How it ended and the last of what it printed.
         why: String,
     },
+}
+
+impl CheckResult {
+    /// What a trial came to. One that could not tell leaves the change unchecked.
+    #[must_use]
+    pub fn of(trial: &Trial) -> Self {
+        match trial {
+            Trial::None | Trial::Cannot(_) => Self::Unchecked,
+            Trial::Passed => Self::Passed,
+            Trial::Failed(why) => Self::Failed { why: why.clone() },
+        }
+    }
 }
 
 /// Who put an end to a fix, so that the next audit does not bring it back.

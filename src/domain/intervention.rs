@@ -111,10 +111,16 @@ impl State {
         }
     }
 
-    /// Whether nothing can follow in this attempt.
+    /// Whether this attempt is over: nothing can follow but that what stands is taken back.
     #[must_use]
     pub const fn is_end(self) -> bool {
         matches!(self, Self::Validated | Self::NoEffect | Self::Reverted | Self::Aborted)
+    }
+
+    /// Whether it is part of what people use.
+    #[must_use]
+    pub const fn stands(self) -> bool {
+        matches!(self, Self::Applied | Self::Validating | Self::Validated | Self::NoEffect)
     }
 
     /// Whether it is part of what people use and not yet judged: what concurrency counts.
@@ -240,7 +246,13 @@ pub const fn step(state: State, event: Event) -> Result<State, Illegal> {
             E::Abandon => Ok(S::Aborted),
             E::Ask | E::Approve | E::Block | E::Refuse | E::Prove | E::Apply | E::Watch => illegal,
         },
-        S::Validated | S::NoEffect | S::Reverted | S::Aborted => match event {
+        // What stands can be taken back for as long as its way back is known.
+        S::Validated | S::NoEffect => match event {
+            E::RollBack => Ok(S::Reverted),
+            E::Ask | E::Approve | E::Block | E::Refuse | E::Prove | E::Apply | E::Watch => illegal,
+            E::Validate | E::FindNoEffect | E::Abandon => illegal,
+        },
+        S::Reverted | S::Aborted => match event {
             E::Ask | E::Approve | E::Block | E::Refuse | E::Prove | E::Apply | E::Watch => illegal,
             E::Validate | E::FindNoEffect | E::RollBack | E::Abandon => illegal,
         },
@@ -305,13 +317,14 @@ mod tests {
             approved Ask guarded, approved Refuse refused, approved Prove proved, proved Ask guarded, \
             proved Refuse refused, proved Apply applied, proved Abandon aborted, applied Watch validating, \
             applied RollBack reverted, applied Abandon aborted, validating Validate validated, \
-            validating FindNoEffect no_effect, validating RollBack reverted, validating Abandon aborted";
+            validating FindNoEffect no_effect, validating RollBack reverted, validating Abandon aborted, \
+            validated RollBack reverted, no_effect RollBack reverted";
         assert_eq!(legal.join(", "), wanted);
     }
 
     proptest! {
         /// However events come, nothing is applied that was not guarded, approved and proved just before, nothing is
-        /// judged that was not watched, and an end stays an end.
+        /// judged that was not watched, and what is over stays so, but that what stands may be taken back.
         #[test]
         fn no_order_of_events_leads_past_the_guard(events in proptest::collection::vec(0..Event::ALL.len(), 0..60)) {
             let mut path = vec![State::Proposed];
@@ -333,7 +346,9 @@ mod tests {
                     State::Validated | State::NoEffect => prop_assert_eq!(before(1), Some(State::Validating)),
                     _ => {}
                 }
-                prop_assert!(!state.is_end() || at + 1 == path.len());
+                let after = path.get(at + 1);
+                let taken_back = matches!(state, State::Validated | State::NoEffect) && after == Some(&State::Reverted);
+                prop_assert!(!state.is_end() || after.is_none() || taken_back);
             }
         }
     }

@@ -215,6 +215,16 @@ pub fn parse_span(span: &str) -> Option<std::time::Duration> {
     digits.parse::<u32>().ok().map(|n| std::time::Duration::from_secs(u64::from(n) * unit))
 }
 
+/// The span in the largest unit that holds it in whole numbers: `24h` is `1d`.
+#[must_use]
+pub fn span_text(span: std::time::Duration) -> String {
+    let seconds = span.as_secs();
+    let unit = [("d", 86_400), ("h", 3_600), ("m", 60)]
+        .into_iter()
+        .find(|(_, unit)| seconds > 0 && seconds.is_multiple_of(*unit));
+    unit.map_or_else(|| format!("{seconds}s"), |(name, unit)| format!("{}{name}", seconds / unit))
+}
+
 impl Lesson {
     /// What the audit worker is asked about once: SHA-256 of the whole lesson.
     #[must_use]

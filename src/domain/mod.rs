@@ -3,6 +3,7 @@
 pub mod admission;
 pub mod attest;
 pub mod branch_path;
+pub mod canary;
 pub mod chain;
 pub mod detect;
 pub mod entry;

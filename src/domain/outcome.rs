@@ -1,5 +1,6 @@
 //! What became of a change: what its lesson predicted, held against what was observed.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -7,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::attest;
 use super::expr::Truth;
 use super::intervention::{Event, State};
+use super::lesson::span_text;
 use super::pace::VALIDATE_WINDOW;
 
 /// A claim as this host's signals answer it.
@@ -68,6 +70,26 @@ pub fn attested(state: State, marks: &[Mark]) -> Option<attest::Outcome> {
     })
 }
 
+/// What this host's signals say of a claim, and why.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Measured {
+    /// What it comes to.
+    pub says: Observed,
+    /// What each of its calls comes to, in words.
+    pub readings: Readings,
+}
+
+impl Measured {
+    /// Nothing was measured.
+    #[must_use]
+    pub const fn nothing() -> Self {
+        Self { says: Observed::Unknown, readings: Readings::new() }
+    }
+}
+
+/// What each call of a claim came to, in words: a number, its bounds, or `unknown`.
+pub type Readings = BTreeMap<String, String>;
+
 /// What was predicted before the change was made.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Prediction {
@@ -77,6 +99,9 @@ pub struct Prediction {
     pub before: Observed,
     /// The window in which it is to hold, in seconds: the lesson's own, at least this host's least.
     pub window_s: u64,
+    /// What its calls came to just before the change.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub readings: Readings,
 }
 
 /// What was observed after the change.
@@ -88,6 +113,9 @@ pub struct Observation {
     pub finding_gone: Observed,
     /// Whether the project's check passes.
     pub check: Observed,
+    /// What the calls of the claim came to.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub readings: Readings,
 }
 
 /// The time since the change, by both ways of counting it.
@@ -149,6 +177,19 @@ pub enum Judgement {
     },
 }
 
+impl Judgement {
+    /// What would be done, in one phrase.
+    #[must_use]
+    pub fn words(&self) -> String {
+        match self {
+            Self::Wait(left) => format!("no verdict before {} more", span_text(*left)),
+            Self::Keep { event: Event::Validate, why, .. } => format!("would be validated: {why}"),
+            Self::Keep { why, .. } => format!("would stay without effect: {why}"),
+            Self::RollBack { why } => format!("would be taken back: {why}"),
+        }
+    }
+}
+
 /// The window of a prediction: the lesson's own, and never less than `least`.
 #[must_use]
 pub fn window(within: Duration, least: Duration) -> Duration {
@@ -208,8 +249,11 @@ mod tests {
     }
 
     fn case(before: Observed, claim: Observed, window_s: u64) -> (Prediction, Observation) {
-        let predicted = Prediction { claim: "c".to_owned(), before, window_s };
-        (predicted, Observation { claim, finding_gone: Observed::True, check: Observed::Unknown })
+        let predicted = Prediction { claim: "c".to_owned(), before, window_s, readings: Readings::new() };
+        (
+            predicted,
+            Observation { claim, finding_gone: Observed::True, check: Observed::Unknown, readings: Readings::new() },
+        )
     }
 
     fn kept(judgement: &Judgement) -> Option<(Event, &[Mark])> {
@@ -277,8 +321,8 @@ mod tests {
             before in any_observed(), claim in any_observed(), gone in any_observed(), check in any_observed(),
             wall in proptest::option::of(0..3 * HOUR), running in 0..3 * HOUR, window_s in 0..2 * HOUR,
         ) {
-            let predicted = Prediction { claim: "c".to_owned(), before, window_s };
-            let observed = Observation { claim, finding_gone: gone, check };
+            let predicted = Prediction { claim: "c".to_owned(), before, window_s, readings: Readings::new() };
+            let observed = Observation { claim, finding_gone: gone, check, readings: Readings::new() };
             let elapsed = Elapsed { wall: wall.map(Duration::from_secs), running: Duration::from_secs(running) };
             let judgement = judge(&predicted, &observed, elapsed);
             if let Some((event, marks)) = kept(&judgement) {

@@ -25,6 +25,8 @@ pub struct Pace {
     pub freeze_for: Duration,
     /// Least time between a change and its verdict.
     pub validate_window: Duration,
+    /// How long the way back of a change stays on disk after its verdict.
+    pub keep_undo: Duration,
 }
 
 impl Default for Pace {
@@ -37,6 +39,7 @@ impl Default for Pace {
             freeze_after: 3,
             freeze_for: DAY,
             validate_window: VALIDATE_WINDOW,
+            keep_undo: DAY * 30,
         }
     }
 }
@@ -81,6 +84,12 @@ impl Pace {
                 sound.validate_window,
                 "outcomes are marked `short-window` and prove little",
             ),
+            shorter(
+                "keep_undo",
+                self.keep_undo,
+                sound.keep_undo,
+                "what was validated cannot be taken back for as long",
+            ),
         ]
         .into_iter()
         .flatten()
@@ -103,16 +112,18 @@ mod tests {
             freeze_after: 1,
             freeze_for: DAY * 7,
             validate_window: DAY,
+            keep_undo: DAY * 90,
         };
         assert_eq!(safe.weaknesses(), Vec::<String>::new());
         let second = Duration::from_secs(1);
-        let unsafe_ways: [fn(&mut Pace, Duration); 6] = [
+        let unsafe_ways: [fn(&mut Pace, Duration); 7] = [
             |pace, _| pace.interventions_per_day += 1,
             |pace, _| pace.concurrent += 1,
             |pace, _| pace.freeze_after += 1,
             |pace, second| pace.duplicate_window -= second,
             |pace, second| pace.freeze_for -= second,
             |pace, second| pace.validate_window -= second,
+            |pace, second| pace.keep_undo -= second,
         ];
         for change in unsafe_ways {
             let mut pace = Pace::default();

@@ -1,6 +1,7 @@
 //! What was measured over time, and what can be said of it. What was not measured is not made up: a
 //! function over a window with holes answers with the range that the truth is in.
 
+use std::fmt;
 use std::time::Duration;
 
 use super::expr::Function;
@@ -132,6 +133,22 @@ fn seconds(span: Duration) -> i64 {
 pub struct Range {
     least: f64,
     most: f64,
+}
+
+impl fmt::Display for Range {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plain = |value: f64| {
+            let text = format!("{value:.3}");
+            text.trim_end_matches('0').trim_end_matches('.').to_owned()
+        };
+        match (self.least.is_finite(), self.most.is_finite()) {
+            (true, true) if self.least >= self.most => f.write_str(&plain(self.least)),
+            (true, true) => write!(f, "{} to {}", plain(self.least), plain(self.most)),
+            (true, false) => write!(f, "at least {}", plain(self.least)),
+            (false, true) => write!(f, "at most {}", plain(self.most)),
+            (false, false) => f.write_str("unknown"),
+        }
+    }
 }
 
 impl Range {

@@ -46,8 +46,10 @@ pub fn audit(
     let mut audited =
         RootAudit { root: area.root.clone(), report, accepted: BTreeMap::new(), seeding: Seeding::default() };
     audited.accept(accepted);
-    let slugs: Vec<Slug> = run.iter().map(|lesson| lesson.id.clone()).collect();
-    parts.db.save_findings(&area.root, &slugs, &audited.report.findings, now)?;
+    if mode != Mode::Tell {
+        let slugs: Vec<Slug> = run.iter().map(|lesson| lesson.id.clone()).collect();
+        parts.db.save_findings(&area.root, &slugs, &audited.report.findings, now)?;
+    }
     audited.seeding = seed(parts, area, lessons, &audited.report.findings, mode, now)?;
     Ok(audited)
 }

@@ -14,6 +14,7 @@ use crate::domain::fix::KnownLesson;
 use crate::domain::foreign_text::error_line;
 use crate::domain::id::{EntryId, HostId, PeerName, Slug};
 use crate::domain::lesson::Lesson;
+use crate::domain::outcome::Measured;
 use crate::domain::trust::{Grant, GrantBounds, effective_grant};
 use crate::domain::utc_time;
 use crate::founding;
@@ -304,6 +305,17 @@ fn retired(db: &mut Db, lesson: &Lesson, now: Timestamp) -> Result<Option<String
 pub fn claim_says(db: &Db, expression: &str, now: Timestamp) -> Result<Truth, DbError> {
     let Ok(claim) = Claim::compile(expression) else { return Ok(Truth::Unknown) };
     Ok(claim.evaluate(&db.claim_history(&claim, now.as_second())?, now.as_second()))
+}
+
+/// The same, with what each call of the claim comes to.
+///
+/// # Errors
+/// The database failed.
+pub fn claim_measured(db: &Db, expression: &str, now: Timestamp) -> Result<Measured, DbError> {
+    let Ok(claim) = Claim::compile(expression) else { return Ok(Measured::nothing()) };
+    let history = db.claim_history(&claim, now.as_second())?;
+    let says = claim.evaluate(&history, now.as_second()).into();
+    Ok(Measured { says, readings: claim.readings(&history, now.as_second()) })
 }
 
 fn file_name(path: &Path) -> String {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::domain::canary::Kind;
 use crate::domain::fix::FixPlan;
 use crate::domain::guard::{Approved, Proof, Proved};
 use crate::domain::intervention::InterventionId;
@@ -39,13 +40,49 @@ pub enum ApplyError {
     },
 }
 
-/// The commands that try a change before it is made: the project's check and the canary, in this order.
+/// What tries a change before it is made, in this order: commands, the shadow, the checker.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Trials {
-    /// Each a program and its arguments; empty ones are left out.
+    /// The project's check and the canary: each a program and its arguments, run in a copy; empty ones are left out.
+    /// `{file}` in an argument stands for the changed file in the copy.
     pub commands: Vec<Vec<String>>,
-    /// After this, each is stopped and has failed.
+    /// An instance of the service that is started from the copy and asked.
+    pub shadow: Option<Shadow>,
+    /// The checker of this kind of file.
+    pub checker: Option<&'static Kind>,
+    /// After this, each command is stopped and has failed.
     pub timeout: Duration,
+    /// Most memory of each process, in bytes.
+    pub memory: Option<u64>,
+}
+
+impl Trials {
+    /// Whether there is nothing to run.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.commands.iter().all(Vec::is_empty) && self.shadow.is_none() && self.checker.is_none()
+    }
+
+    /// What is run, a line each.
+    #[must_use]
+    pub fn words(&self) -> Vec<String> {
+        let commands = self.commands.iter().filter(|argv| !argv.is_empty()).map(|argv| argv.join(" "));
+        let shadow =
+            self.shadow.iter().map(|shadow| format!("{} beside {}", shadow.probe.join(" "), shadow.start.join(" ")));
+        let checker = self.checker.iter().map(|kind| kind.argv.join(" "));
+        commands.chain(shadow).chain(checker).collect()
+    }
+}
+
+/// An instance of a service that nobody uses: started from the changed copy, and asked whether it works.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Shadow {
+    /// Starts it and stays; it is killed with its whole group.
+    pub start: Vec<String>,
+    /// Ends with 0 once it works. Asked every second.
+    pub probe: Vec<String>,
+    /// Time within which it must work.
+    pub within: Duration,
 }
 
 /// A change that is in place.
@@ -107,9 +144,21 @@ pub trait Applier {
     /// [`ApplyError::Broken`]: the agent is read-only from here on.
     fn recover(&self, id: &InterventionId, now: Timestamp) -> Result<Recovered, ApplyError>;
 
-    /// Forgets the way back of a change that is judged for good.
+    /// Notes that the change is judged for good. Its way back stays for [`Applier::rollback`] until it is forgotten.
     ///
     /// # Errors
     /// The undo journal cannot be written.
     fn settle(&self, id: &InterventionId) -> Result<(), ApplyError>;
+
+    /// The changes that are over and whose way back is still on disk.
+    ///
+    /// # Errors
+    /// The undo journal cannot be read.
+    fn settled(&self) -> Result<Vec<InterventionId>, ApplyError>;
+
+    /// Removes the way back of a change that is over, for good.
+    ///
+    /// # Errors
+    /// It is not over, or the undo journal cannot be written.
+    fn forget(&self, id: &InterventionId) -> Result<(), ApplyError>;
 }

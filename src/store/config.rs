@@ -114,6 +114,7 @@ struct LimitsFile {
     freeze_after: Option<NonZeroU32>,
     freeze_for: Option<Span>,
     validate_window: Option<Span>,
+    keep_undo: Option<Span>,
     blocked_kinds: Option<Vec<ActionKind>>,
 }
 
@@ -134,6 +135,8 @@ pub struct Limits {
     pub freeze_for: Span,
     /// Least time between a change and its verdict.
     pub validate_window: Span,
+    /// How long the way back of a change stays on disk after its verdict.
+    pub keep_undo: Span,
     /// What no change may do here.
     pub blocked_kinds: Vec<ActionKind>,
 }
@@ -170,9 +173,16 @@ pub struct AuditRoot {
     /// How long the check may take.
     #[serde(default = "default_check_timeout")]
     pub check_timeout: Span,
-    /// What tries a risky change after the check, in the same copy: a program and its arguments.
+    /// What tries a risky change after the check, in the same copy: a program and its arguments. `{file}` stands for the
+    /// changed file. It takes the place of the checker that mesh knows for a kind of file.
     #[serde(default)]
     pub canary: Vec<String>,
+    /// An instance of the service that is started from the copy and asked whether it works.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<ShadowConfig>,
+    /// Most memory that each process of a check may have for itself, in MiB.
+    #[serde(default = "default_check_memory")]
+    pub check_memory_mib: u32,
     /// Most changes that mesh makes in this folder in 24 h; the host's own limit when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit_per_day: Option<u32>,
@@ -180,6 +190,27 @@ pub struct AuditRoot {
 
 const fn default_check_timeout() -> Span {
     Span(Duration::from_secs(600))
+}
+
+const fn default_check_memory() -> u32 {
+    4_096
+}
+
+/// An instance of a service that nobody uses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShadowConfig {
+    /// Starts it and stays: a program and its arguments.
+    pub start: Vec<String>,
+    /// Ends with 0 once it works: a program and its arguments.
+    pub probe: Vec<String>,
+    /// Time within which it must work.
+    #[serde(default = "default_shadow_within")]
+    pub within: Span,
+}
+
+const fn default_shadow_within() -> Span {
+    Span(Duration::from_secs(30))
 }
 
 /// The shared branch and the way to it.
@@ -277,6 +308,7 @@ impl Config {
             freeze_after: limits.freeze_after,
             freeze_for: limits.freeze_for.0,
             validate_window: limits.validate_window.0,
+            keep_undo: limits.keep_undo.0,
         }
     }
 
@@ -377,6 +409,7 @@ impl LimitsFile {
             freeze_after: later.freeze_after.or(self.freeze_after),
             freeze_for: later.freeze_for.or(self.freeze_for),
             validate_window: later.validate_window.or(self.validate_window),
+            keep_undo: later.keep_undo.or(self.keep_undo),
             blocked_kinds: later.blocked_kinds.or(self.blocked_kinds),
         }
     }
@@ -391,6 +424,7 @@ impl LimitsFile {
             freeze_after: self.freeze_after.map_or(pace.freeze_after, NonZeroU32::get),
             freeze_for: self.freeze_for.unwrap_or(Span(pace.freeze_for)),
             validate_window: self.validate_window.unwrap_or(Span(pace.validate_window)),
+            keep_undo: self.keep_undo.unwrap_or(Span(pace.keep_undo)),
             blocked_kinds: self.blocked_kinds.unwrap_or_default(),
         }
     }

@@ -13,6 +13,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0004_samples.sql"),
     include_str!("migrations/0005_ledger.sql"),
     include_str!("migrations/0006_gossip.sql"),
+    include_str!("migrations/0007_told.sql"),
 ];
 
 /// Why the database cannot be used.

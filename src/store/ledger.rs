@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use rusqlite::types::Type;
-use rusqlite::{OptionalExtension as _, Row as SqlRow, Transaction, params};
+use rusqlite::{Connection, OptionalExtension as _, Row as SqlRow, Transaction, params};
 
 use super::db::{Db, DbError};
 use super::fixes::{from_word, json, path_bytes, word};
@@ -112,19 +112,25 @@ pub(super) fn signed(clock: Running) -> i64 {
     i64::try_from(clock.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// Counts the clock on, and returns where it stands.
-fn tick(transaction: &Transaction<'_>, moment: &Moment) -> rusqlite::Result<Running> {
-    let last = transaction
+/// Where the clock stands.
+fn counted_at(connection: &Connection, moment: &Moment) -> rusqlite::Result<Counted> {
+    let last = connection
         .query_row("SELECT boot, uptime, running FROM running_clock", [], |row| {
             Ok(Counted { boot: row.get(0)?, uptime: number(row, 1)?, running: Running::from_millis(number(row, 2)?) })
         })
         .optional()?;
-    let newest = transaction
+    let newest = connection
         .query_row("SELECT clock FROM ledger ORDER BY seq DESC LIMIT 1", [], |row| number(row, 0))
         .optional()?;
     let mut counted = count(last.as_ref(), moment);
     // Whatever became of the row beside it, the ledger's own clock never runs back.
     counted.running = counted.running.max(Running::from_millis(newest.unwrap_or_default()));
+    Ok(counted)
+}
+
+/// Counts the clock on, and returns where it stands.
+fn tick(transaction: &Transaction<'_>, moment: &Moment) -> rusqlite::Result<Running> {
+    let counted = counted_at(transaction, moment)?;
     transaction.execute(
         "INSERT OR REPLACE INTO running_clock (id, boot, uptime, running) VALUES (1, ?1, ?2, ?3)",
         params![counted.boot, i64::try_from(counted.uptime).unwrap_or(i64::MAX), signed(counted.running)],
@@ -184,6 +190,14 @@ impl Db {
         self.write(|transaction| tick(transaction, moment))
     }
 
+    /// Where the clock stands at `moment`. Nothing is written.
+    ///
+    /// # Errors
+    /// SQLite refused.
+    pub fn clock_at(&self, moment: &Moment) -> Result<Running, DbError> {
+        self.read(|connection| Ok(counted_at(connection, moment)?.running))
+    }
+
     /// The newest attempt at a fix.
     ///
     /// # Errors
@@ -205,6 +219,31 @@ impl Db {
             connection.prepare(&sql)?.query_map([], intervention_of)?.collect::<rusqlite::Result<Vec<_>>>()
         })?;
         Ok(all.into_iter().filter(|intervention| states.contains(&intervention.state)).collect())
+    }
+
+    /// Every attempt that is over and that [`Db::note_told`] does not know as it stands now, oldest first.
+    ///
+    /// # Errors
+    /// SQLite refused, or a row is not one of ours.
+    pub fn untold_interventions(&self) -> Result<Vec<Intervention>, DbError> {
+        self.read(|connection| {
+            let sql = format!(
+                "SELECT {INTERVENTION} FROM interventions WHERE told IS NOT state \
+                 AND state IN ('validated', 'no_effect', 'reverted', 'aborted') ORDER BY fix, attempt"
+            );
+            connection.prepare(&sql)?.query_map([], intervention_of)?.collect()
+        })
+    }
+
+    /// Notes that peers were told of an attempt that stands at `state`, or that there is nothing to tell them.
+    ///
+    /// # Errors
+    /// SQLite refused.
+    pub fn note_told(&mut self, id: &InterventionId, state: State) -> Result<(), DbError> {
+        self.write(|transaction| {
+            let sql = "UPDATE interventions SET told = ?3 WHERE fix = ?1 AND attempt = ?2";
+            transaction.execute(sql, params![id.fix.as_str(), id.attempt, word(&state)]).map(drop)
+        })
     }
 
     /// Begins a new attempt at a fix. One that has not ended goes on instead, with what is proposed now.

@@ -93,9 +93,8 @@ impl Db {
     ///
     /// # Errors
     /// SQLite refused, or a row is not one of ours.
-    pub fn frozen(&mut self, moment: &Moment) -> Result<Vec<Frozen>, DbError> {
-        let clock = self.count_on(moment)?;
-        self.frozen_at(clock)
+    pub fn frozen(&self, moment: &Moment) -> Result<Vec<Frozen>, DbError> {
+        self.frozen_at(self.clock_at(moment)?)
     }
 
     fn frozen_at(&self, clock: Running) -> Result<Vec<Frozen>, DbError> {

@@ -5,20 +5,25 @@
 use std::ffi::OsString;
 use std::io::{ErrorKind, Read};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use rustix::process::{Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, kill_process_group, prlimit, waitid};
 
 use crate::ports::{Exec, Exit, Program, Ran};
+use crate::sys::host::find_program;
 
 /// Time between asking a group to end and killing it.
 const GRACE: Duration = Duration::from_secs(1);
 /// Time to read what is left in the pipes once the group is dead; a process that left the group may hold them open.
 const DRAIN: Duration = Duration::from_secs(1);
+/// Between two looks whether the program is to be stopped.
+const LOOK: Duration = Duration::from_millis(50);
 /// Bytes read at once.
 const CHUNK: usize = 8 * 1024;
 /// Chunks waiting to be taken; a flood blocks its writer, not us.
@@ -32,14 +37,22 @@ pub struct SystemExec;
 
 impl Exec for SystemExec {
     fn run(&self, program: &Program) -> Ran {
+        self.run_until(program, &AtomicBool::new(false))
+    }
+
+    fn run_until(&self, program: &Program, stop: &AtomicBool) -> Ran {
         let started = Instant::now();
         let mut ran = Ran { exit: Exit::TimedOut, stdout: Vec::new(), stderr: Vec::new(), took: Duration::ZERO };
         ran.exit = match start(program) {
-            Ok(child) => follow(child, started, program, &mut ran),
+            Ok(child) => follow(child, started, program, stop, &mut ran),
             Err(why) => Exit::NotStarted(why),
         };
         ran.took = started.elapsed();
         ran
+    }
+
+    fn finds(&self, program: &str, dir: &Path) -> bool {
+        find_program(program, dir).is_some()
     }
 }
 
@@ -55,7 +68,8 @@ fn start(program: &Program) -> Result<Child, String> {
     let Some((name, arguments)) = program.argv.split_first() else {
         return Err("no program named".to_owned());
     };
-    let mut command = Command::new(name);
+    let found = find_program(name, &program.dir);
+    let mut command = Command::new(found.as_deref().unwrap_or(Path::new(name)));
     command
         .args(arguments)
         .current_dir(&program.dir)
@@ -70,15 +84,29 @@ fn start(program: &Program) -> Result<Child, String> {
     if let Some(home) = std::env::var_os("HOME") {
         command.env("HOME", home);
     }
-    command.spawn().map_err(|error| match error.kind() {
+    let child = command.spawn().map_err(|error| match error.kind() {
         ErrorKind::NotFound if !program.dir.is_dir() => format!("no directory {}", program.dir.display()),
         ErrorKind::NotFound => format!("no program {name} on PATH"),
         _ => format!("{name}: {error}"),
-    })
+    })?;
+    if let Some(bytes) = program.memory {
+        limit_memory(&child, bytes);
+    }
+    Ok(child)
+}
+
+/// Bounds what each process of the group may have for itself. Address space that is only set aside does not count, so
+/// that runtimes which set aside much of it still start.
+fn limit_memory(child: &Child, bytes: u64) {
+    let limit = Rlimit { current: Some(bytes), maximum: Some(bytes) };
+    match prlimit(Some(Pid::from_child(child)), Resource::Data, limit) {
+        // An error means that it is gone already.
+        Ok(_) | Err(_) => {}
+    }
 }
 
 /// Follows the child to its end. It is reaped last: until then its group id cannot be taken by anybody else.
-fn follow(mut child: Child, started: Instant, program: &Program, ran: &mut Ran) -> Exit {
+fn follow(mut child: Child, started: Instant, program: &Program, stop: &AtomicBool, ran: &mut Ran) -> Exit {
     let group = Pid::from_child(&child);
     let (send, events) = sync_channel(QUEUE);
     let mut pipes = 0;
@@ -97,7 +125,12 @@ fn follow(mut child: Child, started: Instant, program: &Program, ran: &mut Ran) 
     });
 
     let mut taking = Taking { events, pipes, ended: false, cap: program.output_cap, ran };
-    let in_time = taking.until(started.checked_add(program.timeout), |state| state.ended);
+    let deadline = started.checked_add(program.timeout);
+    let mut in_time = false;
+    while !in_time && !stop.load(Ordering::SeqCst) && deadline.is_none_or(|at| Instant::now() < at) {
+        let look = Instant::now().checked_add(LOOK);
+        in_time = taking.until(deadline.min(look).or(look), |state| state.ended);
+    }
     if !in_time {
         signal(group, Signal::TERM);
         taking.until(Instant::now().checked_add(GRACE), |state| state.ended);

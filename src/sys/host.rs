@@ -1,7 +1,7 @@
 //! Facts of this machine: what tells it from a copy of it, what it is, what it is called.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
@@ -58,12 +58,23 @@ pub fn space(path: &Path) -> std::io::Result<(u64, u64)> {
 /// Whether `program`, started in `dir`, is a file that may be run: a path, or a name that `$PATH` leads to.
 #[must_use]
 pub fn can_run(program: &str, dir: &Path) -> bool {
-    let runs =
-        |path: std::path::PathBuf| path.is_file() && rustix::fs::access(&path, rustix::fs::Access::EXEC_OK).is_ok();
+    find_program(program, dir).is_some()
+}
+
+/// Where the checkers of services are, which are not on every user's search path.
+const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/sbin:/sbin";
+
+/// The program of this name: seen from `dir` where it is a path, else on the search path.
+#[must_use]
+pub fn find_program(program: &str, dir: &Path) -> Option<PathBuf> {
+    let runs = |path: &PathBuf| path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok();
     if program.contains('/') {
-        return runs(dir.join(program));
+        return Some(dir.join(program)).filter(runs);
     }
-    std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|folder| runs(folder.join(program))))
+    let mut path = std::env::var_os("PATH").unwrap_or_default();
+    path.push(":");
+    path.push(SYSTEM_PATH);
+    std::env::split_paths(&path).filter(|folder| folder.is_absolute()).map(|folder| folder.join(program)).find(runs)
 }
 
 /// When a process started, in ticks since the machine did; `None` when there is none with this number.

@@ -64,7 +64,7 @@ pub fn look(places: &Places, exec: &impl Exec) -> Inventory {
 fn units(systemctl: &str, exec: &impl Exec) -> Vec<Unit> {
     let arguments = [systemctl, "show", "*.service", "--no-pager", "--property=Id,ActiveState,ControlGroup"];
     let argv = arguments.map(str::to_owned).to_vec();
-    let ran = exec.run(&Program { argv, dir: "/".into(), timeout: WAIT, output_cap: ANSWER_BYTES });
+    let ran = exec.run(&Program { argv, dir: "/".into(), timeout: WAIT, output_cap: ANSWER_BYTES, memory: None });
     if ran.exit != Exit::Code(0) {
         return Vec::new();
     }

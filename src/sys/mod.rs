@@ -12,3 +12,4 @@ pub mod probes;
 pub mod remote;
 pub mod repo;
 pub mod tree;
+mod trial;

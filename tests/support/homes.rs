@@ -1,8 +1,10 @@
 //! Homes of the real binary: set up, enrolled, driven by its own command line.
 
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 /// A host: its home below a common temporary folder.
@@ -46,6 +48,22 @@ impl Host {
     pub(crate) fn json(&self, arguments: &[&str]) -> Value {
         let text = self.ok(&[&["--json"], arguments].concat());
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("mesh {arguments:?}: {error}: {text}"))
+    }
+
+    /// Starts the agent for one round, and returns what it said.
+    pub(crate) fn one_round(&self, arguments: &[&str]) -> Vec<String> {
+        let mut agent = self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("starts");
+        let stdout = BufReader::new(agent.stdout.take().expect("piped"));
+        let mut said = Vec::new();
+        for line in stdout.lines() {
+            said.push(line.expect("UTF-8"));
+            if said.last().is_some_and(|line| line.starts_with("Next round in ")) {
+                break;
+            }
+        }
+        kill_process(Pid::from_child(&agent), Signal::TERM).expect("it runs");
+        assert!(agent.wait().expect("it ends").success(), "{said:?}");
+        said
     }
 
     /// Trusts `other` under its name.

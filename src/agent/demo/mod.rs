@@ -316,6 +316,7 @@ fn run_program(dir: &Path, argv: &[&str]) -> Ran {
         dir: dir.to_owned(),
         timeout: Duration::from_secs(30),
         output_cap: 16 * 1024,
+        memory: None,
     })
 }
 

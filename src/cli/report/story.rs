@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::wrap;
 use crate::domain::fix::{CheckResult, Fix, FixState, branch_name};
 use crate::domain::foreign_text::{display, display_bytes, display_line};
-use crate::domain::guard::{Answer, Verdict};
+use crate::domain::guard::{ActionKind, Answer, Verdict};
 use crate::domain::intervention::State;
 use crate::domain::ledger::{Entry, Note, Row};
 use crate::domain::outcome::{Mark, Observation, Prediction};
@@ -109,7 +109,12 @@ pub(crate) fn fix_story(fix: &Fix, history: &History) -> Vec<String> {
         let window = predicted.window_s / 3_600;
         let claim = display_line(&predicted.claim);
         say("predicted", &format!("{claim} within {window} h (before: {})", predicted.before.name()));
-        say("observed", &observed(history).map_or_else(|| "nothing yet".to_owned(), |seen| observed_words(&seen)));
+        let seen = observed(history);
+        say("observed", &seen.as_ref().map_or_else(|| "nothing yet".to_owned(), observed_words));
+        for (call, before) in &predicted.readings {
+            let after = seen.as_ref().and_then(|seen| seen.readings.get(call)).map_or("not yet", String::as_str);
+            say("", &format!("{}: {before} before, {after} after", display_line(call)));
+        }
     }
     say("outcome", &outcome(history).map_or_else(|| "none yet".to_owned(), |outcome| outcome_words(&outcome)));
     let entry = fix.entry.map(|entry| format!(", entry {}", entry.short())).unwrap_or_default();
@@ -181,34 +186,54 @@ fn next_steps(fix: &Fix) -> Vec<String> {
 }
 
 /// What would be done with a fix, step by step, if it were made now. `trials` are the commands that would try it.
-pub(crate) fn chain(fix: &Fix, trials: &[Vec<String>]) -> Vec<String> {
+pub(crate) fn chain(fix: &Fix, kind: ActionKind, trials: &[String]) -> Vec<String> {
     let against: Vec<&str> =
         fix.verdicts.iter().filter(|verdict| !verdict.passes()).map(|verdict| verdict.check.name()).collect();
     if !against.is_empty() {
         let why = display_line(fix.reason.as_deref().unwrap_or_default());
         return vec![format!("the guard holds it up ({}): {why}", against.join(", "))];
     }
-    let mut steps = vec![
-        format!("the guard lets it through: all {} checks pass", fix.verdicts.len()),
-        format!("one commit that changes {} and nothing else, which no branch leads to yet", display_line(&fix.path)),
-    ];
-    steps.extend(trials.iter().map(|argv| format!("`{}` in a scratch copy of it", display_line(&argv.join(" ")))));
+    let path = display_line(&fix.path);
+    let mut steps = vec![format!("the guard lets it through: all {} checks pass", fix.verdicts.len())];
+    steps.push(match kind {
+        ActionKind::Branch => format!("one commit that changes {path} and nothing else, which no branch leads to yet"),
+        ActionKind::Commit | ActionKind::File => {
+            format!("{path} is changed and changed back in a scratch copy, which must be as it was")
+        }
+    });
+    steps.extend(trials.iter().map(|trial| format!("`{}` in a scratch copy of it", display_line(trial))));
     if trials.is_empty() {
         steps.push("no check: none is configured for this root".to_owned());
     }
-    steps.push(format!("branch {} leads to it; taken back by deleting that branch", branch_name(&fix.lesson, &fix.id)));
+    steps.push(match kind {
+        ActionKind::Branch => {
+            format!("branch {} leads to it; taken back by deleting that branch", branch_name(&fix.lesson, &fix.id))
+        }
+        ActionKind::Commit => {
+            "the way back goes to disk; then one commit on the branch that is checked out; taken back by its revert"
+                .to_owned()
+        }
+        ActionKind::File => {
+            "a copy of the file goes to disk; then the file is exchanged for the mended one; taken back by the copy"
+                .to_owned()
+        }
+    });
+    if kind.is_intervention() {
+        steps.push("the claim is watched; the change is taken back when it does harm".to_owned());
+    }
     steps
 }
 
 /// What would be done with every fix of a round that makes nothing.
-pub(crate) fn foretold(roots: &[RootAudit], trials_of: &dyn Fn(&Path) -> Vec<Vec<String>>) -> Vec<String> {
+pub(crate) fn foretold(roots: &[RootAudit], trials_of: &dyn Fn(&Path, &str) -> Vec<String>) -> Vec<String> {
     let outcomes = roots.iter().flat_map(|root| &root.seeding.outcomes);
     let open = outcomes.filter(|outcome| matches!(outcome.fix.state, FixState::Proposed | FixState::Backlog));
     let mut lines = vec!["What would be done; nothing was:".to_owned()];
     for outcome in open {
         let fix = &outcome.fix;
         lines.push(format!("  {} {} in {}", fix.id, fix.lesson, display_line(&fix.path)));
-        for (at, step) in chain(fix, &trials_of(&fix.root)).iter().enumerate() {
+        let kind = outcome.ready.unwrap_or(ActionKind::Branch);
+        for (at, step) in chain(fix, kind, &trials_of(&fix.root, &fix.path)).iter().enumerate() {
             lines.extend(wrap(step, &format!("    {}. ", at + 1), "       ", WIDTH));
         }
     }

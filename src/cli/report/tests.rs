@@ -85,7 +85,7 @@ fn audited() -> RootAudit {
             ..ScanReport::default()
         },
         accepted: BTreeMap::from([(accepted.fingerprint, accepted)]),
-        seeding: Seeding { outcomes: vec![Outcome { fix, plan, new: true }], unplanned: Vec::new() },
+        seeding: Seeding { outcomes: vec![Outcome { fix, plan, new: true, ready: None }], unplanned: Vec::new() },
     }
 }
 

@@ -1,6 +1,6 @@
 //! The checks on the change itself: who may ask for it, its size, its risk, and whether its lesson can be proved wrong.
 
-use super::{ActionKind, AskedBy, Drill, No, Policy, block, refuse};
+use super::{ActionKind, AskedBy, Canary, Drill, No, Policy, block, refuse};
 use crate::domain::detect::FixClass;
 use crate::domain::expr::Claim;
 use crate::domain::fix::FixPlan;
@@ -51,11 +51,23 @@ pub(super) fn no_suppression(plan: &FixPlan) -> Result<(), No> {
 pub(super) fn canary(plan: &FixPlan, policy: &Policy) -> Result<(), No> {
     let asked_for = policy.asked_by == AskedBy::Person || plan.class == FixClass::Review;
     let to_look_at = policy.kind == ActionKind::Branch && asked_for;
-    if plan.risk >= Risk::Medium && !policy.has_canary && !to_look_at {
-        return block(format!(
-            "blocked on missing canary: the lesson's risk is {}, and no `check` or `canary` is named for this root",
-            plan.risk.name()
-        ));
+    if plan.risk >= Risk::Medium && !to_look_at {
+        let risk = plan.risk.name();
+        match &policy.canary {
+            Canary::There => {}
+            Canary::Missing { program, package } => {
+                return block(format!(
+                    "blocked on missing canary: the lesson's risk is {risk}, and `{program}`, which would try it, is not \
+                     installed: apt-get install {package}"
+                ));
+            }
+            Canary::None => {
+                return block(format!(
+                    "blocked on missing canary: the lesson's risk is {risk}, and no `check`, `canary` or `shadow` is named \
+                     for this root"
+                ));
+            }
+        }
     }
     let by_itself = policy.kind.is_intervention() && policy.asked_by == AskedBy::Audit;
     if plan.risk == Risk::High && by_itself {

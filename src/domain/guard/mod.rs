@@ -57,6 +57,22 @@ impl ActionKind {
     }
 }
 
+/// What would try a change before it is made.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Canary {
+    /// A command or a shadow that the configuration names, or the checker of this kind of file.
+    There,
+    /// The checker of this kind of file, which is not installed.
+    Missing {
+        /// The program.
+        program: String,
+        /// The Debian package that has it.
+        package: String,
+    },
+    /// Nothing.
+    None,
+}
+
 /// What was said of the lesson's own examples: its pattern matches each bad one, and no longer after the fix.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Drill {
@@ -142,8 +158,8 @@ pub struct Policy {
     pub kind: ActionKind,
     /// What no change may do here.
     pub blocked_kinds: Vec<ActionKind>,
-    /// Whether a check or a canary is named for the area.
-    pub has_canary: bool,
+    /// What would try the change before it is made.
+    pub canary: Canary,
     /// How much and how fast.
     pub pace: Pace,
     /// Now.
@@ -327,7 +343,7 @@ impl Refusal {
     /// The hardest answer among the checks.
     #[must_use]
     pub fn hardest(&self) -> Answer {
-        self.verdicts.iter().map(|verdict| verdict.answer).max().unwrap_or(Answer::Refuse)
+        hardest(&self.verdicts)
     }
 
     /// What stood in the way, hardest first, in one sentence.
@@ -335,6 +351,12 @@ impl Refusal {
     pub fn why(&self) -> String {
         why(&self.verdicts)
     }
+}
+
+/// The hardest answer among verdicts. Of none at all, nothing good is said.
+#[must_use]
+pub fn hardest(verdicts: &[Verdict]) -> Answer {
+    verdicts.iter().map(|verdict| verdict.answer).max().unwrap_or(Answer::Refuse)
 }
 
 /// What stood in the way, hardest first, in one sentence; empty when nothing did.

@@ -1,6 +1,6 @@
 //! The second gate: what a scratch copy has shown of an approved change.
 
-use super::{Approved, Check, Verdict, refuse, verdict};
+use super::{Approved, Check, Verdict, block, refuse, verdict};
 
 /// Everything that a change can touch, as one hash: names, bytes, modes and refs of the scratch copy.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -30,6 +30,8 @@ pub enum Trial {
     Passed,
     /// One of them did not, and how it ended.
     Failed(String),
+    /// What would have tried it cannot tell, and why.
+    Cannot(String),
 }
 
 /// A change that was approved and then proved. Nothing but [`prove`] can make one.
@@ -53,11 +55,12 @@ impl<T> Proved<T> {
     }
 }
 
-/// Holds the proof against what it must show.
+/// Holds the proof against what it must show. A trial that could not tell is as good as none: `demands_trial` says
+/// whether the change must not be made then.
 ///
 /// # Errors
 /// What each part of it said; at least one did not pass.
-pub fn prove<T>(approved: Approved<T>, proof: &Proof) -> Result<Proved<T>, Vec<Verdict>> {
+pub fn prove<T>(approved: Approved<T>, proof: &Proof, demands_trial: bool) -> Result<Proved<T>, Vec<Verdict>> {
     let rolls_back = if proof.before == proof.applied {
         refuse("the change changed nothing in the scratch copy, so its rollback is not shown")
     } else if proof.before != proof.restored {
@@ -66,7 +69,8 @@ pub fn prove<T>(approved: Approved<T>, proof: &Proof) -> Result<Proved<T>, Vec<V
         Ok(())
     };
     let trial = match &proof.trial {
-        Trial::None | Trial::Passed => Ok(()),
+        Trial::Cannot(why) if demands_trial => block(format!("blocked on missing canary: {why}")),
+        Trial::None | Trial::Passed | Trial::Cannot(_) => Ok(()),
         Trial::Failed(why) => refuse(format!("the project's check fails with it: {why}")),
     };
     let gone = if proof.finding_gone { Ok(()) } else { refuse("the finding is still there after the change") };

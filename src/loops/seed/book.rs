@@ -3,9 +3,9 @@
 use super::{Parts, SeedError};
 use crate::domain::fix::{Fix, FixPlan};
 use crate::domain::guard::{ActionKind, Verdict};
-use crate::domain::intervention::{Actor, Event, InterventionId};
+use crate::domain::intervention::{Actor, Event, InterventionId, State};
 use crate::domain::ledger::{Note, Planned};
-use crate::domain::outcome::{Mark, Observed};
+use crate::domain::outcome::{Mark, Measured};
 use crate::store::ledger::{Happening, Proposal};
 
 /// Tells what was decided of a plan, beginning with what was planned. A plan that nothing is asked of is only proposed.
@@ -21,7 +21,7 @@ pub(super) fn tell(
     let note = Note {
         why: trigger(plan),
         planned: Some(planned(plan, kind)),
-        predicted: Some(plan.prediction(Observed::Unknown, pace.validate_window)),
+        predicted: Some(plan.prediction(Measured::nothing(), pace.validate_window)),
         ..Note::default()
     };
     let proposal = Proposal { fix: &plan.id, area: &plan.root, kind, action: plan.action() };
@@ -58,21 +58,23 @@ fn close_what_is_back(parts: &mut Parts<'_>, plan: &FixPlan) -> Result<(), SeedE
     };
     let (moment, pace) = (parts.moment.clone(), parts.house.pace.clone());
     let back = Note { marks: vec![Mark::Unknown], ..Note::why("its finding is back") };
-    let ended = [
-        Happening::new(Event::Watch, Actor::Agent, Note::default()),
-        Happening::new(Event::FindNoEffect, Actor::Agent, back),
-    ];
+    let watch = Happening::new(Event::Watch, Actor::Agent, Note::default());
+    let mut ended: Vec<_> = (last.state == State::Applied).then_some(watch).into_iter().collect();
+    ended.push(Happening::new(Event::FindNoEffect, Actor::Agent, back));
     parts.db.happen(&moment, &last.id, &ended, &pace)?;
     Ok(())
 }
 
 /// Tells what became of the branch of a fix. A fix from before there was a ledger is taken up where it stands.
-pub(super) fn follow(parts: &mut Parts<'_>, fix: &Fix, happening: Happening) -> Result<(), SeedError> {
+pub(super) fn follow(parts: &mut Parts<'_>, fix: &Fix, happenings: &[Happening]) -> Result<State, SeedError> {
     let (moment, pace) = (parts.moment.clone(), parts.house.pace.clone());
     let known = parts.db.intervention(&fix.id)?.filter(|known| !known.state.is_end());
+    let mut happenings = happenings;
     let id = match known {
         Some(known) => known.id,
         None => {
+            // What it predicted is not known, so there is nothing to watch.
+            happenings = &happenings[..happenings.len().min(1)];
             let action = crate::domain::fix::ActionHash(*blake3::hash(fix.diff.as_bytes()).as_bytes());
             let proposal = Proposal { fix: &fix.id, area: &fix.root, kind: ActionKind::Branch, action };
             let note = Note::why("its branch was made before there was a ledger");
@@ -83,8 +85,7 @@ pub(super) fn follow(parts: &mut Parts<'_>, fix: &Fix, happening: Happening) -> 
             id
         }
     };
-    parts.db.happen(&moment, &id, &[happening], &pace)?;
-    Ok(())
+    Ok(parts.db.happen(&moment, &id, happenings, &pace)?)
 }
 
 /// Whether two rounds of verdicts say the same, but for numbers in their words.

@@ -2,11 +2,15 @@
 //! own once the project's check has passed, and remembered whatever became of them.
 
 mod book;
+mod branches;
+mod finished;
 mod intervene;
 mod mend;
 mod onto;
 mod person;
+mod recover;
 mod settle;
+mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -14,23 +18,32 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::domain::canary::Kind;
 use crate::domain::detect::{ENGINE, FixClass};
 use crate::domain::finding::Finding;
 use crate::domain::fix::{EndedBy, Fix, FixId, FixPlan, FixState, KnownLesson};
-use crate::domain::guard::{ActionKind, AskedBy, Drill, FileId};
+use crate::domain::guard::{ActionKind, AskedBy, Canary, Drill, FileId, RepoFacts, Verdict};
 use crate::domain::id::Slug;
-use crate::domain::intervention::{Actor, Event};
-use crate::domain::ledger::Note;
-use crate::domain::lesson::Lesson;
+use crate::domain::lesson::{Lesson, Risk};
 use crate::domain::pace::Pace;
 use crate::domain::running::Moment;
-use crate::ports::{Admission, ApplyError, Auditor, AuditorError, BranchIs, Exec, Repo, Skipped, Trials};
+use crate::domain::trust::Grant;
+use crate::ports::{Admission, ApplyError, Auditor, AuditorError, Exec, Repo, Shadow, Skipped, Trials};
 use crate::store::db::{Db, DbError};
-use crate::store::ledger::{Happening, LedgerError};
+use crate::store::ledger::LedgerError;
 
-pub use intervene::{Finished, Found, Hand, intervene, recover, validate};
-pub use onto::{apply_onto, rollback_onto};
-pub use person::{PersonError, apply, rehearse, rollback};
+use branches::follow_branches;
+use settle::{Go, Wish};
+
+pub use finished::{Finished, untold};
+pub use intervene::{Hand, intervene};
+pub use onto::{apply_onto, rehearse_onto, rollback_onto};
+pub use person::{PersonError, apply, explain, rehearse, rollback};
+pub use recover::{Found, recover};
+pub use verdict::{foresee, prune, validate};
+
+/// After this a trial is stopped, where the configuration does not say.
+pub const CHECK_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// A root and the command that says whether its project still works.
 #[derive(Clone, Debug)]
@@ -41,8 +54,13 @@ pub struct Area {
     pub check: Vec<String>,
     /// After this the check is stopped and counts as failed.
     pub check_timeout: Duration,
-    /// The command that tries what is risky, run in the same copy after the check; empty when there is none.
+    /// The command that tries what is risky, run in the same copy after the check; empty when there is none. It stands in
+    /// for the checker of a kind of file.
     pub canary: Vec<String>,
+    /// An instance of the service that is started from the copy and asked.
+    pub shadow: Option<Shadow>,
+    /// Most memory of each process of a trial, in bytes.
+    pub check_memory: Option<u64>,
     /// Most changes in 24 h, where the area has a limit of its own.
     pub limit_per_day: Option<u32>,
 }
@@ -51,20 +69,37 @@ impl Area {
     /// A root that nothing is configured for.
     #[must_use]
     pub const fn bare(root: std::path::PathBuf) -> Self {
-        Self { root, check: Vec::new(), check_timeout: Duration::ZERO, canary: Vec::new(), limit_per_day: None }
+        Self {
+            root,
+            check: Vec::new(),
+            check_timeout: CHECK_TIMEOUT,
+            canary: Vec::new(),
+            shadow: None,
+            check_memory: None,
+            limit_per_day: None,
+        }
     }
 
-    /// Whether a change can be tried before it is made.
+    /// What tries a change of the file at `path`, and whether that is there.
     #[must_use]
-    pub fn has_canary(&self) -> bool {
-        !self.check.is_empty() || !self.canary.is_empty()
-    }
-
-    /// The commands that try a change, in order.
-    #[must_use]
-    pub fn trials(&self) -> Trials {
+    pub fn trials(&self, path: &str, exec: &dyn Exec) -> (Trials, Canary) {
         let commands = [&self.check, &self.canary].into_iter().filter(|argv| !argv.is_empty()).cloned().collect();
-        Trials { commands, timeout: self.check_timeout }
+        let mut trials = Trials {
+            commands,
+            shadow: self.shadow.clone(),
+            checker: None,
+            timeout: self.check_timeout,
+            memory: self.check_memory,
+        };
+        let kind = Kind::of(&self.root.join(path)).filter(|_| self.canary.is_empty());
+        let missing = kind.filter(|kind| !exec.finds(kind.program(), &self.root));
+        trials.checker = kind.filter(|_| missing.is_none());
+        let canary = match missing {
+            _ if !trials.is_empty() => Canary::There,
+            Some(kind) => Canary::Missing { program: kind.program().to_owned(), package: kind.package.to_owned() },
+            None => Canary::None,
+        };
+        (trials, canary)
     }
 }
 
@@ -104,6 +139,8 @@ pub struct House {
 /// How far to go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mode {
+    /// Tell what would be done: make nothing, and remember nothing.
+    Tell,
     /// Plan and list; make nothing.
     List,
     /// Make what needs no person.
@@ -119,6 +156,8 @@ pub struct Outcome {
     pub plan: FixPlan,
     /// Whether this run made its branch.
     pub new: bool,
+    /// What may be made of it now where people use it, without a person.
+    pub ready: Option<ActionKind>,
 }
 
 /// What seeding one root came to.
@@ -170,7 +209,9 @@ pub fn seed(
     mode: Mode,
     now: Timestamp,
 ) -> Result<Seeding, SeedError> {
-    follow_branches(parts, &area.root, now)?;
+    if mode != Mode::Tell {
+        follow_branches(parts, &area.root, now)?;
+    }
     let known: BTreeMap<&Slug, &KnownLesson> = lessons.iter().map(|known| (&known.lesson.id, known)).collect();
     let mut seeding = Seeding::default();
     for ((path, lesson), group) in groups(findings) {
@@ -186,28 +227,59 @@ pub fn seed(
         };
         let prior = parts.db.fix(&plan.id)?;
         let before = prior.as_ref().map(|prior| (prior.state, prior.commit.clone()));
+        let mut ready = None;
         let fix = match prior {
             Some(prior) if settled(&prior, &plan) => prior,
             prior => {
+                let kind = kind_by_itself(parts, known, &plan, prior.as_ref());
                 let room =
                     mode == Mode::Seed && open_branches(parts, &area.root, lesson, &plan.id)? < most(parts, known);
                 let go = match (mode, room) {
-                    (Mode::List, _) => settle::Go::List,
-                    (Mode::Seed, false) => settle::Go::Full,
-                    (Mode::Seed, true) => settle::Go::Make,
+                    _ if kind.is_intervention() => Go::Later,
+                    (Mode::List | Mode::Tell, _) => Go::List,
+                    (Mode::Seed, false) => Go::Full,
+                    (Mode::Seed, true) => Go::Make,
                 };
                 let drill = drill(parts, &known.lesson, now)?;
-                let wish = settle::Wish { asked_by: AskedBy::Audit, kind: ActionKind::Branch, go, drill: &drill };
-                settle::settle(parts, area, &plan, prior, wish, now)?
+                let wish = Wish { asked_by: AskedBy::Audit, kind, go, drill: &drill };
+                let fix = match mode {
+                    Mode::Tell => settle::foretell(parts, area, &plan, wish, now)?.0,
+                    Mode::List | Mode::Seed => settle::settle(parts, area, &plan, prior, wish, now)?,
+                };
+                let passes = fix.state == FixState::Proposed && fix.verdicts.iter().all(Verdict::passes);
+                ready = Some(kind).filter(|kind| kind.is_intervention() && passes);
+                fix
             }
         };
         let new = fix.is_open() && before != Some((fix.state, fix.commit.clone()));
-        seeding.outcomes.push(Outcome { fix, plan, new });
+        seeding.outcomes.push(Outcome { fix, plan, new, ready });
+    }
+    if mode == Mode::Tell {
+        return Ok(seeding);
     }
     let ran: BTreeSet<Slug> = known.keys().map(|slug| (*slug).clone()).collect();
     let current: BTreeSet<FixId> = seeding.outcomes.iter().map(|outcome| outcome.fix.id.clone()).collect();
     parts.db.forget_stale_fixes(&area.root, &ran, &current)?;
     Ok(seeding)
+}
+
+/// What a plan would do without a person: a branch that somebody looks at, unless the lesson's issuer was given the grant
+/// to apply by itself. A branch that waits already stays a person's to take.
+fn kind_by_itself(parts: &Parts<'_>, known: &KnownLesson, plan: &FixPlan, prior: Option<&Fix>) -> ActionKind {
+    let lesson = &known.lesson;
+    let may = known.grant >= Grant::Apply && lesson.fix.class == FixClass::Safe && lesson.risk < Risk::High;
+    if !may || prior.is_some_and(Fix::is_open) {
+        return ActionKind::Branch;
+    }
+    kind_in_place(parts, plan)
+}
+
+/// What a change of what people use does: a file outside git has no branch, so it is replaced where it is.
+fn kind_in_place(parts: &Parts<'_>, plan: &FixPlan) -> ActionKind {
+    match parts.repo.facts(&plan.root, &plan.path).repo {
+        RepoFacts::Outside => ActionKind::File,
+        RepoFacts::Inside { .. } | RepoFacts::Unusable(_) => ActionKind::Commit,
+    }
 }
 
 /// Findings by path and lesson, suppressed ones included: whether there are any changes how the file is mended.
@@ -268,37 +340,4 @@ fn open_branches(parts: &Parts<'_>, root: &Path, lesson: &Slug, but: &FixId) -> 
 
 fn most(parts: &Parts<'_>, known: &KnownLesson) -> usize {
     usize::try_from(known.lesson.fix.max_files.min(parts.house.max_open)).unwrap_or(usize::MAX)
-}
-
-/// Looks what people did with the branches that wait: merged, deleted, worked on.
-///
-/// # Errors
-/// The database failed. A repository that cannot be read changes nothing.
-fn follow_branches(parts: &mut Parts<'_>, root: &Path, now: Timestamp) -> Result<(), SeedError> {
-    for mut fix in parts.db.fixes_of(root)?.into_iter().filter(Fix::is_open) {
-        let (Some(branch), Some(commit)) = (&fix.branch, &fix.commit) else { continue };
-        let (state, ended_by, reason, event) = match parts.repo.branch(root, branch, commit) {
-            Ok(BranchIs::Merged) => (FixState::Applied, None, None, Some((Event::Apply, "its branch was merged"))),
-            Ok(BranchIs::Gone) => {
-                let reason = "its branch was deleted, so it is not made again";
-                let event = Some((Event::Refuse, reason));
-                (FixState::Refused, Some(EndedBy::Person), Some(reason.to_owned()), event)
-            }
-            Ok(BranchIs::Moved) => (FixState::Seeded, None, Some("somebody works on its branch".to_owned()), None),
-            Ok(BranchIs::Ours) | Err(_) => continue,
-        };
-        if fix.state == state && fix.reason == reason {
-            continue;
-        }
-        if let Some((event, why)) = event {
-            let note = Note { commit: fix.commit.clone(), ..Note::why(why) };
-            book::follow(parts, &fix, Happening::new(event, Actor::Outside, note))?;
-        }
-        fix.state = state;
-        fix.ended_by = ended_by;
-        fix.reason = reason;
-        fix.updated_at = now;
-        parts.db.save_fix(&fix)?;
-    }
-    Ok(())
 }

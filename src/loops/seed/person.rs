@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::settle::{Go, Wish, foretell, settle};
-use super::{Area, Parts, SeedError, book, drill, follow_branches, mend};
+use super::{Area, Parts, SeedError, book, drill, follow_branches, kind_by_itself, mend};
 use crate::domain::fix::{EndedBy, Fix, FixId, FixPlan, FixState, KnownLesson};
 use crate::domain::guard::{ActionKind, AskedBy, Drill};
 use crate::domain::id::Slug;
@@ -109,6 +109,26 @@ pub fn rehearse(
     Ok(foretell(parts, area, &plan, wish, now)?.0)
 }
 
+/// What the guard says of a fix now where nobody asks for it, and what it would do by itself. Nothing is remembered.
+///
+/// # Errors
+/// As of [`apply`].
+pub fn explain(
+    parts: &mut Parts<'_>,
+    area: &Area,
+    lessons: &[KnownLesson],
+    id: &FixId,
+    now: Timestamp,
+) -> Result<(Fix, ActionKind), PersonError> {
+    let (fix, plan, drill) = wanted(parts, area, lessons, id, now)?;
+    let known = lessons.iter().find(|known| known.lesson.id == plan.lesson);
+    let known = known.ok_or_else(|| PersonError::LessonGone(fix.lesson.clone()))?;
+    let kind = kind_by_itself(parts, known, &plan, Some(&fix));
+    let go = if kind.is_intervention() { Go::Later } else { Go::List };
+    let wish = Wish { asked_by: AskedBy::Audit, kind, go, drill: &drill };
+    Ok((foretell(parts, area, &plan, wish, now)?.0, kind))
+}
+
 /// The fix that a person names, planned again and the same as it was shown.
 pub(super) fn wanted(
     parts: &mut Parts<'_>,
@@ -161,14 +181,16 @@ pub fn rollback(parts: &mut Parts<'_>, id: &FixId, now: Timestamp) -> Result<Fix
     let mut fix = parts.db.fix(id)?.ok_or_else(|| PersonError::Unknown(id.clone()))?;
     let (FixState::Seeded, Some(branch), Some(commit)) = (fix.state, &fix.branch, &fix.commit) else {
         let hint = match (fix.state, &fix.commit) {
-            (FixState::Applied, Some(commit)) => format!("take it back with `git revert {commit}`"),
+            (state, Some(commit)) if state.stands() => {
+                format!("it was merged by a person: take it back with `git revert {commit}`")
+            }
             _ => "there is nothing to take back".to_owned(),
         };
         return Err(PersonError::State { id: fix.id, state: fix.state, hint });
     };
     parts.repo.delete_branch(&fix.root, branch, commit).map_err(|cause| PersonError::Repo { id: id.clone(), cause })?;
     let taken_back = Note::why("rolled back: its branch is deleted");
-    book::follow(parts, &fix, Happening::new(Event::Refuse, Actor::Person, taken_back))?;
+    book::follow(parts, &fix, &[Happening::new(Event::Refuse, Actor::Person, taken_back)])?;
     fix.state = FixState::Refused;
     fix.ended_by = Some(EndedBy::Person);
     fix.reason = Some("rolled back: its branch is deleted, and it is not made again for this text".to_owned());

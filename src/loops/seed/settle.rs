@@ -4,19 +4,12 @@
 use jiff::Timestamp;
 
 use super::{Area, Parts, SeedError, book};
-use crate::domain::fix::{CheckResult, EndedBy, Fix, FixId, FixPlan, FixState};
-use crate::domain::guard::{self, ActionKind, Answer, Approved, AskedBy, Drill, Policy, Scene};
+use crate::domain::fix::{CheckResult, EndedBy, Fix, FixPlan, FixState};
+use crate::domain::guard::{self, ActionKind, Answer, Approved, AskedBy, Check, Drill, Policy, Scene, Trial, Verdict};
 use crate::domain::intervention::{Actor, Event};
 use crate::domain::ledger::Note;
-use crate::ports::{Exit, Program, Ran, RepoError};
+use crate::ports::CommittedFile;
 use crate::store::ledger::Happening;
-
-/// Bytes kept of each stream of a check.
-const CHECK_OUTPUT: usize = 1024 * 1024;
-/// Lines of a failed check that are kept with the fix.
-const TAIL_LINES: usize = 20;
-/// Characters of a failed check that are kept with the fix.
-const TAIL_CHARS: usize = 2_000;
 
 /// What to do with a plan that the guard lets through.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,6 +20,8 @@ pub(super) enum Go {
     List,
     /// List it: too many branches of its lesson wait already.
     Full,
+    /// List it: it is made where people use it, which comes later.
+    Later,
 }
 
 /// What is wanted of a plan.
@@ -52,6 +47,12 @@ pub(super) fn settle(
     now: Timestamp,
 ) -> Result<Fix, SeedError> {
     let (mut fix, approved) = foretell(parts, area, plan, wish, now)?;
+    // That it was tried a moment ago says less than what came of it then.
+    if let Some(prior) = prior.as_ref().filter(|prior| prior.same_content(plan) && prior.reason.is_some())
+        && only_just_tried(&fix.verdicts)
+    {
+        return Ok(prior.clone());
+    }
     let mut happenings = vec![Event::Ask];
     if let Some(prior) = &prior {
         fix.created_at = prior.created_at;
@@ -71,9 +72,13 @@ pub(super) fn settle(
                 return Ok(failed.clone());
             }
             if wish.go == Go::Make {
-                make(parts, area, &approved, prior.as_ref(), &mut fix, now);
+                make(parts, area, &approved, prior.as_ref(), &mut fix, (wish.asked_by, now));
                 happenings.push(Event::Approve);
-                happenings.push(if fix.is_open() { Event::Prove } else { Event::Refuse });
+                match fix.state {
+                    FixState::Seeded => happenings.push(Event::Prove),
+                    FixState::Backlog => happenings.extend([Event::Ask, Event::Block]),
+                    _ => happenings.push(Event::Refuse),
+                }
             }
         }
     }
@@ -120,6 +125,7 @@ pub(super) fn foretell(
             fix.reason = match wish.go {
                 Go::Make => None,
                 Go::List => Some(format!("`mesh audit --seed` makes it, or `mesh fix apply {}`", plan.id)),
+                Go::Later => Some(format!("the agent makes it by itself, or `mesh fix apply {} --to-branch`", plan.id)),
                 Go::Full => Some("enough branches of this lesson wait already: merge or roll back some".to_owned()),
             };
             Ok((fix, Some(approved)))
@@ -143,7 +149,7 @@ pub(super) fn judge(
         max_lines: house.max_lines,
         kind: wish.kind,
         blocked_kinds: house.blocked_kinds.clone(),
-        has_canary: area.has_canary(),
+        canary: area.trials(&plan.path, parts.exec).1,
         pace: house.pace.clone(),
         now,
     };
@@ -151,6 +157,11 @@ pub(super) fn judge(
     let standing = parts.db.standing(&parts.moment, &plan.root, plan.action(), area.limit_per_day)?;
     let scene = Scene { facts: &facts, policy: &policy, standing: &standing, drill: wish.drill };
     Ok(guard::approve(plan.clone(), scene))
+}
+
+fn only_just_tried(verdicts: &[Verdict]) -> bool {
+    let mut against = verdicts.iter().filter(|verdict| !verdict.passes()).peekable();
+    against.peek().is_some() && against.all(|verdict| verdict.check == Check::Duplicate)
 }
 
 /// Whether the ledger would be told what it holds already: audits come every few minutes.
@@ -199,7 +210,7 @@ fn make(
     approved: &Approved<FixPlan>,
     prior: Option<&Fix>,
     fix: &mut Fix,
-    now: Timestamp,
+    (asked_by, now): (AskedBy, Timestamp),
 ) {
     let refuse = |fix: &mut Fix, why: String| {
         fix.state = FixState::Refused;
@@ -211,11 +222,19 @@ fn make(
         Ok(made) => made,
         Err(error) => return refuse(fix, error.to_string()),
     };
-    let (check, left_over) = check(parts, area, &made.commit, &approved.id);
-    fix.check = check;
-    if let CheckResult::Failed { why } = &fix.check {
-        let why = format!("the project's check fails with it: {why}");
-        return refuse(fix, why);
+    let place = CommittedFile { root: &area.root, commit: &made.commit, path: &approved.path };
+    let trials = area.trials(&approved.path, parts.exec).0;
+    let trial = parts.repo.trial(place, Some(&approved.before), &trials);
+    fix.check = CheckResult::of(&trial);
+    match &trial {
+        Trial::Failed(why) => return refuse(fix, format!("the project's check fails with it: {why}")),
+        // A branch that a person asks for is for looking at.
+        Trial::Cannot(why) if approved.demands_trial() && asked_by == AskedBy::Audit => {
+            fix.state = FixState::Backlog;
+            fix.reason = Some(format!("blocked on missing canary: {why}"));
+            return;
+        }
+        Trial::Cannot(_) | Trial::None | Trial::Passed => {}
     }
     let expected = prior.filter(|prior| prior.is_open()).and_then(|prior| prior.commit.as_deref());
     match parts.repo.set_branch(approved, &made, expected) {
@@ -223,53 +242,12 @@ fn make(
             fix.state = FixState::Seeded;
             fix.branch = Some(approved.branch());
             fix.commit = Some(commit);
-            let unchecked = (fix.check == CheckResult::Unchecked)
-                .then(|| "unchecked: no check command is configured for this root".to_owned());
-            fix.reason = left_over.map(|error| error.to_string()).or(unchecked);
+            fix.reason = match trial {
+                Trial::None => Some("unchecked: no check command is configured for this root".to_owned()),
+                Trial::Cannot(why) => Some(format!("unchecked: {why}")),
+                Trial::Passed | Trial::Failed(_) => None,
+            };
         }
         Err(error) => refuse(fix, error.to_string()),
     }
-}
-
-/// Runs the area's check and canary on the commit's files. The second value is what could not be cleaned up.
-pub(super) fn check(parts: &Parts<'_>, area: &Area, commit: &str, id: &FixId) -> (CheckResult, Option<RepoError>) {
-    if !area.has_canary() {
-        return (CheckResult::Unchecked, None);
-    }
-    let scratch = match parts.repo.scratch(&area.root, commit, id) {
-        Ok(scratch) => scratch,
-        Err(error) => return (CheckResult::Failed { why: error.to_string() }, None),
-    };
-    let mut check = CheckResult::Passed;
-    for argv in area.trials().commands {
-        let ran = parts.exec.run(&Program {
-            argv: argv.clone(),
-            dir: scratch.dir().to_owned(),
-            timeout: area.check_timeout,
-            output_cap: CHECK_OUTPUT,
-        });
-        if ran.exit != Exit::Code(0) {
-            check = CheckResult::Failed { why: said(&ran, &argv) };
-            break;
-        }
-    }
-    let left_over = scratch.remove().err();
-    (check, left_over)
-}
-
-/// How a check ended, and the last it printed.
-fn said(ran: &Ran, argv: &[String]) -> String {
-    let name = argv.join(" ");
-    let ended = match &ran.exit {
-        Exit::Code(code) => format!("`{name}` ended with {code}"),
-        Exit::Signal(signal) => format!("`{name}` was ended by signal {signal}"),
-        Exit::TimedOut => format!("`{name}` was stopped after {} s", ran.took.as_secs()),
-        Exit::NotStarted(why) => format!("`{name}` was not started: {why}"),
-    };
-    let (stdout, stderr) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
-    let lines: Vec<&str> = stdout.lines().chain(stderr.lines()).filter(|line| !line.trim().is_empty()).collect();
-    let tail = lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n");
-    let cut = tail.chars().count().saturating_sub(TAIL_CHARS);
-    let tail: String = tail.chars().skip(cut).collect();
-    if tail.is_empty() { ended } else { format!("{ended}\n{tail}") }
 }

@@ -89,22 +89,40 @@ impl Book {
 
     /// Every entry that is not closed, by name. An entry without a state was never begun and is removed.
     pub(super) fn open_entries(&self) -> io::Result<Vec<String>> {
+        let mut open = Vec::new();
+        for id in self.ids()? {
+            match self.read(&id)? {
+                Some(journal) if matches!(journal.stage, Stage::Closed(_)) => {}
+                Some(_) => open.push(id),
+                None => self.forget(&id)?,
+            }
+        }
+        Ok(open)
+    }
+
+    /// Every entry that is closed, by name.
+    pub(super) fn closed_entries(&self) -> io::Result<Vec<String>> {
+        let mut closed = Vec::new();
+        for id in self.ids()? {
+            if self.read(&id)?.is_some_and(|journal| matches!(journal.stage, Stage::Closed(_))) {
+                closed.push(id);
+            }
+        }
+        Ok(closed)
+    }
+
+    fn ids(&self) -> io::Result<Vec<String>> {
         let entries = match fs::read_dir(&self.dir) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             other => other?,
         };
-        let mut open = Vec::new();
+        let mut ids = Vec::new();
         for entry in entries {
             let name = entry?.file_name();
-            let Some(id) = name.to_str().filter(|id| is_id(id)) else { continue };
-            match self.read(id)? {
-                Some(journal) if matches!(journal.stage, Stage::Closed(_)) => {}
-                Some(_) => open.push(id.to_owned()),
-                None => self.forget(id)?,
-            }
+            ids.extend(name.to_str().filter(|id| is_id(id)).map(str::to_owned));
         }
-        open.sort();
-        Ok(open)
+        ids.sort();
+        Ok(ids)
     }
 
     /// Removes an entry.

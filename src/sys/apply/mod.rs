@@ -148,6 +148,27 @@ impl Changes {
         }
     }
 
+    /// The changes that are over and whose way back is still on disk.
+    ///
+    /// # Errors
+    /// The undo journal cannot be read.
+    pub fn settled(&self) -> Result<Vec<String>, ApplyError> {
+        self.book.closed_entries().map_err(own_state)
+    }
+
+    /// Removes the way back of a change that is over, for good.
+    ///
+    /// # Errors
+    /// It is not over, or the undo journal cannot be written.
+    pub fn forget(&self, id: &str) -> Result<(), ApplyError> {
+        let _lock = self.lock()?;
+        match self.book.read(id).map_err(own_state)? {
+            Some(Journal { stage: Stage::Closed(_), .. }) => self.book.forget(id).map_err(own_state),
+            Some(_) => Err(untouched("it is not over, so its way back stays")),
+            None => Ok(()),
+        }
+    }
+
     /// What the change is to people once it is in place.
     fn applied_as(&self, journal: &Journal) -> AppliedAs {
         match &journal.way {
@@ -158,7 +179,8 @@ impl Changes {
             }
             Way::Copy => {
                 let copy = self.book.folder(&journal.id).join("before");
-                AppliedAs { commit: None, way_back: format!("the captured copy {}", copy.display()) }
+                let way_back = format!("the captured copy {}, or the diff by `patch -R`", copy.display());
+                AppliedAs { commit: None, way_back }
             }
         }
     }

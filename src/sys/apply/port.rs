@@ -1,32 +1,27 @@
 //! The port that the loops call: approved plans become changes, and trials run on a copy that has the change.
 
 use std::fs;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
 use super::Changes;
 use crate::domain::fix::FixPlan;
-use crate::domain::foreign_text::display_line;
 use crate::domain::guard::{ActionKind, Approved, Proof, Proved, StateHash, Trial};
 use crate::domain::id::HostId;
 use crate::domain::intervention::InterventionId;
 use crate::domain::undo::{Change, Target};
-use crate::ports::{AppliedAs, Applier, ApplyError, Exec as _, Exit, Program, Recovered, Repo as _, Trials};
+use crate::ports::{AppliedAs, Applier, ApplyError, CommittedFile, Recovered, Repo as _, Trials};
 use crate::sys::exec::SystemExec;
 use crate::sys::repo::GitRepo;
 use crate::sys::repo::scratch::remove_all;
-
-/// Bytes kept of each stream of a trial.
-const OUTPUT: usize = 64 * 1024;
-/// Characters of a failed trial that are told.
-const TAIL: usize = 500;
+use crate::sys::trial;
 
 /// Changes on this machine, and programs that try them.
 pub struct SystemApplier {
     changes: Changes,
     repo: GitRepo,
-    exec: SystemExec,
     worktrees: PathBuf,
 }
 
@@ -36,53 +31,39 @@ impl SystemApplier {
     pub fn new(state: &Path, host: HostId, point: fn(&str)) -> Self {
         let worktrees = state.join("worktrees");
         let repo = GitRepo::new(host, worktrees.clone());
-        Self { changes: Changes::new(state, host, point), repo, exec: SystemExec, worktrees }
+        Self { changes: Changes::new(state, host, point), repo, worktrees }
     }
 
     /// Runs the trials on a copy of the files with the change made.
     fn trial(&self, id: &InterventionId, plan: &Approved<FixPlan>, trials: &Trials) -> Result<Trial, ApplyError> {
-        if trials.commands.iter().all(Vec::is_empty) {
+        if trials.is_empty() {
             return Ok(Trial::None);
         }
         let untouched = |why: String| ApplyError::Untouched { why };
         if plan.kind() == ActionKind::File {
-            let dir = self.worktrees.join(format!("trial-{id}"));
-            let file = dir.join(&plan.path);
-            let made = remove_all(&dir)
+            let holder = self.worktrees.join(format!("trial-{id}"));
+            let (copy, bench) = (holder.join("files"), holder.join("bench"));
+            let file = copy.join(&plan.path);
+            let made = remove_all(&holder)
+                .and_then(|()| fs::DirBuilder::new().recursive(true).mode(0o700).create(&holder))
                 .and_then(|()| file.parent().map_or(Ok(()), fs::create_dir_all))
                 .and_then(|()| fs::write(&file, &plan.after));
             made.map_err(|error| untouched(error.to_string()))?;
-            let trial = self.run(&dir, trials);
-            remove_all(&dir).map_err(|error| untouched(error.to_string()))?;
-            return Ok(trial);
+            let place = trial::Place {
+                copy: &copy,
+                around: &plan.root,
+                path: &plan.path,
+                before: Some(&plan.before),
+                after: &plan.after,
+                bench: &bench,
+            };
+            let tried = trial::run(&SystemExec, place, trials);
+            remove_all(&holder).map_err(|error| untouched(error.to_string()))?;
+            return Ok(tried);
         }
         let made = self.repo.commit(plan, Timestamp::UNIX_EPOCH).map_err(|error| untouched(error.to_string()))?;
-        let scratch = self.repo.scratch(&plan.root, &made.commit, &plan.id);
-        let scratch = scratch.map_err(|error| untouched(error.to_string()))?;
-        let trial = self.run(scratch.dir(), trials);
-        scratch.remove().map_err(|error| untouched(error.to_string()))?;
-        Ok(trial)
-    }
-
-    fn run(&self, dir: &Path, trials: &Trials) -> Trial {
-        for argv in trials.commands.iter().filter(|argv| !argv.is_empty()) {
-            let (dir, argv) = (dir.to_owned(), argv.clone());
-            let name = argv.join(" ");
-            let ran = self.exec.run(&Program { argv, dir, timeout: trials.timeout, output_cap: OUTPUT });
-            let ended = match ran.exit {
-                Exit::Code(0) => continue,
-                Exit::Code(code) => format!("ended with {code}"),
-                Exit::Signal(signal) => format!("was ended by signal {signal}"),
-                Exit::TimedOut => format!("was stopped after {} s", ran.took.as_secs()),
-                Exit::NotStarted(why) => format!("was not started: {why}"),
-            };
-            let said = [ran.stdout, ran.stderr].concat();
-            let said = display_line(&String::from_utf8_lossy(&said)).to_string();
-            let cut = said.chars().count().saturating_sub(TAIL);
-            let said: String = said.chars().skip(cut).collect();
-            return Trial::Failed(format!("`{name}` {ended}: {said}"));
-        }
-        Trial::Passed
+        let place = CommittedFile { root: &plan.root, commit: &made.commit, path: &plan.path };
+        Ok(self.repo.trial(place, Some(&plan.before), trials))
     }
 }
 
@@ -138,5 +119,14 @@ impl Applier for SystemApplier {
 
     fn settle(&self, id: &InterventionId) -> Result<(), ApplyError> {
         self.changes.settle(&id.to_string())
+    }
+
+    fn settled(&self) -> Result<Vec<InterventionId>, ApplyError> {
+        // A folder of another name is nobody's way back, and is left alone.
+        Ok(self.changes.settled()?.iter().filter_map(|name| name.parse().ok()).collect())
+    }
+
+    fn forget(&self, id: &InterventionId) -> Result<(), ApplyError> {
+        self.changes.forget(&id.to_string())
     }
 }

@@ -81,7 +81,7 @@ impl<E: Exec> JournalProbe<E> {
         let argv = fixed.iter().chain([&fields]).chain(arguments).map(|one| (*one).to_owned()).collect();
         let dir = std::path::PathBuf::from("/");
         // Both questions of a look fit into its time.
-        let ran = self.exec.run(&Program { argv, dir, timeout: self.timeout / 2, output_cap: LOOK });
+        let ran = self.exec.run(&Program { argv, dir, timeout: self.timeout / 2, output_cap: LOOK, memory: None });
         match ran.exit {
             Exit::Code(0) => Ok(ran.stdout),
             // What it said by then is whole lines of the journal all the same.

@@ -14,10 +14,12 @@ use std::path::{Path, PathBuf};
 use git2::{ErrorCode, Repository, RepositoryOpenFlags};
 use jiff::Timestamp;
 
-use crate::domain::fix::{FixId, FixPlan};
-use crate::domain::guard::{Approved, Facts};
+use crate::domain::fix::FixPlan;
+use crate::domain::guard::{Approved, Facts, Trial};
 use crate::domain::id::HostId;
-use crate::ports::{BranchIs, Committed, Repo, RepoError, Scratch};
+use crate::ports::{BranchIs, Committed, CommittedFile, Repo, RepoError, Trials};
+use crate::sys::exec::SystemExec;
+use crate::sys::trial;
 
 pub use facts::{identities, read_text};
 
@@ -62,8 +64,28 @@ impl Repo for GitRepo {
         self.ask(&plan.root, |repo| commit::commit(repo, plan, &self.email, now))
     }
 
-    fn scratch(&self, root: &Path, commit: &str, _: &FixId) -> Result<Box<dyn Scratch>, RepoError> {
-        Ok(Box::new(scratch::Copy::make(root, commit, &self.worktrees)?))
+    fn trial(&self, file: CommittedFile<'_>, before: Option<&str>, trials: &Trials) -> Trial {
+        if trials.is_empty() {
+            return Trial::None;
+        }
+        let copy = match scratch::Copy::make(file.root, file.commit, &self.worktrees) {
+            Ok(copy) => copy,
+            Err(error) => return Trial::Failed(error.to_string()),
+        };
+        let after = match read_text(copy.dir(), file.path) {
+            Ok(after) => after,
+            Err(why) => return Trial::Failed(format!("{} in the copy: {why}", file.path)),
+        };
+        let bench = copy.bench();
+        let place = trial::Place {
+            copy: copy.dir(),
+            around: copy.dir(),
+            path: file.path,
+            before,
+            after: &after,
+            bench: &bench,
+        };
+        trial::run(&SystemExec, place, trials)
     }
 
     fn set_branch(

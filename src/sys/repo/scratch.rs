@@ -15,12 +15,13 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::sweep::sweep;
 use super::{git, must_open, within};
-use crate::ports::{RepoError, Scratch};
+use crate::ports::RepoError;
 
 /// Copies of one root that may be in use at once.
 const SLOTS: u8 = 2;
 
-/// The copy. Its directory is locked for as long as it is used.
+/// A copy of a commit's files to try things in. It is its user's alone until it is dropped: the directory is locked for
+/// as long. Then the next one gets it, with everything that was changed in it made anew.
 pub(super) struct Copy {
     holder: PathBuf,
     /// The copy of the audited root.
@@ -55,15 +56,15 @@ impl Copy {
         }
         Err(failed("lock")(io::Error::other("other processes use all of them")))
     }
-}
 
-impl Scratch for Copy {
-    fn dir(&self) -> &Path {
+    /// The copy of the audited root.
+    pub(super) fn dir(&self) -> &Path {
         &self.dir
     }
 
-    fn remove(self: Box<Self>) -> Result<(), RepoError> {
-        Ok(())
+    /// A folder beside the files, for whoever has the copy.
+    pub(super) fn bench(&self) -> PathBuf {
+        self.holder.join("bench")
     }
 }
 
