@@ -32,6 +32,7 @@ mod scan_filter;
 mod seeding;
 mod sources;
 mod support;
+mod systemd_units;
 mod tidy;
 mod transports;
 mod vectors;

@@ -1,3 +1,7 @@
 //! What runs services on this machine, each behind the same port.
 
+mod kernel_log;
 pub mod process;
+mod retry;
+pub mod systemd;
+mod thread;

@@ -1,0 +1,52 @@
+//! Services that systemd runs, seen and asked over D-Bus.
+//!
+//! Changes arrive as signals; nothing is polled. systemd writes down how a service ended only until it starts it again,
+//! so every change is looked at in the order in which it was said, and the last end is kept here.
+
+mod bus;
+mod unit;
+mod watch;
+
+use crate::domain::id::ServiceName;
+use crate::domain::service::Verb;
+use crate::ports::manager::{Manager, Target, Teller};
+use crate::sys::managers::thread::{Order, Orders};
+
+/// systemd as a manager. It works with any version from 240 on; tested with 252.
+#[derive(Debug)]
+pub struct Systemd {
+    orders: Orders,
+}
+
+impl Systemd {
+    /// The systemd of this machine. It need not be there: then every service is unknown, with the reason.
+    ///
+    /// # Errors
+    /// No thread can be started.
+    pub fn start(teller: Teller) -> std::io::Result<Self> {
+        Self::at(bus::SYSTEM_BUS, teller)
+    }
+
+    /// The systemd that answers on the bus at this D-Bus address.
+    ///
+    /// # Errors
+    /// No thread can be started.
+    pub fn at(address: &str, teller: Teller) -> std::io::Result<Self> {
+        let address = address.to_owned();
+        Ok(Self { orders: Orders::start("systemd", |orders| watch::serve(address, orders, teller))? })
+    }
+}
+
+impl Manager for Systemd {
+    fn watch(&mut self, targets: &[Target]) {
+        self.orders.give(Order::Watch(targets.to_vec()));
+    }
+
+    fn look(&mut self, service: &ServiceName) {
+        self.orders.give(Order::Look(service.clone()));
+    }
+
+    fn act(&mut self, service: &ServiceName, verb: Verb) {
+        self.orders.give(Order::Act(service.clone(), verb));
+    }
+}
