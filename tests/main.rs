@@ -11,6 +11,7 @@ mod canaries;
 mod claims;
 mod crash;
 mod demo;
+mod docker_engine;
 mod documents;
 mod exchange;
 mod exec;

@@ -1,5 +1,6 @@
 //! What runs services on this machine, each behind the same port.
 
+pub mod docker;
 mod kernel_log;
 pub mod process;
 mod retry;
