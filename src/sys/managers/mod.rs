@@ -2,6 +2,7 @@
 
 pub mod docker;
 mod kernel_log;
+pub mod launchd;
 pub mod process;
 mod retry;
 pub mod systemd;
