@@ -25,6 +25,7 @@ mod hostile_servers;
 mod intervening;
 mod learn;
 mod own_chain;
+mod packaged;
 mod probes;
 mod properties;
 mod protocol_example;

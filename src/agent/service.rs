@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -15,6 +16,7 @@ use crate::domain::schedule;
 use crate::loops::seed::{Found, Mode};
 use crate::store::config::ConfigError;
 use crate::store::db::DbError;
+use crate::sys::ready::Ready;
 
 /// What the agent tells while it runs.
 pub enum Note<'a> {
@@ -103,9 +105,23 @@ pub fn serve(mut parts: Parts, mode: Mode, tell: &mut dyn FnMut(Note<'_>)) -> Re
         tell(Note::Serving(address));
     }
     tell_notes(&watch, tell);
+    let manager = Arc::new(Ready::from_environment());
+    manager.ready();
+    runtime.spawn(show_life(manager.clone()));
     let running = runtime.block_on(rounds(Running { parts, watch }, mode, &mut told, tell))?;
+    manager.stopping();
     running.watch.stop();
     Ok(())
+}
+
+/// Tells the service manager as often as it wants that the thread which hears signals and starts rounds still does.
+async fn show_life(manager: Arc<Ready>) {
+    let Some(every) = manager.every else { return };
+    let mut ticks = tokio::time::interval(every);
+    loop {
+        ticks.tick().await;
+        manager.alive();
+    }
 }
 
 async fn rounds(

@@ -9,6 +9,7 @@ pub mod host;
 pub mod inventory;
 pub mod managers;
 pub mod probes;
+pub mod ready;
 pub mod remote;
 pub mod repo;
 pub mod tree;
