@@ -240,3 +240,33 @@ fn d5_a_freeze_a_pause_and_a_closed_door_are_in_health_and_outlive_the_agent() {
     assert!(lifted.expect("runs").success());
     health_until(&address, |health| health["frozen_areas"] == serde_json::json!([]));
 }
+
+/// The most memory that a process has had so far, in MB.
+fn peak_mb(pid: u32) -> f64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("linux");
+    line.trim().strip_suffix(" kB").expect("kB").trim().parse::<f64>().expect("a number") / 1024.0
+}
+
+#[test]
+fn a_log_of_2_gb_is_followed_by_the_agent_in_little_memory() {
+    let dir = tempfile::tempdir().expect("a temp dir");
+    let log = dir.path().join("app.log");
+    fs::write(&log, "").expect("written");
+    let mut agent =
+        Agent::new(&format!("{ANY}[[signal]]\nname = \"app\"\nlog = \"{}\"\nevery = \"10s\"\n", log.display()));
+    let address = agent.start();
+    let size = |health: &Value| health["signals"]["log.size_mb/app"]["value"].as_f64();
+    health_until(&address, |health| size(health) == Some(0.0));
+    let before = peak_mb(agent.pid());
+    let file = fs::File::options().write(true).open(&log).expect("opened");
+    file.set_len(2 << 30).expect("a sparse file");
+    std::os::unix::fs::FileExt::write_all_at(&file, b"an error at the end\n", 2 << 30).expect("written");
+    let (_, health) = health_until(&address, |health| size(health).is_some_and(|size| size > 2_147.0));
+    let grown = peak_mb(agent.pid()) - before;
+    assert!(grown < 64.0, "{grown} MB more for a log of 2 GB");
+    assert!(health["signals"]["log.skipped_mb/app"]["value"].as_f64().is_some_and(|left_out| left_out > 2_100.0));
+    let growth = &health["signals"]["log.growth_mb_per_h/app"];
+    let named = growth["why"].as_str().is_some_and(|why| why.contains(&format!("pid {}", std::process::id())));
+    assert!(named, "the writer is this process: {growth}");
+}

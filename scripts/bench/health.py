@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Asks /health of two agents in turns: one that measures itself only, one with 500 checks more, 50 of which hang.
 
-    scripts/bench/health.py [--mesh target/release/mesh] [--checks 500] [--asks 300]
+    scripts/bench/health.py [--mesh target/release/mesh] [--checks 500] [--asks 300] [--idle 0]
 
 Shown are the median and the 99th percentile of both and their ratio, and the CPU time of both agents meanwhile.
-Asks are interleaved, so that a slow moment of the machine hits both. Nothing here is a test.
+Asks are interleaved, so that a slow moment of the machine hits both. With --idle SECONDS nobody asks, the checks are
+due every five minutes only, and shown is how often each agent woke up and what it used. Nothing here is a test.
 """
 
 import argparse
@@ -70,9 +71,23 @@ class Agent:
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
+    def wakeups(self):
+        """How often its threads went to sleep of their own will, and with it woke up."""
+        tasks = Path(f"/proc/{self.process.pid}/task").glob("*/status")
+        return sum(int(re.search(r"\nvoluntary_ctxt_switches:\s+(\d+)", task.read_text()).group(1)) for task in tasks)
+
     def rss(self):
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(re.search(r"VmRSS:\s+(\d+)", status).group(1)) / 1024
+
+
+def idle(agents, seconds):
+    time.sleep(20)
+    before = {name: (agent.wakeups(), agent.cpu()) for name, agent in agents.items()}
+    time.sleep(seconds)
+    for name, agent in agents.items():
+        woken, used = agent.wakeups() - before[name][0], agent.cpu() - before[name][1]
+        print(f"{name:6} {woken:5} wake-ups and {used * 1e3:6.0f} ms of CPU in {seconds} s  RSS {agent.rss():5.1f} MiB")
 
 
 def main():
@@ -80,10 +95,12 @@ def main():
     parser.add_argument("--mesh", default=str(REPO / "target/release/mesh"))
     parser.add_argument("--checks", type=int, default=500)
     parser.add_argument("--asks", type=int, default=300)
+    parser.add_argument("--idle", type=int, default=0)
     arguments = parser.parse_args()
+    arguments.mesh = str(Path(arguments.mesh).resolve())
     good, _silent, hung = listeners()
     config = "".join(
-        f'[[signal]]\nname = "c{n}"\nevery = "10s"\ntimeout = "5s"\nhttp = "http://127.0.0.1:{hung if n % 10 == 0 else good}/"\n'
+        f'[[signal]]\nname = "c{n}"\nevery = "{300 if arguments.idle else 10}s"\ntimeout = "5s"\nhttp = "http://127.0.0.1:{hung if n % 10 == 0 else good}/"\n'
         for n in range(arguments.checks)
     )
     with tempfile.TemporaryDirectory() as above:
@@ -91,6 +108,8 @@ def main():
         try:
             # Both have made their first round and every check was asked once.
             time.sleep(20)
+            if arguments.idle:
+                return idle(agents, arguments.idle)
             took, size = {name: [] for name in agents}, {}
             before, started = {name: agent.cpu() for name, agent in agents.items()}, time.monotonic()
             for _ in range(arguments.asks):

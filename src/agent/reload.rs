@@ -8,8 +8,9 @@ use crate::domain::foreign_text::error_line;
 use crate::ports::Clock as _;
 use crate::store::config::ConfigError;
 use crate::store::db::DbError;
-use crate::store::home::{AgentLock, AgentProcess};
+use crate::store::home::AgentLock;
 use crate::sys::host;
+use crate::sys::managers::process;
 
 /// What the agent did about it last: a moment, and what was wrong, if something was.
 const FACT: &str = "reload";
@@ -51,8 +52,8 @@ pub enum ReloadError {
 /// # Errors
 /// The system refused.
 pub fn announce(lock: &mut AgentLock) -> std::io::Result<()> {
-    let pid = std::process::id();
-    lock.name_holder(AgentProcess { pid, started: host::process_started(pid).unwrap_or_default() })
+    let own = process::now(std::process::id()).ok_or(std::io::ErrorKind::NotFound)?;
+    lock.name_holder(own)
 }
 
 /// Remembers what came of reading the configuration again.
@@ -77,7 +78,7 @@ pub fn ask(parts: &Parts, wait: Duration) -> Result<Reloaded, ReloadError> {
     let fact = || parts.db.fact(FACT).map_err(PartsError::Db);
     let Some(agent) = parts.home.agent().map_err(PartsError::Home)? else { return Ok(Reloaded::NoAgent) };
     let before = fact()?;
-    match host::hang_up(agent.pid, agent.started) {
+    match host::hang_up(agent) {
         Ok(()) => {}
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Reloaded::NoAgent),
         Err(cause) => return Err(ReloadError::Signal { pid: agent.pid, cause }),

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::FlockOperation;
 
 use super::files::{self, FileError};
+use crate::domain::service::Process;
 
 /// Where to look for the home.
 #[derive(Clone, Debug, Default)]
@@ -57,23 +58,14 @@ pub struct AgentLock {
     file: File,
 }
 
-/// The process that runs as the agent of a home. Both numbers together are never given again while a machine runs.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct AgentProcess {
-    /// Its number.
-    pub pid: u32,
-    /// When it started, as the system counts that.
-    pub started: u64,
-}
-
 impl AgentLock {
     /// Says who holds it, for those who want to tell the agent something. A command that holds it says nothing.
     ///
     /// # Errors
     /// The system refused.
-    pub fn name_holder(&mut self, agent: AgentProcess) -> std::io::Result<()> {
+    pub fn name_holder(&mut self, agent: Process) -> std::io::Result<()> {
         use std::io::Write as _;
-        writeln!(self.file, "{} {}", agent.pid, agent.started)
+        writeln!(self.file, "{} {}", agent.pid, agent.start_ticks)
     }
 }
 
@@ -158,7 +150,7 @@ impl Home {
     ///
     /// # Errors
     /// The system refused.
-    pub fn agent(&self) -> Result<Option<AgentProcess>, HomeError> {
+    pub fn agent(&self) -> Result<Option<Process>, HomeError> {
         let path = self.state().join("agent.lock");
         let file = match File::open(&path) {
             Ok(file) => file,
@@ -171,7 +163,7 @@ impl Home {
         let text = files::read_text(&path, 64)?;
         let mut numbers = text.split_ascii_whitespace();
         let agent = numbers.next().and_then(|pid| pid.parse().ok()).zip(numbers.next().and_then(|at| at.parse().ok()));
-        Ok(agent.map(|(pid, started)| AgentProcess { pid, started }))
+        Ok(agent.map(|(pid, start_ticks)| Process { pid, start_ticks }))
     }
 
     /// Takes the lock under which changes are made; waits until it is free. It ends with the process that holds it.
@@ -273,7 +265,7 @@ mod tests {
         let mut lock = home.lock().expect("free");
         assert!(matches!(home.lock(), Err(HomeError::Locked { .. })));
         assert_eq!(home.agent().expect("read"), None, "a command is no agent");
-        let agent = AgentProcess { pid: 42, started: 7 };
+        let agent = Process { pid: 42, start_ticks: 7 };
         lock.name_holder(agent).expect("written");
         assert_eq!(home.agent().expect("read"), Some(agent));
         drop(lock);

@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
+use super::managers::process;
+use crate::domain::service::Process;
+
 /// What tells this machine from a copy of its disk: a hash of the system's machine id. `None` where there
 /// is none, as in small containers.
 #[must_use]
@@ -77,24 +80,16 @@ pub fn find_program(program: &str, dir: &Path) -> Option<PathBuf> {
     std::env::split_paths(&path).filter(|folder| folder.is_absolute()).map(|folder| folder.join(program)).find(runs)
 }
 
-/// When a process started, in ticks since the machine did; `None` when there is none with this number.
-#[must_use]
-pub fn process_started(pid: u32) -> Option<u64> {
-    let line = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name of the program may hold brackets and blanks; what follows the last bracket does not.
-    line.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.parse().ok()
-}
-
-/// Asks a process to read its configuration again, when it is still the one that started then.
+/// Asks a process to read its configuration again.
 ///
 /// # Errors
-/// It is gone, or belongs to somebody else.
-pub fn hang_up(pid: u32, started: u64) -> std::io::Result<()> {
+/// It is gone, also when its pid was given to another one, or it belongs to somebody else.
+pub fn hang_up(wanted: Process) -> std::io::Result<()> {
     use rustix::process::{Pid, Signal, kill_process};
     let gone = || std::io::Error::from(std::io::ErrorKind::NotFound);
-    let raw = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(gone)?;
-    if process_started(pid) != Some(started) {
+    let pid = i32::try_from(wanted.pid).ok().and_then(Pid::from_raw).ok_or_else(gone)?;
+    if !process::is_alive(wanted) {
         return Err(gone());
     }
-    Ok(kill_process(raw, Signal::HUP)?)
+    Ok(kill_process(pid, Signal::HUP)?)
 }

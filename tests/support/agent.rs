@@ -82,6 +82,10 @@ impl Agent {
         }
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.running.as_ref().expect("running").0.id()
+    }
+
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         let (child, _) = self.running.as_ref().expect("running");
         rustix::process::kill_process(rustix::process::Pid::from_child(child), signal).expect("sent");
