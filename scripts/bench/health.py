@@ -72,9 +72,12 @@ class Agent:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def wakeups(self):
-        """How often its threads went to sleep of their own will, and with it woke up."""
-        tasks = Path(f"/proc/{self.process.pid}/task").glob("*/status")
-        return sum(int(re.search(r"\nvoluntary_ctxt_switches:\s+(\d+)", task.read_text()).group(1)) for task in tasks)
+        """How often each of its threads went to sleep of its own will, and with it woke up."""
+        found = {}
+        for task in Path(f"/proc/{self.process.pid}/task").iterdir():
+            text = (task / "status").read_text()
+            found[task.name] = int(re.search(r"\nvoluntary_ctxt_switches:\s+(\d+)", text).group(1))
+        return found
 
     def rss(self):
         status = Path(f"/proc/{self.process.pid}/status").read_text()
@@ -86,7 +89,9 @@ def idle(agents, seconds):
     before = {name: (agent.wakeups(), agent.cpu()) for name, agent in agents.items()}
     time.sleep(seconds)
     for name, agent in agents.items():
-        woken, used = agent.wakeups() - before[name][0], agent.cpu() - before[name][1]
+        # A thread that is new has woken up as often as it says; one that is gone says nothing any more.
+        woken = sum(count - before[name][0].get(task, 0) for task, count in agent.wakeups().items())
+        used = agent.cpu() - before[name][1]
         print(f"{name:6} {woken:5} wake-ups and {used * 1e3:6.0f} ms of CPU in {seconds} s  RSS {agent.rss():5.1f} MiB")
 
 

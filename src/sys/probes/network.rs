@@ -254,7 +254,7 @@ mod tests {
         };
         assert!(v6("00", "00000003", "eth0"));
         assert!(!v6("40", "00000001", "eth0"), "a network is not all");
-        assert!(!v6("00", "00200200", "lo"), "what refuses is no route");
+        assert!(!v6("00", "00000201", "eth0") && !v6("00", "00000001", "lo"), "what refuses is no route");
         assert!(ROUTED.lines().nth(1).is_some_and(is_default) && !ROUTED.lines().nth(2).is_some_and(is_default));
         let dev =
             "Inter-|\n face |\n    lo: 1 1 9 0 0 0 0 0 1 1 9 0 0 0 0 0\n  eth0: 1 1 2 0 0 0 0 0 1 1 3 0 0 0 0 0\n";
