@@ -1,5 +1,6 @@
-//! Units of a real systemd (252, of Debian 12), seen and asked over D-Bus. Every test here runs inside a container in which
-//! systemd is PID 1, as root, one after the other: `scripts/harness test` starts it and counts what ran.
+//! Units of a real systemd (252, of Debian 12), seen and asked over D-Bus. Every test here but the first runs inside a
+//! container in which systemd is PID 1, as root, one after the other: `scripts/harness test` starts it and counts what
+//! ran.
 
 #![expect(
     clippy::disallowed_methods,
@@ -82,7 +83,10 @@ struct Following {
 impl Following {
     fn new(unit: &str) -> Self {
         let (sender, told) = channel();
-        let mut manager = Systemd::start(Teller::from(sender)).expect("a thread");
+        Self::by(Systemd::start(Teller::from(sender)).expect("a thread"), told, unit)
+    }
+
+    fn by(mut manager: Systemd, told: Receiver<Told>, unit: &str) -> Self {
         let service: ServiceName = "web".parse().expect("a name");
         manager.watch(&[Target { service: service.clone(), unit: unit.to_owned() }]);
         Self { manager, service, told, heard: Vec::new() }
@@ -136,6 +140,24 @@ impl Following {
 
 fn cause(seen: &Observation) -> EndCause {
     seen.end.clone().unwrap_or_else(|| panic!("an end: {seen:?}")).cause
+}
+
+/// The one test here that needs no systemd.
+#[test]
+fn a_bus_that_is_not_there_is_unknown_and_every_order_refused() {
+    let folder = tempfile::tempdir().expect("a temp dir");
+    let (sender, told) = channel();
+    let address = format!("unix:path={}/bus", folder.path().display());
+    let manager = Systemd::at(&address, Teller::from(sender)).expect("a thread");
+    let mut following = Following::by(manager, told, "web.service");
+    let seen = following.see("unknown", |seen| matches!(seen.run, Run::Unknown(_)));
+    assert!(matches!(&seen.run, Run::Unknown(why) if why.contains("bus is not reached")), "{seen:?}");
+    for verb in [Verb::Start, Verb::Stop, Verb::Kill, Verb::Reload] {
+        following.act(verb);
+        assert!(following.refused().contains("bus is not reached"), "{verb}");
+    }
+    following.look();
+    following.see("unknown again", |seen| matches!(seen.run, Run::Unknown(_)));
 }
 
 #[test]
