@@ -14,7 +14,7 @@ use mesh::domain::lesson::Risk;
 use mesh::domain::outcome::{Measured, Observed};
 use mesh::domain::trust::Grant;
 use mesh::loops::seed::{Area, Finished, Hand, intervene, prune, validate};
-use mesh::ports::{Applier as _, Shadow};
+use mesh::ports::{Applier as _, Exec, Exit, Program, Ran, Shadow};
 use mesh::store::db::Db;
 use mesh::store::home::Home;
 use mesh::sys::apply::SystemApplier;
@@ -123,11 +123,11 @@ fn d4_each_checker_lets_a_sound_file_through_and_refuses_a_broken_one() {
     drop(fs::create_dir_all("/run/sshd"));
     let keys = tempfile::tempdir().expect("a temp dir");
     let key = keys.path().join("key");
-    let made = mesh::ports::Exec::run(
+    let made = Exec::run(
         &SystemExec,
         &program(&["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key.to_str().expect("UTF-8")]),
     );
-    assert_eq!(made.exit, mesh::ports::Exit::Code(0));
+    assert_eq!(made.exit, Exit::Code(0));
     let sshd = format!("HostKey {}\nPort 2222\nMaxAuthTries 6\n# BAD\n", key.display());
     let nginx = "pid PID;\nerror_log stderr;\nevents {}\nhttp {\n  access_log off;\n  include ROOT/conf.d/*.conf;\n}\n";
     let cases: [(&str, &str, &str, String, &str, &str); 6] = [
@@ -165,9 +165,9 @@ fn d4_each_checker_lets_a_sound_file_through_and_refuses_a_broken_one() {
     }
 }
 
-fn program(argv: &[&str]) -> mesh::ports::Program {
+fn program(argv: &[&str]) -> Program {
     let argv = argv.iter().map(|word| (*word).to_owned()).collect();
-    mesh::ports::Program { argv, dir: "/".into(), timeout: Duration::from_secs(30), output_cap: 4096, memory: None }
+    Program { argv, dir: "/".into(), timeout: Duration::from_secs(30), output_cap: 4096, memory: None }
 }
 
 #[test]
@@ -190,13 +190,23 @@ fn a_checker_that_does_not_look_at_the_file_is_none() {
     assert_eq!(place.change("snippets/unused.conf", "# GOOD\n").state, FixState::Validating);
 }
 
+/// A machine without any program.
+struct Bare;
+
+impl Exec for Bare {
+    fn run(&self, program: &Program) -> Ran {
+        panic!("{:?} is not there", program.argv)
+    }
+
+    fn finds(&self, _: &str, _: &Path) -> bool {
+        false
+    }
+}
+
 #[test]
 fn d4_a_checker_that_is_not_installed_is_named_with_its_package() {
-    let mut place = Folder::new("postfix", &[("main.cf", "BAD = 1\n"), ("master.cf", "")]);
-    if find_program("postfix", Path::new("/")).is_some() {
-        // A machine with the program has a canary; what is missing is shown by the guard's own tests.
-        return;
-    }
+    let mut place = Folder::new("postfix", &[("main.cf", "BAD = 1\n")]);
+    place.host.exec = &Bare;
     let (trials, canary) = place.with(|parts, _, area, _, _| area.trials("main.cf", parts.exec));
     assert!(trials.is_empty());
     assert_eq!(canary, Canary::Missing { program: "postfix".to_owned(), package: "postfix".to_owned() });

@@ -20,6 +20,7 @@ use mesh::store::db::Db;
 use mesh::store::home::Home;
 use mesh::store::ledger::{Happening, LedgerError, Proposal};
 use mesh::sys::apply::SystemApplier;
+use mesh::sys::host::find_program;
 use serde_json::Value;
 
 use crate::seeding::{Host, refused_by};
@@ -596,6 +597,16 @@ fn the_doctor_says_what_needs_attention() {
     assert!(says(&ill, "remote").starts_with("attend"), "{ill:#}");
     let text = String::from_utf8(station.host.run(&["doctor"]).stdout).expect("UTF-8");
     assert!(text.ends_with("things need attention.\n") && text.contains("do: name the project's own"), "{text}");
+
+    // Files of a kind that mesh knows have their checker without a word in the configuration.
+    station.project.write("sudoers.d/deploy", "deploy ALL=(ALL) ALL\n");
+    station.project.write("postfix/main.cf", "");
+    station.configure(&format!("[[audit.root]]\npath = \"{root}\"\n"));
+    let kinds = says(&station.json(&["doctor"]).1, "root");
+    assert!(kinds.contains("sudo files such as sudoers.d/deploy are tried by `visudo -c -f {file}`"), "{kinds}");
+    let there = find_program("postfix", Path::new("/")).is_some();
+    let postfix = if there { "postfix files such as" } else { "`postfix` is not installed" };
+    assert!(kinds.contains(postfix) && !kinds.contains("no check"), "{kinds}");
 
     station.configure(&format!("[[audit.root]]\npath = \"{root}\"\ncheck = [\"no-such-program\"]\n"));
     assert!(says(&station.json(&["doctor"]).1, "root").contains("no-such-program"));

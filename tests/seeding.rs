@@ -15,7 +15,7 @@ use mesh::domain::pace::Pace;
 use mesh::domain::running::Moment;
 use mesh::domain::trust::Grant;
 use mesh::loops::seed::{Area, House, Mode, Parts, PersonError, Seeding, apply, rollback, seed};
-use mesh::ports::{Admission, Auditor, AuditorError, Mended, RepoError, ScanProgress, ScanReport};
+use mesh::ports::{Admission, Auditor, AuditorError, Exec, Mended, RepoError, ScanProgress, ScanReport};
 use mesh::store::db::Db;
 use mesh::sys::exec::SystemExec;
 use mesh::sys::repo::{GitRepo, identities};
@@ -116,6 +116,8 @@ pub(crate) struct Host {
     pub(crate) change: fn(&mut Lesson),
     /// The clocks.
     pub(crate) moment: Moment,
+    /// What looks for programs.
+    pub(crate) exec: &'static dyn Exec,
 }
 
 /// When every test begins.
@@ -148,6 +150,7 @@ impl Host {
             grant: Grant::Propose,
             change: |_| (),
             moment: Moment { wall: START, boot: "a".to_owned(), uptime: Duration::ZERO },
+            exec: &SystemExec,
         }
     }
 
@@ -164,7 +167,7 @@ impl Host {
         let mut parts = Parts {
             auditor: &mut self.auditor,
             repo: &self.repo,
-            exec: &SystemExec,
+            exec: self.exec,
             db: &mut self.db,
             house: &self.house,
             moment: self.moment.clone(),

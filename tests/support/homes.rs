@@ -4,6 +4,7 @@ use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use mesh::sys::clock::AHEAD;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -52,7 +53,14 @@ impl Host {
 
     /// Starts the agent for one round, and returns what it said.
     pub(crate) fn one_round(&self, arguments: &[&str]) -> Vec<String> {
-        let mut agent = self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("starts");
+        self.one_round_ahead(arguments, 0)
+    }
+
+    /// The same by clocks that are `ahead` by so many seconds.
+    pub(crate) fn one_round_ahead(&self, arguments: &[&str], ahead: u32) -> Vec<String> {
+        let mut command = self.command(arguments);
+        command.env(AHEAD, ahead.to_string());
+        let mut agent = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("starts");
         let stdout = BufReader::new(agent.stdout.take().expect("piped"));
         let mut said = Vec::new();
         for line in stdout.lines() {
