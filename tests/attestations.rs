@@ -12,12 +12,13 @@ use mesh::domain::finding::Fingerprint;
 use mesh::domain::id::EntryId;
 use mesh::domain::lesson::Lesson;
 use mesh::domain::trust::{Grant, PeerLine};
-use mesh::loops::attest::{self, AttestError, Listener};
+use mesh::loops::attest::{self, AttestError};
 use mesh::loops::library::{self, Origin, Sources};
 use mesh::ports::{Admission, Auditor, AuditorError, Mended, ScanProgress, ScanReport};
 use mesh::store::db::Db;
 use mesh::store::forks::Fork;
 use mesh::store::home::Home;
+use mesh::store::voices::Listener;
 
 use crate::support::homes;
 use crate::support::host::{World, bare_payload, mesh_name, publish_chain, sign_raw};
@@ -293,11 +294,13 @@ impl Auditor for Admits {
 fn grants(world: &mut World, reader: usize) -> BTreeMap<String, Grant> {
     let now = world.now;
     let host = &mut world.hosts[reader];
+    let me = host.id();
     let (home, keyring) = (Home::at(host.home.database().ancestors().nth(2).expect("a home")), host.keyring.clone());
     let mut sources = Sources {
         home: &home,
         db: host.db_mut(),
         keyring: &keyring,
+        me,
         max_grant: Grant::Apply,
         founding: false,
         environment: &BTreeMap::new(),
@@ -389,4 +392,56 @@ fn support_is_listed_shown_and_explained_until_the_lesson_is_taken_back() {
     assert!(reader.ok(&["inbox", "show", "first"]).contains("attested     nothing counts: the lesson is retired"));
     let db = Db::open(&Home::at(&reader.home).database()).expect("opened");
     assert_eq!(db.words_on(entry).expect("read").len(), 2, "kept all the same");
+}
+
+/// What the one lesson of A may do on each other host.
+fn grants_everywhere(world: &mut World) -> BTreeMap<usize, Grant> {
+    (1..world.hosts.len()).map(|reader| (reader, grants(world, reader)["a-lesson"])).collect()
+}
+
+fn count_of(grants: &BTreeMap<usize, Grant>, wanted: Grant) -> usize {
+    grants.values().filter(|grant| **grant == wanted).count()
+}
+
+#[test]
+fn d13_a_fix_that_may_apply_begins_on_one_host_and_widens_by_what_hosts_attest() {
+    let (mut world, entry) = world_with_a_lesson(5);
+    sync_all(&mut world);
+    let first = grants_everywhere(&mut world);
+    assert_eq!((count_of(&first, Grant::Apply), count_of(&first, Grant::Propose)), (1, 3), "{first:?}");
+    let begins = *first.iter().find(|(_, grant)| **grant == Grant::Apply).expect("one host").0;
+    queue(&mut world, begins, entry, "1a2b3c4d.1", Outcome::Validated);
+    sync_all(&mut world);
+    let second = grants_everywhere(&mut world);
+    assert_eq!(count_of(&second, Grant::Apply), 2, "{second:?}");
+    let next = *second.iter().find(|(host, grant)| **grant == Grant::Apply && **host != begins).expect("another").0;
+    queue(&mut world, next, entry, "1a2b3c4d.1", Outcome::Validated);
+    sync_all(&mut world);
+    assert_eq!(count_of(&grants_everywhere(&mut world), Grant::Apply), 4);
+}
+
+#[test]
+fn d12_hosts_that_take_a_fix_back_stop_it_everywhere_until_a_person_lifts_that() {
+    let (mut world, entry) = world_with_a_lesson(6);
+    for host in [1, 2] {
+        queue(&mut world, host, entry, "1a2b3c4d.1", Outcome::Reverted);
+    }
+    sync_all(&mut world);
+    assert_eq!(count_of(&grants_everywhere(&mut world), Grant::Audit), 5);
+    // What comes later does not start it again by itself, also not after a restart.
+    for host in [1, 2, 3] {
+        queue(&mut world, host, entry, "1a2b3c4d.1", Outcome::Validated);
+    }
+    sync_all(&mut world);
+    world.hosts[4].reopen();
+    assert_eq!(count_of(&grants_everywhere(&mut world), Grant::Audit), 5);
+    let now = world.now;
+    assert!(!world.hosts[4].db_mut().lift_lesson("another", "looked at", now).expect("written"));
+    assert!(world.hosts[4].db_mut().lift_lesson("a-lesson", "looked at", now).expect("written"));
+    let lifted = grants_everywhere(&mut world);
+    assert_eq!(
+        (count_of(&lifted, Grant::Audit), lifted[&4] > Grant::Audit),
+        (4, true),
+        "on the host of that person alone"
+    );
 }

@@ -215,7 +215,12 @@ fn t06_a_key_that_signed_one_seq_twice_is_quarantined_in_both_orders_and_for_goo
         world.hosts[reader].reopen();
     }
     world.server.be_honest_to(TO_B);
-    world.publish(A, &["after"]);
+    // What the two found is told: the host itself stops as well, and what a thief signs on with is not read.
+    let (now, one) = (world.now, Position { seq: 1, tip: Some(world.hosts[A].signed()[0]) });
+    world.hosts[A].publish_lesson("after", now);
+    assert!(world.sync(A).signed.is_empty());
+    let (files, end) = chain_files(&key_of_a(), one, 1, now);
+    publish_chain(&world, 1, &files, end, 9);
     for reader in [B, C] {
         world.sync(reader);
         assert_eq!((world.state(reader, A), world.lessons(reader, A).len()), (PeerState::Quarantined, 1));

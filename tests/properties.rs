@@ -22,7 +22,7 @@ const HOSTS: u8 = 3;
 
 /// Cases from a seed that a failing test prints, and that `PROPERTY_SEED` sets.
 #[expect(clippy::print_stdout, reason = "a failing test shows how to run it again")]
-fn config(cases: u32) -> ProptestConfig {
+pub(crate) fn config(cases: u32) -> ProptestConfig {
     let given = std::env::var("PROPERTY_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed = given.unwrap_or_else(|| getrandom::u64().expect("the system has random bytes"));
     println!("again with PROPERTY_SEED={seed}");

@@ -181,9 +181,15 @@ pub fn named(parts: &Parts) -> Result<BTreeMap<EntryId, Slug>, AuthoringError> {
 }
 
 fn signed(parts: &Parts) -> Result<Vec<Signed>, AuthoringError> {
-    let own = parts.db.own_entries()?;
-    let Ok(key) = PublicKey::of(parts.key.host()) else { return Ok(Vec::new()) };
-    Ok(own.iter().filter_map(|entry| Envelope::parse(&entry.envelope).ok()?.verify(&key).ok()).collect())
+    let verified = |host, envelope: &[u8]| {
+        let key = PublicKey::of(host).ok()?;
+        Envelope::parse(envelope).ok()?.verify(&key).ok()
+    };
+    let (past, own) = (parts.db.past_entries()?, parts.db.own_entries()?);
+    // What was signed with a key that this host has left is its own as well.
+    let past = past.iter().filter_map(|(host, envelope)| verified(*host, envelope));
+    let own = own.iter().filter_map(|entry| verified(parts.key.host(), &entry.envelope));
+    Ok(past.chain(own).collect())
 }
 
 /// Queues the retraction of the newest published revision of a lesson.

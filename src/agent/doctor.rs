@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use jiff::SignedDuration;
 use serde::Serialize;
 
 use super::canaries;
@@ -13,6 +14,7 @@ use crate::ports::{Auditor as _, Remote as _};
 use crate::store::authored;
 use crate::store::db::DbError;
 use crate::store::home::{Home, HomeError};
+use crate::store::keyring::RosterStanding;
 use crate::sys::host;
 use crate::sys::remote::Address;
 
@@ -20,6 +22,8 @@ use crate::sys::remote::Address;
 const LEAST_FREE: u64 = 256 * 1024 * 1024;
 /// Free space below which a person should make room, in percent.
 const LEAST_FREE_PERCENT: u64 = 2;
+/// How long before trust ends a person is told.
+const SOON: SignedDuration = SignedDuration::from_hours(24 * 14);
 /// A clock before this, in seconds since 1970, was never set.
 const NEVER_SET: i64 = 1_700_000_000;
 
@@ -99,6 +103,7 @@ fn opened(mut parts: Parts) -> Vec<Examined> {
     examined.extend(remote(&parts));
     examined.push(worker(&parts));
     examined.push(agent(&parts));
+    examined.extend(trust(&parts));
     match standing(&mut parts) {
         Ok(found) => examined.extend(found),
         Err(error) => examined.push(attend("ledger", error_line(&error), "run `mesh fsck`")),
@@ -192,6 +197,34 @@ fn agent(parts: &Parts) -> Examined {
         Err(HomeError::Locked { .. }) => good("agent", "it runs"),
         Err(error) => attend("agent", error_line(&error), "mend the modes of the home"),
     }
+}
+
+/// Trust that has ended or ends soon, and a list of hosts that cannot be relied on.
+fn trust(parts: &Parts) -> Vec<Examined> {
+    let now = parts.now();
+    let soon = now.saturating_add(SOON).unwrap_or(now);
+    let mut examined = Vec::new();
+    match parts.keyring.roster() {
+        RosterStanding::None => {}
+        RosterStanding::Awaited => examined.push(note("list", "an admin is pinned, and no list of hosts was read yet")),
+        RosterStanding::Stale { version, why } => {
+            examined.push(attend("list", format!("version {version}: {why}"), "see `mesh peers`"));
+        }
+        RosterStanding::Fresh { version } => match parts.db.roster() {
+            Ok(Some(row)) if row.roster.is_expired(soon) => {
+                let says = format!("version {version} expires on {:.0}", row.roster.expires_at);
+                examined.push(attend("list", says, "let an admin run `mesh admin sign` and `mesh admin publish`"));
+            }
+            _ => examined.push(good("list", format!("version {version} of the admins' list of hosts"))),
+        },
+    }
+    for peer in parts.keyring.peers().iter().filter(|peer| parts.keyring.revoked(peer.line.host).is_none()) {
+        if let Some(day) = peer.line.not_after.filter(|_| peer.line.has_ended(soon)) {
+            let says = format!("trust in {} ends with {day}", peer.name);
+            examined.push(attend("peer", says, "enrol the same key with a later --not-after, or revoke it"));
+        }
+    }
+    examined
 }
 
 fn standing(parts: &mut Parts) -> Result<Vec<Examined>, DbError> {

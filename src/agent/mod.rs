@@ -1,5 +1,6 @@
 //! Builds the real parts and owns the order of their start and end.
 
+pub mod admin;
 pub mod audit_worker;
 pub mod authoring;
 mod canaries;
@@ -14,6 +15,7 @@ mod misbehave;
 pub mod parts;
 pub mod propose;
 pub mod reload;
+pub mod requests;
 pub mod service;
 pub mod timing;
 pub mod undo;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 
 use crate::domain::envelope::HostKey;
-use crate::domain::id::{MeshName, PeerName};
+use crate::domain::id::{HostId, MeshName, PeerName};
 use crate::loops::exchange::{self, Exchange, ExchangeError, SyncReport};
 use crate::loops::library::{self, Library, LibraryError, Sources};
 use crate::ports::{Clock as _, RemoteError};
@@ -98,9 +98,10 @@ impl Parts {
     pub fn open(home: Home) -> Result<Self, PartsError> {
         home.demand()?;
         let config = Config::load(&home)?;
-        let key = keyring::load_host_key(&home)?;
-        let keyring = Keyring::load(&home)?;
         let db = Db::open(&home.database())?;
+        keyring::finish_move(&home, &db, &config.name)?;
+        let key = keyring::load_host_key(&home)?;
+        let keyring = Keyring::load_with_roster(&home, &db, SystemClock.now())?;
         let spool = Spool::of(&home);
         let program = std::env::current_exe().map_err(|_| PartsError::System("the path of this program"))?;
         Ok(Self { home, config, key, keyring, db, spool, clock: SystemClock, program })
@@ -138,7 +139,8 @@ impl Parts {
     /// A key file is not in order, since trust is never guessed. A config that is not in order is named, and the
     /// one that was read before stays.
     pub fn refresh(&mut self) -> Result<Option<ConfigError>, PartsError> {
-        self.keyring = Keyring::load(&self.home)?;
+        self.keyring = Keyring::load_with_roster(&self.home, &self.db, self.now())?;
+        self.key = keyring::load_host_key(&self.home)?;
         match Config::load(&self.home) {
             Ok(config) => {
                 self.config = config;
@@ -196,6 +198,12 @@ impl Parts {
         Ok(GitRemote::new(&self.program, self.cache(), config))
     }
 
+    /// The local cache of the shared branch.
+    #[must_use]
+    pub fn branch(&self) -> BranchCache {
+        BranchCache::new(self.cache())
+    }
+
     fn cache(&self) -> PathBuf {
         self.home.state().join("cache.git")
     }
@@ -205,6 +213,20 @@ impl Parts {
     /// # Errors
     /// This host's own state failed, or it may not sign.
     pub fn sync(&mut self) -> Result<SyncReport, SyncError> {
+        let next = keyring::load_next_key(&self.home).map_err(PartsError::from)?;
+        let report = self.sync_once(next.as_ref().map(HostKey::host))?;
+        let Some(next) = next else { return Ok(report) };
+        let now = self.now();
+        if !exchange::switch(&mut self.db, &self.config.mesh, &self.key, &next, now).map_err(PartsError::from)? {
+            return Ok(report);
+        }
+        keyring::finish_move(&self.home, &self.db, &self.config.name).map_err(PartsError::from)?;
+        self.key = next;
+        // The peers know the new key by its first entry.
+        self.sync_once(None)
+    }
+
+    fn sync_once(&mut self, next: Option<HostId>) -> Result<SyncReport, SyncError> {
         let mut remote = self.remote()?;
         let cache = self.cache();
         let branch = BranchCache::new(&cache);
@@ -212,7 +234,9 @@ impl Parts {
         let mut exchange = Exchange {
             mesh: &self.config.mesh,
             key: &self.key,
-            keyring: &self.keyring,
+            name: &self.config.name,
+            next,
+            keyring: &mut self.keyring,
             db: &mut self.db,
             spool: &self.spool,
             remote: &mut remote,
@@ -233,6 +257,7 @@ impl Parts {
             home: &self.home,
             db: &mut self.db,
             keyring: &self.keyring,
+            me: self.key.host(),
             max_grant: self.config.max_grant,
             founding: self.config.founding,
             environment: &environment(),

@@ -21,7 +21,7 @@ use crate::ports::{Clock as _, Reading};
 use crate::store::db::{Db, DbError};
 use crate::store::files;
 use crate::store::home::Home;
-use crate::store::keyring::Keyring;
+use crate::store::keyring::{Keyring, RosterStanding};
 use crate::sys::apply::read_only;
 use crate::sys::clock::SystemClock;
 
@@ -197,8 +197,11 @@ impl World {
         for row in self.db.inbox()? {
             *snapshot.inbox.entry(row.state.name().to_owned()).or_default() += 1;
         }
-        match Keyring::load(&self.home) {
+        match Keyring::load_with_roster(&self.home, &self.db, now) {
             Ok(keyring) => {
+                if let RosterStanding::Stale { version, why } = keyring.roster() {
+                    snapshot.reasons.push(format!("roster {version}: {why}"));
+                }
                 for peer in keyring.peers() {
                     let known = self.db.peer(peer.line.host)?.map_or(PeerState::Unseen, |row| row.state);
                     let revoked = keyring.revoked(peer.line.host).is_some() && known != PeerState::Quarantined;
@@ -207,6 +210,9 @@ impl World {
                 }
             }
             Err(error) => snapshot.reasons.push(format!("the keys are not in order: {}", error_line(&error))),
+        }
+        for stopped in self.db.stopped_lessons()? {
+            snapshot.reasons.push(format!("lesson {} is stopped: {}", stopped.slug, stopped.why));
         }
         let synced = self.db.fact(SYNCED_FACT)?.and_then(|at| at.parse::<Timestamp>().ok());
         let moment = SystemClock.moment();

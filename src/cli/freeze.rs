@@ -14,9 +14,9 @@ use super::{CliError, Context, ExitKind, Outcome, out};
 pub(super) enum Ask {
     /// The areas that are frozen, why, and for how long
     List,
-    /// End the freeze of an area
+    /// End the freeze of an area, or let a lesson go on that too many hosts took back
     Lift {
-        /// The area, as `mesh freeze list` shows it
+        /// The area or lesson, as `mesh freeze list` shows it
         area: PathBuf,
         /// Why changes may be made there again
         #[arg(long)]
@@ -35,6 +35,7 @@ fn list(context: &Context) -> Outcome {
     let parts = context.open()?;
     let moment = parts.clock.moment();
     let frozen = parts.db.frozen(&moment)?;
+    let stopped = parts.db.stopped_lessons()?;
     if context.json {
         let rows: Vec<_> = frozen
             .iter()
@@ -46,11 +47,25 @@ fn list(context: &Context) -> Outcome {
                 })
             })
             .collect();
-        out::json(&json!({ "frozen": rows }));
+        let stopped: Vec<_> = stopped
+            .iter()
+            .map(|stopped| {
+                json!({
+                    "lesson": stopped.slug, "entry": stopped.entry, "why": stopped.why,
+                    "stopped_at": stopped.at.to_string(),
+                })
+            })
+            .collect();
+        out::json(&json!({ "frozen": rows, "lessons": stopped }));
         return Ok(ExitKind::Ok);
     }
+    for stopped in &stopped {
+        out::line(format!("lesson {} is stopped: {}", stopped.slug, stopped.why));
+    }
     if frozen.is_empty() {
-        out::line("nothing is frozen");
+        if stopped.is_empty() {
+            out::line("nothing is frozen");
+        }
         return Ok(ExitKind::Ok);
     }
     let mut table = Table::new(&["area~", "left", "why~"]);
@@ -68,6 +83,17 @@ fn lift(context: &Context, area: &Path, reason: &str) -> Outcome {
         return Err(CliError::new(ExitKind::Usage, "lifting a freeze needs a reason").hint("--reason \"...\""));
     }
     let mut parts = context.open()?;
+    let now = parts.now();
+    if let Some(slug) = area.to_str()
+        && parts.db.lift_lesson(slug, reason, now)?
+    {
+        if context.json {
+            out::json(&json!({ "lesson": slug, "stopped": false, "reason": reason }));
+        } else {
+            out::line(format!("Lesson {slug} may go on here. It stops again when more hosts take it back."));
+        }
+        return Ok(ExitKind::Ok);
+    }
     let moment = parts.clock.moment();
     let real = area.canonicalize().unwrap_or_else(|_| area.to_owned());
     let frozen = parts.db.frozen(&moment)?.into_iter().find(|frozen| frozen.area == real || frozen.area == area);

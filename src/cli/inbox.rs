@@ -12,8 +12,8 @@ use crate::domain::envelope::{Envelope, PublicKey};
 use crate::domain::id::HostId;
 use crate::domain::lesson::Lesson;
 use crate::domain::trust::{Grant, GrantBounds, effective_grant};
-use crate::loops::attest::Listener;
 use crate::store::peer_log::{InboxRow, InboxState};
+use crate::store::voices::Listener;
 
 /// What to do.
 #[derive(clap::Subcommand, Debug)]
@@ -173,7 +173,8 @@ fn grant(parts: &Parts, row: &InboxRow) -> Option<Grant> {
     let state = parts.db.peer(row.host).ok().flatten().map(|row| row.state);
     let bounds = GrantBounds {
         max: parts.config.max_grant,
-        fresh: state.is_some_and(|state| state.is_fresh() || state == PeerState::Revoked),
+        fresh: state.is_some_and(|state| state.is_fresh() || state == PeerState::Revoked)
+            && parts.keyring.roster().is_fresh(),
         lineage: None,
     };
     effective_grant(&peer.line, &row.scope, bounds, parts.now())

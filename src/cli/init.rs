@@ -2,10 +2,12 @@
 
 use serde_json::json;
 
+use super::enroll::key_of;
 use super::{CliError, Context, ExitKind, Outcome, exit_kind, out};
 use crate::agent::parts::{Parts, SetUp};
 use crate::domain::id::{MeshName, PeerName};
 use crate::domain::openssh;
+use crate::store::keyring;
 
 /// What a new home is to be.
 #[derive(clap::Args, Debug)]
@@ -22,6 +24,9 @@ pub(super) struct Args {
     /// The branch on it
     #[arg(long, default_value = "mesh")]
     branch: String,
+    /// The admin who says which hosts belong to the mesh: a key file or line; several must all sign the first list
+    #[arg(long, value_name = "KEY")]
+    admin: Vec<String>,
 }
 
 pub(super) fn run(context: &Context, args: Args) -> Outcome {
@@ -31,14 +36,18 @@ pub(super) fn run(context: &Context, args: Args) -> Outcome {
         return Err(CliError::new(ExitKind::Usage, message)
             .hint("this home is set up: change its config, or name another home with --home"));
     }
+    let admins = args.admin.iter().map(|key| Ok(key_of(key)?.host)).collect::<Result<Vec<_>, CliError>>()?;
     let wanted =
         SetUp { name: args.name, mesh: args.mesh, remote: Some(args.remote), branch: args.branch, roots: vec![] };
     let parts = Parts::set_up(home, &wanted).map_err(|error| CliError::of(exit_kind(&error), &error))?;
+    for admin in &admins {
+        keyring::pin_admin(&parts.home, *admin)?;
+    }
     let host = parts.key.host();
     if context.json {
         out::json(&json!({
             "home": parts.home.root(), "name": parts.config.name, "mesh": parts.config.mesh, "host": host,
-            "fingerprint": openssh::fingerprint(host),
+            "fingerprint": openssh::fingerprint(host), "admins": admins,
         }));
         return Ok(ExitKind::Ok);
     }
@@ -49,6 +58,13 @@ pub(super) fn run(context: &Context, args: Args) -> Outcome {
         parts.config.mesh
     ));
     out::line(format!("Key {}", openssh::fingerprint(host)));
+    if !admins.is_empty() {
+        out::line(
+            "Next: `mesh sync --once` asks the admin to be listed. Tell the admin the fingerprint above, who runs",
+        );
+        out::line(format!("  mesh admin add {} --fingerprint FP", parts.config.name));
+        return Ok(ExitKind::Ok);
+    }
     out::line("Next: on every other host run");
     out::line(format!(
         "  mesh enroll {} \"{}\"",

@@ -1,5 +1,6 @@
 //! All words for people. One file per command; errors become a sentence, a hint and an exit code.
 
+mod admin;
 mod audit;
 mod configuration;
 mod demo;
@@ -20,6 +21,8 @@ mod pause;
 mod peers;
 mod reload;
 mod report;
+mod requests;
+mod rotate;
 mod run;
 mod shell;
 mod signal;
@@ -90,6 +93,13 @@ enum Command {
     Grant(peers::GrantArgs),
     /// Stop trusting a peer's key, for good
     Revoke(peers::RevokeArgs),
+    /// Move this host to a new key; its peers follow by themselves
+    Rotate,
+    /// List hosts that ask to be enrolled
+    Requests,
+    /// The list of hosts that admins sign: N hosts in 2N steps
+    #[command(subcommand)]
+    Admin(admin::Action),
     /// Make a lesson of the fix in a commit
     Learn(learn::Args),
     /// Write, check and list lessons
@@ -206,6 +216,9 @@ fn run(context: &Context, command: Command) -> Outcome {
         Command::Peers(args) => peers::run(context, args),
         Command::Grant(args) => peers::grant(context, &args),
         Command::Revoke(args) => peers::revoke(context, &args),
+        Command::Rotate => rotate::run(context),
+        Command::Requests => requests::run(context),
+        Command::Admin(action) => admin::run(context, action),
         Command::Learn(args) => learn::run(context, args),
         Command::Lesson(action) => lesson::run(context, action),
         Command::Outbox(action) => outbox::run(context, action),

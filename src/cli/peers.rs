@@ -9,7 +9,7 @@ use crate::domain::chain::PeerState;
 use crate::domain::id::PeerName;
 use crate::domain::openssh;
 use crate::domain::trust::{Grant, Peer, PeerLine};
-use crate::store::keyring::KeyringError;
+use crate::store::keyring::{KeyringError, RosterStanding};
 use crate::store::peer_log::PeerRow;
 
 /// What to show.
@@ -68,6 +68,11 @@ fn row(parts: &Parts, peer: &Peer) -> Result<PeerRow, CliError> {
     if parts.keyring.revoked(host).is_some() && row.state != PeerState::Quarantined {
         row.state = PeerState::Revoked;
     }
+    if let Some(day) = peer.line.not_after
+        && peer.line.has_ended(parts.now())
+    {
+        row.detail = format!("trust ended on {day}: enrol the same key with a later --not-after, or revoke it");
+    }
     Ok(row)
 }
 
@@ -125,12 +130,13 @@ pub(super) fn run(context: &Context, args: Args) -> Outcome {
         .iter()
         .map(|peer| Ok((peer, row(&parts, peer)?)))
         .collect::<Result<Vec<_>, CliError>>()?;
-    let code = worst(rows.iter().map(|(_, row)| row.state));
+    let code = with_roster(&parts, worst(rows.iter().map(|(_, row)| row.state)));
     if context.json {
         let peers: Vec<_> = rows.iter().map(|(peer, row)| as_json(peer, row)).collect();
-        out::json(&json!({ "peers": peers }));
+        out::json(&json!({ "peers": peers, "roster": roster_json(&parts) }));
         return Ok(code);
     }
+    say_roster(&parts);
     if rows.is_empty() {
         out::line("Nobody is enrolled. Run `mesh id` on another host, and `mesh enroll NAME \"LINE\"` here.");
         return Ok(code);
@@ -153,6 +159,38 @@ pub(super) fn run(context: &Context, args: Args) -> Outcome {
     }
     table.lines().iter().for_each(out::line);
     Ok(code)
+}
+
+/// A list that cannot be relied on is as bad as a stale peer.
+pub(super) fn with_roster(parts: &Parts, code: ExitKind) -> ExitKind {
+    if code == ExitKind::Ok && !parts.keyring.roster().is_fresh() { ExitKind::Stale } else { code }
+}
+
+pub(super) fn roster_json(parts: &Parts) -> serde_json::Value {
+    let roster = parts.keyring.roster();
+    let (version, why) = match roster {
+        RosterStanding::None | RosterStanding::Awaited => (None, None),
+        RosterStanding::Fresh { version } => (Some(version), None),
+        RosterStanding::Stale { version, why } => (Some(version), Some(why)),
+    };
+    json!({ "state": roster.name(), "version": version, "why": why, "unlisted": parts.keyring.unlisted() })
+}
+
+fn say_roster(parts: &Parts) {
+    match parts.keyring.roster() {
+        RosterStanding::None => {}
+        RosterStanding::Awaited => {
+            out::line("An admin is pinned; no list of hosts was read yet: what is enrolled here counts.");
+        }
+        RosterStanding::Fresh { version } => out::line(format!("The admins' list of hosts is version {version}.")),
+        RosterStanding::Stale { version, why } => {
+            out::line(format!("The admins' list of hosts, version {version}, is not to be relied on: {why}."));
+            out::line("Until then lessons are audited at most.");
+        }
+    }
+    for name in parts.keyring.unlisted() {
+        out::line(format!("{name} is enrolled here and not on the list: not trusted."));
+    }
 }
 
 fn show(parts: &Parts, peer: &Peer, row: &PeerRow) {
@@ -186,6 +224,7 @@ fn show(parts: &Parts, peer: &Peer, row: &PeerRow) {
 pub(super) fn grant(context: &Context, args: &GrantArgs) -> Outcome {
     let mut parts = context.open()?;
     let peer = parts.keyring.by_name(&args.name).map_err(|error| unknown(&error))?;
+    let before = peer.line.grant;
     let line = PeerLine { grant: args.grant, ..peer.line.clone() };
     let home = parts.home.clone();
     parts.keyring.enroll(&home, &args.name, line, false).map_err(|error| unknown(&error))?;
@@ -193,6 +232,12 @@ pub(super) fn grant(context: &Context, args: &GrantArgs) -> Outcome {
         out::json(&json!({ "name": args.name, "grant": args.grant }));
     } else {
         out::line(format!("Lessons of {} may now {} here.", args.name, args.grant.name()));
+        if args.grant < before {
+            out::line("What they led to before is not undone: see `mesh fix list`.");
+        }
+        if !parts.keyring.admins().is_empty() {
+            out::line("The admins' list may allow less; the lesser of both counts.");
+        }
     }
     Ok(ExitKind::Ok)
 }
@@ -209,6 +254,22 @@ pub(super) fn revoke(context: &Context, args: &RevokeArgs) -> Outcome {
         return Ok(ExitKind::Ok);
     }
     out::line(format!("Revoked the key of {}; its entries through {through} are still believed.", args.name));
-    out::line("This holds on this host alone: run it on every host that enrolled the key.");
+    if parts.keyring.admins().is_empty() {
+        out::line("This holds on this host alone: run it on every host that enrolled the key.");
+    } else {
+        out::line(format!(
+            "This holds on this host alone. For all hosts: `mesh admin remove {}`, sign, publish.",
+            args.name
+        ));
+    }
+    if args.compromised {
+        out::line(
+            "Its lessons are out of use here. What they led to is not undone: see `mesh fix list`, `mesh fix rollback`.",
+        );
+    }
+    out::line(format!(
+        "To come back that host needs a new key: `mesh init` there, `mesh enroll {} ... --replace` here.",
+        args.name
+    ));
     Ok(ExitKind::Ok)
 }

@@ -10,6 +10,7 @@ use crate::agent::parts::Parts;
 use crate::agent::undo;
 use crate::domain::chain::PeerState;
 use crate::loops::exchange::SYNCED_FACT;
+use crate::store::keyring::RosterStanding;
 
 pub(super) fn run(context: &Context) -> Outcome {
     let parts = context.open()?;
@@ -39,17 +40,17 @@ pub(super) fn run(context: &Context) -> Outcome {
     let waiting = parts.db.unconfirmed_entries()?.len() + parts.db.drafts()?.len();
     let synced = parts.db.fact(SYNCED_FACT)?;
     let held_up = !frozen.is_empty() || read_only.is_some();
-    let code = match peers::worst(states.iter().map(|(_, state, _)| *state)) {
+    let code = match peers::with_roster(&parts, peers::worst(states.iter().map(|(_, state, _)| *state))) {
         ExitKind::Ok if held_up => ExitKind::Stale,
         worst => worst,
     };
     if context.json {
-        let peers: Vec<_> =
+        let listed: Vec<_> =
             states.iter().map(|(name, state, why)| json!({ "name": name, "state": state, "why": why })).collect();
         out::json(&json!({
             "name": parts.config.name, "mesh": parts.config.mesh, "host": parts.key.host(),
             "home": parts.home.root(), "remote": parts.config.remote.url, "synced_at": synced,
-            "entries": own, "waiting": waiting, "peers": peers, "inbox": inbox, "fixes": fixes,
+            "entries": own, "waiting": waiting, "peers": listed, "roster": peers::roster_json(&parts), "inbox": inbox, "fixes": fixes,
             "paused": paused.as_ref().map(|paused| paused.words()), "read_only": read_only,
             "frozen_areas": frozen.iter().map(|frozen| frozen.area.to_string_lossy()).collect::<Vec<_>>(),
         }));
@@ -74,6 +75,9 @@ pub(super) fn run(context: &Context) -> Outcome {
         line("frozen", format!("{} for {left} more: {}", frozen.area.display(), frozen.why));
     }
     line("peers", if states.is_empty() { "nobody enrolled".to_owned() } else { states.len().to_string() });
+    if let RosterStanding::Stale { version, why } = parts.keyring.roster() {
+        line("roster", format!("version {version} is not to be relied on: {why}"));
+    }
     for (name, state, why) in states.iter().filter(|(_, state, _)| *state != PeerState::Ok) {
         let why = if why.is_empty() { String::new() } else { format!(": {why}") };
         line("", format!("{name} is {}{why}", state.name()));

@@ -49,7 +49,10 @@ pub(super) fn outcome(parts: &Parts, report: &SyncReport) -> Result<ExitKind, Cl
         return Ok(ExitKind::Error);
     }
     let states = parts.db.peers()?;
-    Ok(peers::worst(states.iter().filter(|row| parts.keyring.by_host(row.host).is_some()).map(|row| row.state)))
+    Ok(peers::with_roster(
+        parts,
+        peers::worst(states.iter().filter(|row| parts.keyring.by_host(row.host).is_some()).map(|row| row.state)),
+    ))
 }
 
 pub(super) fn as_json(report: &SyncReport) -> serde_json::Value {
@@ -59,6 +62,8 @@ pub(super) fn as_json(report: &SyncReport) -> serde_json::Value {
         "not_signed": report.signing.iter().map(|error| error_line(error)).collect::<Vec<_>>(),
         "published": report.published, "received": report.received, "lessons": report.lessons,
         "caught_up": report.caught_up, "ignored": report.ignored,
+        "moved": report.moved.iter().map(|(name, new)| json!({ "name": name, "to": new })).collect::<Vec<_>>(),
+        "rosters": report.rosters, "roster_fault": report.roster_fault,
         "ahead_of_us": report.ahead_of_us.as_ref().map(|(name, seq)| json!({ "name": name, "seq": seq })),
         "refused": report.refused.iter().map(|(path, why)| json!({ "path": path, "why": why })).collect::<Vec<_>>(),
         "changes": report.changes.iter().map(|change| json!({
@@ -76,6 +81,15 @@ pub(super) fn say(report: &SyncReport) {
             PeerState::Ok => out::line(format!("{name}: in order again")),
             _ => out::line(format!("{name}: {now}: {}", change.detail)),
         }
+    }
+    for (name, new) in &report.moved {
+        out::line(format!("{name}: moved to key {}", new.short()));
+    }
+    for version in &report.rosters {
+        out::line(format!("the admins' list of hosts is now version {version}"));
+    }
+    if let Some(why) = &report.roster_fault {
+        out::line(format!("the admins' list of hosts: {why}"));
     }
     for (path, why) in &report.refused {
         out::line(format!("refused {path}: {why}"));

@@ -12,8 +12,11 @@ use crate::domain::id::HostId;
 use crate::domain::limits;
 use crate::domain::strict_json;
 use crate::domain::trust::PeerLine;
+use crate::ports::Clock as _;
+use crate::store::db::Db;
 use crate::store::files;
 use crate::store::keyring::{self, Keyring};
+use crate::sys::clock::SystemClock;
 
 /// Which files, and against which key.
 #[derive(clap::Args, Debug)]
@@ -80,7 +83,8 @@ fn trusted(context: &Context) -> Result<Vec<Known>, CliError> {
         CliError::of(ExitKind::Usage, error).hint("name a key with --key to verify without a home")
     };
     home.demand().map_err(|error| usage(&error))?;
-    let keyring = Keyring::load(&home).map_err(|error| usage(&error))?;
+    let db = Db::open(&home.database()).map_err(|error| usage(&error))?;
+    let keyring = Keyring::load_with_roster(&home, &db, SystemClock.now()).map_err(|error| usage(&error))?;
     let own = keyring::load_host_key(&home).map_err(|error| usage(&error))?.host();
     let mut known = vec![Known { name: "this host".to_owned(), host: own }];
     let peers = keyring.peers().iter().filter(|peer| keyring.revoked(peer.line.host).is_none());

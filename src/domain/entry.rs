@@ -12,6 +12,7 @@ use super::fork::{ForkProof, ForkProofError};
 use super::id::{EntryId, HostId, Slug};
 use super::lesson::{Lesson, LessonError};
 use super::limits;
+use super::rotate::Rotate;
 use super::strict_json::{self, JsonError};
 
 /// Why a validly signed entry says nothing that can be used.
@@ -149,6 +150,14 @@ impl Body for ForkProof {
     }
 }
 
+impl Body for Rotate {
+    const KIND: Kind = Kind::Rotate;
+
+    fn check(&self) -> Result<(), EntryError> {
+        Ok(())
+    }
+}
+
 #[derive(Serialize)]
 struct Payload<'a, T: Serialize> {
     #[serde(flatten)]
@@ -219,6 +228,14 @@ pub fn read_attestation(signed: &Signed) -> Result<Verified<Attestation>, EntryE
 /// # Errors
 /// As [`read`].
 pub fn read_fork_proof(signed: &Signed) -> Result<Verified<ForkProof>, EntryError> {
+    read(signed)
+}
+
+/// Reads what `signed` says of a move to another key. See [`super::rotate::Rotation::is_taken_by`].
+///
+/// # Errors
+/// As [`read`].
+pub fn read_rotate(signed: &Signed) -> Result<Verified<Rotate>, EntryError> {
     read(signed)
 }
 

@@ -3,6 +3,7 @@
 //! Source: the DSSE v1 protocol (pre-authentication encoding) and RFC 8032 (Ed25519). The payload is
 //! signed as the bytes it is; nothing is canonicalised, so nothing is parsed before it is verified.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::OnceLock;
 
@@ -15,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::id::{EntryId, HostId};
 use super::limits;
-use super::strict_json::{self, JsonError};
+use super::strict_json::{self, Bounds, JsonError};
 
 const LENIENT: GeneralPurposeConfig =
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
@@ -299,20 +300,54 @@ impl Envelope {
         Self { payload_type, payload, signatures: vec![(key.host().to_string(), signature)] }
     }
 
+    /// A document that nobody signed yet.
+    #[must_use]
+    pub fn unsigned(kind: Kind, payload: Vec<u8>) -> Self {
+        Self { payload_type: kind.payload_type(), payload, signatures: vec![] }
+    }
+
+    /// Adds the signature of `key`, in place of one that it made before.
+    pub fn add_signature(&mut self, key: &HostKey) {
+        let keyid = key.host().to_string();
+        let signature = key.0.sign(&pae(&self.payload_type, &self.payload)).to_bytes();
+        self.signatures.retain(|(known, _)| *known != keyid);
+        self.signatures.push((keyid, signature));
+    }
+
+    /// Those of `keys` that signed, each once, whatever `keyid` says and however often a signature stands there.
+    #[must_use]
+    pub fn signers(&self, keys: &[PublicKey]) -> BTreeSet<HostId> {
+        let pae = pae(&self.payload_type, &self.payload);
+        let signed = |key: &&PublicKey| self.signatures.iter().any(|(_, signature)| key.verifies(&pae, signature));
+        keys.iter().filter(signed).map(PublicKey::host).collect()
+    }
+
+    /// Reads the envelope file of a roster, which may be larger than others and carry more than one signature.
+    ///
+    /// # Errors
+    /// As [`Envelope::parse`].
+    pub fn parse_roster(file: &[u8]) -> Result<Self, EnvelopeError> {
+        Self::parse_within(file, strict_json::ROSTER_ENVELOPE, limits::ROSTER_BYTES)
+    }
+
     /// Reads an envelope file. Unknown fields are ignored, repeated ones refused; both alphabets of
     /// base64 are read.
     ///
     /// # Errors
     /// Not strict JSON, not base64, or out of bounds.
     pub fn parse(file: &[u8]) -> Result<Self, EnvelopeError> {
-        let file: EnvelopeFile = strict_json::read(file, strict_json::ENVELOPE)?;
+        Self::parse_within(file, strict_json::ENVELOPE, limits::PAYLOAD_BYTES)
+    }
+
+    fn parse_within(file: &[u8], bounds: Bounds, max: usize) -> Result<Self, EnvelopeError> {
+        let file: EnvelopeFile = strict_json::read(file, bounds)?;
         let payload_type = file.payload_type;
         if payload_type.is_empty() || payload_type.len() > 128 || !payload_type.bytes().all(|b| b.is_ascii_graphic()) {
             return Err(EnvelopeError::PayloadType);
         }
         let payload = decode(&file.payload).ok_or(EnvelopeError::Base64 { field: "payload" })?;
-        if payload.len() > limits::PAYLOAD_BYTES {
-            return Err(EnvelopeError::PayloadTooLarge { got: payload.len(), max: limits::PAYLOAD_BYTES });
+        if payload.len() > max {
+            return Err(EnvelopeError::PayloadTooLarge { got: payload.len(), max });
         }
         let signatures = file
             .signatures

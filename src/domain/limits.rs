@@ -10,6 +10,14 @@ pub const PAYLOAD_BYTES: usize = 64 * 1024;
 pub const HEAD_BYTES: usize = 16 * 1024;
 /// Largest roster file, in bytes.
 pub const ROSTER_BYTES: usize = 1024 * 1024;
+/// Most admins that a roster may name.
+pub const ROSTER_ADMINS: usize = 16;
+/// Most hosts that a roster may name, and most keys that it may revoke.
+pub const ROSTER_HOSTS: usize = 2_048;
+/// Most roster versions that are walked in one cycle.
+pub const ROSTER_STEPS: u64 = 64;
+/// Most requests to be enrolled that are read at a time.
+pub const REQUESTS: usize = 256;
 /// Deepest nesting of a JSON document.
 pub const JSON_DEPTH: usize = 16;
 /// Longest string in a JSON document, in bytes.

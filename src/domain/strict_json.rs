@@ -28,6 +28,13 @@ pub const ENVELOPE: Bounds =
 pub const PAYLOAD: Bounds =
     Bounds { bytes: limits::PAYLOAD_BYTES, string: limits::JSON_STRING_BYTES, array: limits::JSON_ARRAY_LEN };
 
+/// Bounds of a roster's envelope file.
+pub const ROSTER_ENVELOPE: Bounds =
+    Bounds { bytes: limits::ROSTER_BYTES, string: limits::ROSTER_BYTES, array: limits::JSON_ARRAY_LEN };
+/// Bounds of a roster's payload.
+pub const ROSTER: Bounds =
+    Bounds { bytes: limits::ROSTER_BYTES, string: limits::JSON_STRING_BYTES, array: limits::ROSTER_HOSTS };
+
 /// Why a document is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum JsonError {

@@ -103,11 +103,38 @@ impl PeerLine {
         Ok(parsed)
     }
 
+    /// Whether the last day of the trust is over at `now`.
+    #[must_use]
+    pub fn has_ended(&self, now: Timestamp) -> bool {
+        self.not_after.is_some_and(|last| now.to_zoned(jiff::tz::TimeZone::UTC).date() > last)
+    }
+
+    /// What this line and `other`, which is about the same key, both allow.
+    #[must_use]
+    pub fn meet(&self, other: &Self) -> Self {
+        let mut both = Self { grant: self.grant.min(other.grant), ..self.clone() };
+        both.not_after = match (self.not_after, other.not_after) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+        if self.scope.is_empty() || other.scope.is_empty() {
+            both.scope = if self.scope.is_empty() { other.scope.clone() } else { self.scope.clone() };
+            return both;
+        }
+        let pairs = self.scope.iter().flat_map(|one| other.scope.iter().map(move |other| (one, other)));
+        both.scope = pairs.filter_map(|(one, other)| scope_meet(one, other)).collect();
+        if both.scope.is_empty() {
+            // No scope would stand for every scope: what is left is to be seen and not to be used.
+            both.scope.clone_from(&self.scope);
+            both.grant = Grant::Observe;
+        }
+        both
+    }
+
     /// Whether the trust is still running at `now` and covers lessons of `scope`.
     #[must_use]
     pub fn covers(&self, scope: &str, now: Timestamp) -> bool {
-        let in_time = self.not_after.is_none_or(|last| now.to_zoned(jiff::tz::TimeZone::UTC).date() <= last);
-        in_time && (self.scope.is_empty() || self.scope.iter().any(|glob| scope_matches(glob, scope)))
+        !self.has_ended(now) && (self.scope.is_empty() || self.scope.iter().any(|glob| scope_matches(glob, scope)))
     }
 }
 
@@ -215,6 +242,33 @@ pub fn scope_matches(glob: &str, scope: &str) -> bool {
     }
 }
 
+/// The glob that covers what both globs cover; `None` where that is nothing.
+fn scope_meet(one: &str, other: &str) -> Option<String> {
+    let whole = |glob: &str| glob == "*" || glob == "**";
+    if whole(one) || whole(other) {
+        return Some(if whole(one) { other } else { one }.to_owned());
+    }
+    let (one, other): (Vec<&str>, Vec<&str>) = (one.split('/').collect(), other.split('/').collect());
+    let mut both = Vec::new();
+    for at in 0.. {
+        match (one.get(at), other.get(at)) {
+            (None, None) => break,
+            (Some(&"**"), _) => {
+                both.extend(other.get(at..).unwrap_or_default());
+                break;
+            }
+            (_, Some(&"**")) => {
+                both.extend(one.get(at..).unwrap_or_default());
+                break;
+            }
+            (Some(&"*"), Some(part)) | (Some(part), Some(&"*")) => both.push(*part),
+            (Some(one), Some(other)) if one == other => both.push(*one),
+            _ => return None,
+        }
+    }
+    Some(both.join("/"))
+}
+
 /// An enrolled peer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Peer {
@@ -283,8 +337,31 @@ mod tests {
         assert!(scope_matches("python/**", "python/io/state"));
     }
 
+    proptest::proptest! {
+        #[test]
+        fn what_two_lines_allow_together_is_what_both_allow(
+            one in "(a|b|\\*)(/(a|b|\\*)){0,2}(/\\*\\*)?", other in "(a|b|\\*)(/(a|b|\\*)){0,2}(/\\*\\*)?",
+            scope in "(a|b)(/(a|b)){0,3}",
+        ) {
+            let both = scope_meet(&one, &other).is_some_and(|both| scope_matches(&both, &scope));
+            proptest::prop_assert_eq!(both, scope_matches(&one, &scope) && scope_matches(&other, &scope));
+        }
+    }
+
     #[test]
-    fn the_effective_grant_is_the_least_of_all() {
+    fn t26_lines_that_share_no_scope_leave_nothing_to_use() {
+        let of = |options: &str| line(options).expect("sound");
+        let both = of(r#"grant="apply",scope="python/*""#).meet(&of(r#"grant="apply",scope="systemd/*""#));
+        assert_eq!(both.grant, Grant::Observe);
+        let both = of(r#"grant="apply",scope="python/*",not-after="2027-05-20""#).meet(&of(r#"grant="audit""#));
+        assert_eq!(
+            (both.grant, both.scope, both.not_after.is_some()),
+            (Grant::Audit, vec!["python/*".to_owned()], true)
+        );
+    }
+
+    #[test]
+    fn t26_the_effective_grant_is_the_least_of_all() {
         let bounds = GrantBounds { max: Grant::Apply, fresh: true, lineage: None };
         let line = line(r#"grant="apply""#).expect("sound");
         let grant = |bounds| effective_grant(&line, "python/io", bounds, Timestamp::UNIX_EPOCH);

@@ -17,6 +17,7 @@ use crate::domain::lesson::Lesson;
 use crate::domain::outcome::Measured;
 use crate::domain::trust::{Grant, GrantBounds, effective_grant};
 use crate::domain::utc_time;
+use crate::domain::wave::{self, Standing};
 use crate::founding;
 use crate::ports::{Admission, Auditor, AuditorError};
 use crate::store::authored;
@@ -25,6 +26,7 @@ use crate::store::files::FileError;
 use crate::store::home::Home;
 use crate::store::keyring::Keyring;
 use crate::store::peer_log::{InboxRow, InboxState};
+use crate::store::voices::Listener;
 
 /// Where a lesson comes from.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -122,6 +124,8 @@ pub struct Sources<'a> {
     pub db: &'a mut Db,
     /// Who is trusted here.
     pub keyring: &'a Keyring,
+    /// This host.
+    pub me: HostId,
     /// The most that any peer's lesson may do here.
     pub max_grant: Grant,
     /// Whether the lessons that ship with mesh are used.
@@ -215,7 +219,8 @@ fn peer_lesson(
     };
     let state = sources.db.peer(row.host)?.map(|row| row.state);
     // Of a key that was revoked nothing more is believed, so nothing of it can be hidden either.
-    let fresh = state.is_some_and(|state| state.is_fresh() || state == PeerState::Revoked);
+    let fresh = state.is_some_and(|state| state.is_fresh() || state == PeerState::Revoked)
+        && sources.keyring.roster().is_fresh();
     let lineage = lineage(sources, verified.body())?;
     let bounds = GrantBounds { max: sources.max_grant, fresh, lineage };
     let Some(grant) = effective_grant(&peer.line, &verified.body().scope, bounds, now) else {
@@ -223,12 +228,40 @@ fn peer_lesson(
         library.left_out.push((row.slug.clone(), reason));
         return Ok(None);
     };
+    let grant = in_its_wave(sources, row, &verified.body().scope, grant, now)?;
     if grant < Grant::Audit {
         library.left_out.push((row.slug.clone(), format!("{} may only be observed", peer.name)));
         return Ok(None);
     }
     let origin = Origin::Peer { name: peer.name.clone(), host: row.host, entry: row.entry, grant };
     Ok(Some(Held { lesson: verified.body().clone(), origin }))
+}
+
+/// The grant as far as it may go on this host now: by itself only where its wave has come, and nothing beyond a report
+/// where too many hosts took the fix back.
+fn in_its_wave(
+    sources: &mut Sources<'_>,
+    row: &InboxRow,
+    scope: &str,
+    grant: Grant,
+    now: Timestamp,
+) -> Result<Grant, LibraryError> {
+    if grant <= Grant::Audit {
+        return Ok(grant);
+    }
+    let listener = Listener { db: sources.db, keyring: sources.keyring, me: sources.me, max_grant: sources.max_grant };
+    let voices = listener.voices(row.entry, scope, now)?;
+    let keyring = sources.keyring;
+    let enrolled = keyring.peers().iter().map(|peer| peer.line.host).filter(|host| keyring.revoked(*host).is_none());
+    let others: Vec<HostId> = enrolled.collect();
+    let standing = wave::standing(row.entry, row.host, sources.me, &others, &voices);
+    if let (Standing::Tripped { reverted, .. }, Some(why)) = (&standing, standing.why()) {
+        sources.db.stop_lesson(row.entry, &row.slug, &why, *reverted, now)?;
+    }
+    if sources.db.stopped_lesson(row.entry)?.is_some() {
+        return Ok(Grant::Audit);
+    }
+    Ok(if matches!(standing, Standing::Waiting { .. }) { grant.min(Grant::Propose) } else { grant })
 }
 
 /// The least grant among the peers whose lessons this one was derived from: nobody raises a lesson's grant

@@ -14,6 +14,9 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0005_ledger.sql"),
     include_str!("migrations/0006_gossip.sql"),
     include_str!("migrations/0007_told.sql"),
+    include_str!("migrations/0008_rosters.sql"),
+    include_str!("migrations/0009_rotations.sql"),
+    include_str!("migrations/0010_stopped_lessons.sql"),
 ];
 
 /// Why the database cannot be used.

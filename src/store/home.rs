@@ -129,6 +129,10 @@ impl Home {
         {
             files::demand_own_dir(&dir)?;
         }
+        let admins = self.keys().join("admins");
+        if admins.symlink_metadata().is_ok() {
+            files::demand_own_dir(&admins)?;
+        }
         Ok(())
     }
 

@@ -222,7 +222,7 @@ impl Db {
     }
 }
 
-fn insert(transaction: &rusqlite::Transaction<'_>, entry: &OwnEntry) -> rusqlite::Result<()> {
+pub(super) fn insert(transaction: &rusqlite::Transaction<'_>, entry: &OwnEntry) -> rusqlite::Result<()> {
     let mut statement = transaction.prepare_cached(
         "INSERT INTO own_entries (seq, id, payload_type, envelope, signed_at, confirmed_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?;

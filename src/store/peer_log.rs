@@ -5,13 +5,14 @@ use rusqlite::OptionalExtension as _;
 
 use super::db::{Db, DbError};
 use super::own_log::{column, seq_of, time_of};
-use super::{attestations, forks, gossip};
+use super::{attestations, forks, gossip, rotations};
 use crate::domain::attest::Attestation;
 use crate::domain::chain::{PeerState, Position};
 use crate::domain::entry::Verified;
 use crate::domain::fork::ForkProof;
 use crate::domain::head::Seen;
 use crate::domain::id::{EntryId, HostId};
+use crate::domain::rotate::Rotation;
 
 /// Where a peer's chain stands.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -167,8 +168,12 @@ pub struct PeerNews {
     pub attestations: Vec<Verified<Attestation>>,
     /// Forks that it says it can prove.
     pub fork_proofs: Vec<ForkProof>,
+    /// The move to another key that its last entry announces.
+    pub rotation: Option<Rotation>,
     /// The newest head, byte for byte, and what it says that its host has seen of others.
     pub head: Option<(Vec<u8>, Vec<Seen>)>,
+    /// The roster version that the newest head goes by.
+    pub roster: Option<u64>,
 }
 
 impl PeerNews {
@@ -176,7 +181,17 @@ impl PeerNews {
     #[must_use]
     pub fn of(row: PeerRow) -> Self {
         let (entries, lessons, retracted, attestations) = (vec![], vec![], vec![], vec![]);
-        Self { row, entries, lessons, retracted, attestations, fork_proofs: vec![], head: None }
+        Self {
+            row,
+            entries,
+            lessons,
+            retracted,
+            attestations,
+            fork_proofs: vec![],
+            rotation: None,
+            head: None,
+            roster: None,
+        }
     }
 }
 
@@ -272,14 +287,17 @@ impl Db {
             }
             for Retracted { entry, seq, reason } in &news.retracted {
                 attestations::unhear(transaction, host, *entry)?;
-                // Only its own author can take a lesson back.
+                // Only its own author can take a lesson back, with the key that signed it or one that followed it.
                 transaction.execute(
-                    "INSERT OR IGNORE INTO retractions (host, slug, rev, seq) SELECT host, slug, rev, ?3 FROM inbox
-                     WHERE (host, seq) = (SELECT host, seq FROM entries WHERE id = ?1) AND host = ?2",
+                    "WITH RECURSIVE line (host) AS (SELECT ?2 UNION SELECT old FROM rotations JOIN line ON new = line.host AND taken)
+                     INSERT OR IGNORE INTO retractions (host, slug, rev, seq) SELECT host, slug, rev, ?3 FROM inbox
+                     WHERE (host, seq) = (SELECT host, seq FROM entries WHERE id = ?1) AND host IN line",
                     rusqlite::params![entry.as_bytes(), host.as_bytes(), column(*seq)],
                 )?;
                 transaction.execute(
-                    "UPDATE inbox SET state = 'retired', reason = ?3 WHERE (host, seq) = (SELECT host, seq FROM entries WHERE id = ?1) AND host = ?2",
+                    "WITH RECURSIVE line (host) AS (SELECT ?2 UNION SELECT old FROM rotations JOIN line ON new = line.host AND taken)
+                     UPDATE inbox SET state = 'retired', reason = ?3 WHERE (host, seq) = (SELECT host, seq FROM entries WHERE id = ?1)
+                     AND host IN line",
                     rusqlite::params![entry.as_bytes(), host.as_bytes(), reason],
                 )?;
             }
@@ -292,15 +310,19 @@ impl Db {
                     [host.as_bytes()],
                 )?;
             }
+            if let Some(rotation) = &news.rotation {
+                rotations::announce(transaction, rotation)?;
+            }
             forks::claim(transaction, host, &news.fork_proofs)?;
             if let Some((_, seen)) = &news.head {
                 gossip::hear(transaction, host, seen)?;
             }
             let row = &news.row;
             transaction.execute(
-                "INSERT INTO peers (host, seq, tip, state, detail, head_n, head, expires_at, seen_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+                "INSERT INTO peers (host, seq, tip, state, detail, head_n, head, expires_at, seen_at, roster) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
                  ON CONFLICT (host) DO UPDATE SET seq = ?2, tip = ?3, state = ?4, detail = ?5, head_n = ?6,
-                 head = coalesce(?7, head), expires_at = ?8, seen_at = ?9",
+                 head = coalesce(?7, head), expires_at = ?8, seen_at = ?9,
+                 roster = CASE WHEN ?7 IS NULL THEN roster ELSE ?10 END",
                 rusqlite::params![
                     host.as_bytes(),
                     column(row.position.seq),
@@ -311,6 +333,7 @@ impl Db {
                     news.head.as_ref().map(|(bytes, _)| bytes),
                     row.expires_at.map(Timestamp::as_second),
                     row.seen_at.as_second(),
+                    news.roster.map(column),
                 ],
             )?;
             Ok(())

@@ -35,6 +35,8 @@ pub(crate) struct Host {
     pub(crate) spool: Spool,
     pub(crate) way: Way,
     pub(crate) machine: Option<String>,
+    /// The key that it is to move to.
+    pub(crate) next: Option<HostKey>,
 }
 
 /// Memory-backed where the system has such a place: every commit of a database waits for its disk.
@@ -58,7 +60,7 @@ impl Host {
         let key = keyring::create_host_key(&home, &[seed; 32], &name).expect("made");
         let db = Some(Db::open(&home.database()).expect("made"));
         let (keyring, spool) = (Keyring::default(), Spool::of(&home));
-        Self { dir, home, name, key, keyring, db, spool, way, machine: None }
+        Self { dir, home, name, key, keyring, db, spool, way, machine: None, next: None }
     }
 
     pub(crate) fn id(&self) -> HostId {
@@ -83,7 +85,7 @@ impl Host {
     pub(crate) fn reopen(&mut self) {
         self.db = None;
         self.db = Some(Db::open(&self.home.database()).expect("opened"));
-        self.keyring = Keyring::load(&self.home).expect("loaded");
+        self.keyring = Keyring::load_with_roster(&self.home, self.db(), Timestamp::UNIX_EPOCH).expect("loaded");
     }
 
     /// A copy of the database, to be restored later.
@@ -133,14 +135,21 @@ impl Host {
         let mut exchange = Exchange {
             mesh: &mesh,
             key: &self.key,
-            keyring: &self.keyring,
+            name: &self.name,
+            next: self.next.as_ref().map(HostKey::host),
+            keyring: &mut self.keyring,
             db: self.db.as_mut().expect("open"),
             spool: &self.spool,
             remote: &mut remote,
             branch: &branch,
             machine: self.machine.clone(),
         };
-        exchange::sync(&mut exchange, now)
+        let report = exchange::sync(&mut exchange, now)?;
+        let Some(next) = &self.next else { return Ok(report) };
+        if exchange::switch(self.db.as_mut().expect("open"), &mesh, &self.key, next, now)? {
+            self.key = self.next.take().expect("there is one");
+        }
+        Ok(report)
     }
 
     /// What is known of the host with this key.

@@ -13,6 +13,7 @@ use crate::domain::id::HostId;
 use crate::domain::limits;
 use crate::domain::trust::Peer;
 use crate::ports::{ChangedHosts, Tip};
+use crate::store::keyring::Keyring;
 use crate::store::peer_log::{PeerNews, PeerRow};
 
 /// Which peers to look at.
@@ -72,7 +73,7 @@ pub(super) fn apply_revocations(
         let before = row.state;
         if !matches!(before, PeerState::Revoked | PeerState::Quarantined) {
             row.state = PeerState::Revoked;
-            row.detail = revoked_detail(through);
+            row.detail = revoked_detail(exchange.keyring, row.host, through);
             if let Some(peer) = exchange.keyring.by_host(row.host) {
                 note_change(report, peer, before, &row);
             }
@@ -82,7 +83,10 @@ pub(super) fn apply_revocations(
     Ok(())
 }
 
-pub(super) fn revoked_detail(through: u64) -> String {
+pub(super) fn revoked_detail(keyring: &Keyring, host: HostId, through: u64) -> String {
+    if let Some(new) = keyring.successor(host) {
+        return format!("it moved to key {}; entries through {through} are believed", new.short());
+    }
     format!("its key was revoked here; entries through {through} are believed")
 }
 

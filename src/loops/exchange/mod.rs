@@ -9,6 +9,8 @@ mod gossip;
 mod ingest;
 mod own;
 mod read;
+mod roster;
+mod rotation;
 
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
@@ -19,8 +21,10 @@ use crate::domain::id::{EntryId, HostId, MeshName, PeerName};
 use crate::ports::{Branch, Remote, RemoteError, Tip};
 use crate::store::db::{Db, DbError};
 use crate::store::files::FileError;
-use crate::store::keyring::Keyring;
+use crate::store::keyring::{Keyring, KeyringError};
 use crate::store::spool::Spool;
+
+pub use rotation::switch;
 
 pub use own::{FORKED_FACT, HeadOffer, MACHINE_FACT, SigningRefused};
 
@@ -33,16 +37,23 @@ pub enum ExchangeError {
     /// The outbox or inbox cannot be written.
     #[error(transparent)]
     File(#[from] FileError),
+    /// The keys cannot be read.
+    #[error(transparent)]
+    Keyring(#[from] KeyringError),
 }
 
 /// What a sync works with.
 pub struct Exchange<'a> {
     /// The mesh.
     pub mesh: &'a MeshName,
+    /// What this host calls itself.
+    pub name: &'a PeerName,
     /// This host's key.
     pub key: &'a HostKey,
+    /// The key that this host is to move to, if it is.
+    pub next: Option<HostId>,
     /// Who is trusted here.
-    pub keyring: &'a Keyring,
+    pub keyring: &'a mut Keyring,
     /// The truth.
     pub db: &'a mut Db,
     /// The folders for people.
@@ -93,6 +104,12 @@ pub struct SyncReport {
     pub changes: Vec<PeerChange>,
     /// Names on the branch that no mesh makes.
     pub ignored: u64,
+    /// Peers that moved to a new key, and to which.
+    pub moved: Vec<(PeerName, HostId)>,
+    /// Roster versions that were verified in this sync.
+    pub rosters: Vec<u64>,
+    /// What is newly wrong with the rosters on the remote.
+    pub roster_fault: Option<String>,
     /// A peer that has seen more entries of this host than it knows itself, and how many.
     pub ahead_of_us: Option<(PeerName, u64)>,
 }
@@ -120,6 +137,14 @@ pub fn sync(exchange: &mut Exchange<'_>, now: Timestamp) -> Result<SyncReport, E
     }
     ingest::refresh_freshness(exchange, &mut report, now)?;
     Ok(report)
+}
+
+/// The tip of the branch that was read last, if one was.
+///
+/// # Errors
+/// The database failed.
+pub fn last_tip(db: &Db) -> Result<Option<Tip>, DbError> {
+    Ok(db.fact(TIP_FACT)?.as_deref().and_then(parse_tip))
 }
 
 enum Stop {
@@ -155,6 +180,8 @@ fn reach(exchange: &mut Exchange<'_>, report: &mut SyncReport, now: Timestamp) -
     };
     // A tip that the cache does not have any more is as good as none: everything is compared.
     let last = last.filter(|last| cached(exchange, *last));
+    // Who belongs to the mesh is settled before anybody is looked at.
+    roster::walk(exchange, report, tip, now)?;
     let enrolled = enrolled(exchange);
     let newly_enrolled = exchange.db.fact(ENROLLED_FACT)?.as_ref() != Some(&enrolled);
     let mut taken = ingest::Taken::new();
@@ -165,12 +192,15 @@ fn reach(exchange: &mut Exchange<'_>, report: &mut SyncReport, now: Timestamp) -
             let look = ingest::Look { changed: &changed, everyone: last.is_none() || newly_enrolled, unsettled: true };
             ingest::ingest(exchange, report, tip, look, &mut taken, now)?;
             forks::settle_claims(exchange, report, tip, now)?;
+            rotation::follow(exchange, report, tip, now)?;
             Some(changed)
         }
         None => None,
     };
     forks::queue_proofs(exchange, now)?;
     report.ahead_of_us = gossip::of_myself(exchange)?;
+    // Heads may have named a newer roster.
+    roster::walk(exchange, report, tip, now)?;
     let mut read = tip;
     if let Some(published) = own::tend(exchange, report, tip, changed.as_ref(), last.is_none(), now)? {
         // Others may have pushed between the fetch and our own push, or the branch was wiped and is new:
@@ -180,6 +210,7 @@ fn reach(exchange: &mut Exchange<'_>, report: &mut SyncReport, now: Timestamp) -
         let look = ingest::Look { changed: &changed, everyone: before.is_none(), unsettled: false };
         ingest::ingest(exchange, report, published, look, &mut taken, now)?;
         forks::settle_claims(exchange, report, published, now)?;
+        rotation::follow(exchange, report, published, now)?;
         read = Some(published);
     }
     let (tip, now) = (read.map(|tip| TipText(tip).to_string()), now.to_string());

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{Exchange, ExchangeError, Stop, SyncReport, draft, forks};
+use super::{Exchange, ExchangeError, Stop, SyncReport, draft, forks, roster, rotation};
 use crate::domain::attest::Attestation;
 use crate::domain::branch_path;
 use crate::domain::chain::{self, ChainFault};
 use crate::domain::entry::{self, EntryError, Verified};
 use crate::domain::envelope::{Envelope, Kind, PublicKey, Signed};
 use crate::domain::head::{HEARTBEAT, Head, Seen};
+use crate::domain::join::Join;
 use crate::domain::limits;
 use crate::ports::{Blob, ChangedHosts, Tip};
 use crate::store::crash;
@@ -63,6 +64,8 @@ pub const MACHINE_FACT: &str = "machine";
 /// The seq at which this host's own key was seen to be used twice.
 pub const FORKED_FACT: &str = "own.forked";
 const HEAD_FACT: &str = "head";
+/// The name under which the remote has this host's request to be enrolled.
+const JOIN_FACT: &str = "join";
 /// Own entries that are compared at a time.
 const BATCH: u64 = 256;
 
@@ -95,6 +98,10 @@ pub(super) fn tend(
         (Some(tip), Some(changed)) => {
             if compare_all || changed.changed.contains(&me) || changed.gone.contains(&me) {
                 compare_with_remote(exchange, report, tip, now)?;
+                let join = branch_path::join(me);
+                if exchange.branch.file(tip, &join, limits::HEAD_BYTES)? == Blob::Missing {
+                    exchange.db.forget_fact(JOIN_FACT)?;
+                }
                 let shown = published_head(exchange, tip)?.map_or(0, |head| head.n);
                 if shown != head.n {
                     head.confirmed_at = None;
@@ -107,11 +114,15 @@ pub(super) fn tend(
             let own = exchange.db.own_entries()?;
             lose(exchange, &own.iter().collect::<Vec<_>>())?;
             exchange.db.set_evidence_shown(false)?;
+            exchange.db.forget_fact(JOIN_FACT)?;
             head.confirmed_at = None;
         }
     }
-    sign_drafts(exchange, report, now)?;
-    publish(exchange, report, head, now)
+    if !rotation::is_left(exchange)? {
+        sign_drafts(exchange, report, now)?;
+        rotation::announce(exchange, report, now)?;
+    }
+    publish(exchange, report, tip, head, now)
 }
 
 /// A key that signed one seq twice signs nothing more, whatever the remote shows later.
@@ -343,14 +354,23 @@ fn sign_drafts(exchange: &mut Exchange<'_>, report: &mut SyncReport, now: Timest
 fn publish(
     exchange: &mut Exchange<'_>,
     report: &mut SyncReport,
+    tip: Option<Tip>,
     mut head: HeadOffer,
     now: Timestamp,
 ) -> Result<Option<Tip>, Stop> {
     let unconfirmed = exchange.db.unconfirmed_entries()?;
     let age = SignedDuration::from_secs(now.as_second().saturating_sub(head.issued_at));
     let due = head.confirmed_at.is_none() || age >= HEARTBEAT || age.is_negative();
-    let proofs = forks::proof_files(exchange, &unconfirmed)?;
-    if unconfirmed.is_empty() && proofs.is_empty() && !due {
+    let mut more = forks::proof_files(exchange, &unconfirmed)?;
+    more.extend(roster::missing(exchange, tip)?);
+    let join = exchange.db.fact(JOIN_FACT)?.as_deref() != Some(exchange.name.as_str());
+    if join {
+        more.insert(
+            branch_path::join(exchange.key.host()),
+            Join::file(exchange.mesh, exchange.key, exchange.name, now),
+        );
+    }
+    if unconfirmed.is_empty() && more.is_empty() && !due {
         return Ok(None);
     }
     let me = exchange.key.host();
@@ -358,18 +378,20 @@ fn publish(
     head = HeadOffer { n: head.n + 1, issued_at: now.as_second(), confirmed_at: None };
     // Its number is on disk before anybody sees it, so that no two heads have one number.
     store_head(exchange, &head)?;
-    let body = Head::next(exchange.mesh, me, head.n, &position, seen(exchange)?, now);
+    let roster = exchange.db.roster()?.map(|row| row.roster.version);
+    let body = Head { roster, ..Head::next(exchange.mesh, me, head.n, &position, seen(exchange)?, now) };
     let mut payload = serde_json::to_vec_pretty(&body).expect("heads are plain tables of text");
     payload.push(b'\n');
     let mut files: BTreeMap<String, Vec<u8>> =
         unconfirmed.iter().map(|entry| (branch_path::entry(me, entry.seq), entry.envelope.clone())).collect();
-    files.extend(proofs);
+    files.extend(more);
     files.insert(branch_path::head(me), Envelope::seal(exchange.key, Kind::Head, payload).to_file());
     crash::point("publish.before-push");
     let tip = exchange.remote.publish(&files, &message(&unconfirmed))?;
     crash::point("publish.pushed");
     confirm(exchange, report, &unconfirmed.iter().collect::<Vec<_>>(), now)?;
     exchange.db.set_evidence_shown(true)?;
+    exchange.db.set_fact(JOIN_FACT, exchange.name.as_str())?;
     store_head(exchange, &HeadOffer { confirmed_at: Some(now.as_second()), ..head })?;
     crash::point("publish.confirmed");
     // Another machine with this key may have pushed in between: what it signed stands after ours.

@@ -12,6 +12,7 @@ use crate::domain::foreign_text::{display_line, error_line};
 use crate::domain::head::Head;
 use crate::domain::id::HostId;
 use crate::domain::limits;
+use crate::domain::rotate::{Leave, Rotate, Rotation};
 use crate::domain::trust::Peer;
 use crate::ports::{Blob, Tip};
 use crate::store::forks::Fork;
@@ -39,7 +40,8 @@ pub(super) fn read_news(
         Ok(more) => more,
     };
     if let Some(revoked) = exchange.keyring.revoked(host) {
-        return Ok(Some(Fault::new(PeerState::Revoked, revoked_detail(revoked.trust_through))));
+        let detail = revoked_detail(exchange.keyring, host, revoked.trust_through);
+        return Ok(Some(Fault::new(PeerState::Revoked, detail)));
     }
     read_head(exchange, tip, &key, news, more, now)
 }
@@ -116,7 +118,8 @@ fn read_entries(
 ) -> Result<Result<bool, Fault>, Stop> {
     let host = news.row.host;
     let first = news.row.position.next_seq();
-    let believed = (exchange.keyring.trusted_through(host).saturating_add(1)).saturating_sub(first);
+    let last = exchange.keyring.trusted_through(host).min(exchange.db.left_at(host)?.unwrap_or(u64::MAX));
+    let believed = last.saturating_add(1).saturating_sub(first);
     let kept = (limits::ENTRIES_PER_PEER + 1).saturating_sub(first);
     let allowed = limits::ENTRIES_PER_PEER_PER_CYCLE.saturating_sub(*taken);
     if believed == 0 {
@@ -146,6 +149,10 @@ fn read_entries(
                 Ok(signed) => {
                     file_entry(peer, news, place, bytes, &signed, now);
                     *taken += 1;
+                    if news.rotation.is_some() {
+                        // That was the key's last word.
+                        return Ok(Ok(false));
+                    }
                 }
                 Err((state, why)) => {
                     let detail = format!("entry {place} is refused: {why}");
@@ -245,7 +252,14 @@ fn file_entry(peer: &Peer, news: &mut PeerNews, place: u64, bytes: &[u8], signed
         Some(Kind::ForkProof) => {
             news.fork_proofs.extend(entry::read_fork_proof(signed).map(|said| *said.body()));
         }
-        Some(Kind::Rotate | Kind::Head | Kind::Join | Kind::Roster) => {}
+        Some(Kind::Rotate) => {
+            if let Ok(said) = entry::read_rotate(signed)
+                && let Rotate::Leave(Leave { to }) = *said.body()
+            {
+                news.rotation = Some(Rotation { old: signed.host(), new: to, seq: place, entry: signed.entry() });
+            }
+        }
+        Some(Kind::Head | Kind::Join | Kind::Roster) => {}
         None => {
             let reason = format!("{} is of a newer mesh", display_line(signed.payload_type()));
             news.lessons.push(listed(format!("entry-{place}"), InboxState::Unsupported, reason));
@@ -313,6 +327,7 @@ fn read_head(
         news.row.head_n = head.n;
         news.row.expires_at = Some(until);
         news.head = Some((bytes, head.seen.clone()));
+        news.roster = head.roster;
     }
     if state == PeerState::Ok {
         news.row.state = PeerState::Ok;
