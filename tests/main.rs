@@ -35,6 +35,7 @@ mod scan;
 mod scan_filter;
 mod seeding;
 mod sources;
+mod simulator;
 mod support;
 mod systemd_units;
 mod tidy;
