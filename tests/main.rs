@@ -33,6 +33,7 @@ mod protocol_example;
 mod roster;
 mod scan;
 mod scan_filter;
+mod schedules;
 mod secrets;
 mod seeding;
 mod sources;
