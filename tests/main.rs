@@ -40,6 +40,7 @@ mod sources;
 mod simulator;
 mod support;
 mod systemd_units;
+mod threats;
 mod tidy;
 mod transports;
 mod vectors;
