@@ -17,6 +17,7 @@ mod exchange;
 mod exec;
 mod foreign_programs;
 mod founding;
+mod fuzz;
 mod gossip;
 mod granted;
 mod guarded;
