@@ -306,6 +306,8 @@ fn grants(world: &mut World, reader: usize) -> BTreeMap<String, Grant> {
         environment: &BTreeMap::new(),
     };
     let library = library::gather(&mut sources, &mut Admits, now).expect("gathered");
+    let held_back = library.held_back.iter().all(|(_, why)| why.contains("wave") || why.contains("took it back"));
+    assert!(held_back, "{:?}", library.held_back);
     assert_eq!(library.left_out, []);
     let peers = library.held.iter().filter(|held| matches!(held.origin, Origin::Peer { .. }));
     peers.map(|held| (held.lesson.id.to_string(), held.origin.grant())).collect()

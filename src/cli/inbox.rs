@@ -177,7 +177,16 @@ fn grant(parts: &Parts, row: &InboxRow) -> Option<Grant> {
             && parts.keyring.roster().is_fresh(),
         lineage: None,
     };
-    effective_grant(&peer.line, &row.scope, bounds, parts.now())
+    let grant = effective_grant(&peer.line, &row.scope, bounds, parts.now())?;
+    held_back(parts, row, grant).ok().map(|(grant, _)| grant)
+}
+
+/// The grant as far as the waves let it go here, and why it is less.
+fn held_back(parts: &Parts, row: &InboxRow, grant: Grant) -> Result<(Grant, Option<String>), CliError> {
+    let (me, max_grant) = (parts.key.host(), parts.config.max_grant);
+    let listener = Listener { db: &parts.db, keyring: &parts.keyring, me, max_grant };
+    let standing = listener.standing(row.entry, row.host, &row.scope, parts.now())?;
+    Ok(listener.bounded(grant, row.entry, &standing)?)
 }
 
 fn find(parts: &Parts, wanted: &str) -> Result<InboxRow, CliError> {
@@ -275,6 +284,11 @@ fn why(context: &Context, parts: &Parts, wanted: &str) -> Outcome {
         None => ("trust", "its host is no longer enrolled".to_owned()),
     });
     steps.push(("grant", grant(parts, &row).map_or("none now".to_owned(), |grant| format!("{} now", grant.name()))));
+    if let Some(peer) = peer
+        && let (_, Some(why)) = held_back(parts, &row, peer.line.grant)?
+    {
+        steps.push(("held back", why));
+    }
     let reason = if row.reason.is_empty() { String::new() } else { format!(": {}", row.reason) };
     steps.push(("state", format!("{}{reason}", row.state.name())));
     let findings = row.findings.map_or("not audited yet".to_owned(), |count| format!("{count} in the last audit"));

@@ -143,6 +143,9 @@ fn rights(library: &Library, slug: &Slug) -> Vec<Part> {
     };
     answer.push(part("lesson", format!("{slug} rev {}, scope {}, {from}", lesson.rev, lesson.scope)));
     answer.push(part("may", may(lesson, grant)));
+    for (_, why) in library.held_back.iter().filter(|(name, _)| name == slug.as_str()) {
+        answer.push(part("held back", why));
+    }
     answer
 }
 

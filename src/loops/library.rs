@@ -17,7 +17,7 @@ use crate::domain::lesson::Lesson;
 use crate::domain::outcome::Measured;
 use crate::domain::trust::{Grant, GrantBounds, effective_grant};
 use crate::domain::utc_time;
-use crate::domain::wave::{self, Standing};
+use crate::domain::wave::Standing;
 use crate::founding;
 use crate::ports::{Admission, Auditor, AuditorError};
 use crate::store::authored;
@@ -100,6 +100,8 @@ pub struct Library {
     pub held: Vec<Held>,
     /// What was left out, and why.
     pub left_out: Vec<(String, String)>,
+    /// Lessons of peers that may do less here than their grant for now, and why.
+    pub held_back: Vec<(String, String)>,
 }
 
 /// Why the library cannot be made.
@@ -228,7 +230,7 @@ fn peer_lesson(
         library.left_out.push((row.slug.clone(), reason));
         return Ok(None);
     };
-    let grant = in_its_wave(sources, row, &verified.body().scope, grant, now)?;
+    let grant = in_its_wave(sources, row, &verified.body().scope, grant, library, now)?;
     if grant < Grant::Audit {
         library.left_out.push((row.slug.clone(), format!("{} may only be observed", peer.name)));
         return Ok(None);
@@ -237,31 +239,25 @@ fn peer_lesson(
     Ok(Some(Held { lesson: verified.body().clone(), origin }))
 }
 
-/// The grant as far as it may go on this host now: by itself only where its wave has come, and nothing beyond a report
-/// where too many hosts took the fix back.
+/// The grant as far as the waves let it go here; a lesson that too many hosts took back is stopped.
 fn in_its_wave(
     sources: &mut Sources<'_>,
     row: &InboxRow,
     scope: &str,
     grant: Grant,
+    library: &mut Library,
     now: Timestamp,
 ) -> Result<Grant, LibraryError> {
-    if grant <= Grant::Audit {
-        return Ok(grant);
-    }
-    let listener = Listener { db: sources.db, keyring: sources.keyring, me: sources.me, max_grant: sources.max_grant };
-    let voices = listener.voices(row.entry, scope, now)?;
-    let keyring = sources.keyring;
-    let enrolled = keyring.peers().iter().map(|peer| peer.line.host).filter(|host| keyring.revoked(*host).is_none());
-    let others: Vec<HostId> = enrolled.collect();
-    let standing = wave::standing(row.entry, row.host, sources.me, &others, &voices);
+    let (keyring, me, max_grant) = (sources.keyring, sources.me, sources.max_grant);
+    let listener = Listener { db: sources.db, keyring, me, max_grant };
+    let standing = listener.standing(row.entry, row.host, scope, now)?;
     if let (Standing::Tripped { reverted, .. }, Some(why)) = (&standing, standing.why()) {
         sources.db.stop_lesson(row.entry, &row.slug, &why, *reverted, now)?;
     }
-    if sources.db.stopped_lesson(row.entry)?.is_some() {
-        return Ok(Grant::Audit);
-    }
-    Ok(if matches!(standing, Standing::Waiting { .. }) { grant.min(Grant::Propose) } else { grant })
+    let listener = Listener { db: sources.db, keyring, me, max_grant };
+    let (grant, why) = listener.bounded(grant, row.entry, &standing)?;
+    library.held_back.extend(why.map(|why| (row.slug.clone(), why)));
+    Ok(grant)
 }
 
 /// The least grant among the peers whose lessons this one was derived from: nobody raises a lesson's grant

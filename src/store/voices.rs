@@ -7,6 +7,7 @@ use super::keyring::Keyring;
 use crate::domain::attest::{self, Voice};
 use crate::domain::id::{EntryId, HostId};
 use crate::domain::trust::{Grant, GrantBounds, effective_grant};
+use crate::domain::wave::{self, Standing};
 
 /// Who listens, and to whom.
 #[derive(Clone, Copy)]
@@ -36,6 +37,40 @@ impl Listener<'_> {
             }
         }
         Ok(heard)
+    }
+
+    /// What holds for the lesson in `entry` by `author` on this host, by its place in the order of hosts and by what the
+    /// others say.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub fn standing(&self, entry: EntryId, author: HostId, scope: &str, now: Timestamp) -> Result<Standing, DbError> {
+        let enrolled = self.keyring.peers().iter().map(|peer| peer.line.host);
+        let others: Vec<HostId> = enrolled.filter(|host| self.keyring.revoked(*host).is_none()).collect();
+        Ok(wave::standing(entry, author, self.me, &others, &self.voices(entry, scope, now)?))
+    }
+
+    /// `grant` as far as it may go on this host now: by itself only where its wave has come, and nothing beyond a report
+    /// while it is stopped. With why, where it is less.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub fn bounded(
+        &self,
+        grant: Grant,
+        entry: EntryId,
+        standing: &Standing,
+    ) -> Result<(Grant, Option<String>), DbError> {
+        if grant <= Grant::Audit {
+            return Ok((grant, None));
+        }
+        if let Some(why) = self.db.stopped_lesson(entry)? {
+            return Ok((Grant::Audit, Some(why)));
+        }
+        match standing {
+            Standing::Waiting { .. } if grant > Grant::Propose => Ok((Grant::Propose, standing.why())),
+            _ => Ok((grant, None)),
+        }
     }
 
     fn hears(&self, host: HostId, scope: &str, now: Timestamp) -> Result<bool, DbError> {
