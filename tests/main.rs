@@ -39,6 +39,8 @@ mod secrets;
 mod seeding;
 mod simulator;
 mod sources;
+mod supervise;
+mod supervise_hard;
 mod support;
 mod systemd_units;
 mod threats;

@@ -17,6 +17,7 @@ pub mod propose;
 pub mod reload;
 pub mod requests;
 pub mod service;
+pub mod services;
 pub mod timing;
 pub mod undo;
 pub mod watch;

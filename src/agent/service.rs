@@ -9,6 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::cycle::{self, CycleError, Round};
 use super::parts::{Parts, PartsError};
+use super::services::{Say, Services};
 use super::watch::Watch;
 use super::{reload, timing, undo};
 use crate::domain::foreign_text::error_line;
@@ -54,6 +55,9 @@ pub enum ServiceError {
     /// The system does not give what an agent needs.
     #[error("the agent cannot run")]
     System(#[source] std::io::Error),
+    /// Supervision ended by a panic: the agent ends too, so that it is started again and takes its services over.
+    #[error("supervision ended by a fault of the program: every service stays as it is; start mesh again")]
+    Supervision,
     /// A round ended by a panic: it ends the agent, so that no half-dead one stays.
     #[error("a round ended by a fault of the program: {0}")]
     Round(String),
@@ -63,6 +67,15 @@ pub enum ServiceError {
 struct Running {
     parts: Parts,
     watch: Watch,
+    services: Services,
+}
+
+impl Running {
+    /// Takes over what was read again.
+    fn refresh(&mut self) {
+        self.watch.refresh(&self.parts);
+        self.services.refresh(&self.parts);
+    }
 }
 
 /// What the agent is told by signals.
@@ -83,11 +96,11 @@ impl Told {
 }
 
 /// Runs rounds until SIGTERM or SIGINT. A round that is under way is finished first. SIGHUP reads the
-/// configuration again.
+/// configuration again. What happens to services is told by `say`, at once.
 ///
 /// # Errors
 /// The home is in use or the system refuses; a failed round is told and tried again.
-pub fn serve(mut parts: Parts, mode: Mode, tell: &mut dyn FnMut(Note<'_>)) -> Result<(), ServiceError> {
+pub fn serve(mut parts: Parts, mode: Mode, say: Say, tell: &mut dyn FnMut(Note<'_>)) -> Result<(), ServiceError> {
     let mut lock = parts.lock()?;
     // Before any loop runs: until then it is not known what is in place.
     if mode != Mode::Tell {
@@ -104,12 +117,15 @@ pub fn serve(mut parts: Parts, mode: Mode, tell: &mut dyn FnMut(Note<'_>)) -> Re
     if let Some(address) = watch.address {
         tell(Note::Serving(address));
     }
-    tell_notes(&watch, tell);
+    let services = Services::start(&parts, mode, watch.door(), say)?;
+    let running = Running { parts, watch, services };
+    tell_notes(&running, tell);
     let manager = Arc::new(Ready::from_environment());
     manager.ready();
     runtime.spawn(show_life(manager.clone()));
-    let running = runtime.block_on(rounds(Running { parts, watch }, mode, &mut told, tell))?;
+    let running = runtime.block_on(rounds(running, mode, &mut told, tell))?;
     manager.stopping();
+    running.services.stop();
     running.watch.stop();
     Ok(())
 }
@@ -138,7 +154,7 @@ async fn rounds(
         let round;
         (running, round) = aside(running, move |running| {
             let round = cycle::round(&mut running.parts, &[], mode, &mut |_| {});
-            running.watch.refresh(&running.parts);
+            running.refresh();
             round
         })
         .await?;
@@ -146,19 +162,20 @@ async fn rounds(
             Ok(round) => tell(Note::Round(round)),
             Err(error) => tell(Note::Failed(error)),
         }
-        tell_notes(&running.watch, tell);
+        tell_notes(&running, tell);
         tell(Note::Waiting(wait));
         let mut waited = pin!(tokio::time::sleep(wait));
         loop {
             tokio::select! {
                 () = &mut waited => break,
+                () = running.services.ended() => return Err(ServiceError::Supervision),
                 _ = told.terminate.recv() => { tell(Note::Stopping); return Ok(running); }
                 _ = told.interrupt.recv() => { tell(Note::Stopping); return Ok(running); }
                 _ = told.hangup.recv() => {
                     let read;
                     (running, read) = aside(running, |running| {
                         let read = running.parts.refresh();
-                        running.watch.refresh(&running.parts);
+                        running.refresh();
                         let told = reload::tell(&mut running.parts, &read);
                         read.and_then(|bad| told.map(|()| bad).map_err(PartsError::Db))
                     })
@@ -167,7 +184,7 @@ async fn rounds(
                         Ok(bad) => tell(Note::Reloaded(bad.as_ref())),
                         Err(error) => tell(Note::Cannot(&error_line(error))),
                     }
-                    tell_notes(&running.watch, tell);
+                    tell_notes(&running, tell);
                 }
             }
         }
@@ -187,6 +204,6 @@ async fn aside<T: Send + 'static>(
     done.await.map_err(|fault| ServiceError::Round(fault.to_string()))
 }
 
-fn tell_notes(watch: &Watch, tell: &mut dyn FnMut(Note<'_>)) {
-    watch.notes.iter().for_each(|note| tell(Note::Cannot(note)));
+fn tell_notes(running: &Running, tell: &mut dyn FnMut(Note<'_>)) {
+    running.watch.notes.iter().chain(&running.services.notes).for_each(|note| tell(Note::Cannot(note)));
 }

@@ -24,6 +24,7 @@ mod report;
 mod requests;
 mod rotate;
 mod run;
+mod service;
 mod shell;
 mod signal;
 mod status;
@@ -123,6 +124,9 @@ enum Command {
     Signal(signal::Action),
     /// Why a fix or a lesson did or did not do something here
     Why(why::Args),
+    /// List services, show what happened to one, keep one down
+    #[command(subcommand)]
+    Service(service::Action),
     /// Areas that are left alone after too many reverts
     #[command(subcommand)]
     Freeze(freeze::Ask),
@@ -228,6 +232,7 @@ fn run(context: &Context, command: Command) -> Outcome {
         Command::Fix(ask) => fix::open_and_run(context, &ask),
         Command::Signal(action) => signal::run(context, &action),
         Command::Why(args) => why::run(context, &args),
+        Command::Service(action) => service::run(context, &action),
         Command::Freeze(ask) => freeze::run(context, &ask),
         Command::Verify(args) => verify::run(context, &args),
         Command::Fsck => fsck::run(context),

@@ -27,9 +27,12 @@ pub(super) fn json(value: &impl Serialize) {
     put(&json_escaped(&text));
 }
 
-/// Prints a remark on standard error, so that listings stay clean.
+/// Prints a remark on standard error, so that listings stay clean. One that cannot be written, because the disk is full
+/// or nobody reads, is no reason for an agent to fall over.
 pub(super) fn note(text: impl AsRef<str>) {
-    eprintln!("{}", display(text.as_ref()));
+    match writeln!(std::io::stderr().lock(), "{}", display(text.as_ref())) {
+        Ok(()) | Err(_) => {}
+    }
 }
 
 /// Whether a person sees standard error as it is written.

@@ -11,6 +11,7 @@ use crate::agent::service::{self, Note};
 use crate::domain::fix::FixState;
 use crate::domain::foreign_text::error_line;
 use crate::loops::seed::{Found, Mode};
+use crate::loops::supervise::{Happened, What};
 use crate::ports::Recovered;
 
 /// How far to go.
@@ -29,7 +30,8 @@ pub(super) fn run(context: &Context, args: &Args) -> Outcome {
 /// Runs the agent until it is told to stop.
 pub(super) fn serve(context: &Context, parts: Parts, mode: Mode) -> Outcome {
     let json = context.json;
-    service::serve(parts, mode, &mut |note| match note {
+    let say = if json { say_happened_as_json } else { say_happened };
+    service::serve(parts, mode, say, &mut |note| match note {
         Note::Recovered(found) => say_recovered(json, found),
         Note::Round(round) => tell(json, round, mode),
         Note::Failed(error) => out::note(format!("round failed: {}", error_line(error))),
@@ -47,9 +49,29 @@ pub(super) fn serve(context: &Context, parts: Parts, mode: Mode) -> Outcome {
         service::ServiceError::Db(_)
         | service::ServiceError::Undo(_)
         | service::ServiceError::System(_)
+        | service::ServiceError::Supervision
         | service::ServiceError::Round(_) => CliError::of(ExitKind::Error, &error),
     })?;
     Ok(ExitKind::Ok)
+}
+
+fn say_happened(happened: &Happened) {
+    let what = match &happened.what {
+        What::Notice(notice) => notice.to_string(),
+        What::Trouble(what) => what.clone(),
+    };
+    match &happened.service {
+        Some(service) => out::note(format!("service {service} {what}")),
+        None => out::note(what),
+    }
+}
+
+fn say_happened_as_json(happened: &Happened) {
+    let (event, what, alarm) = match &happened.what {
+        What::Notice(notice) => (notice.name(), notice.to_string(), notice.needs_person() && !happened.optional),
+        What::Trouble(what) => ("trouble", what.clone(), false),
+    };
+    out::json(&serde_json::json!({ "service": happened.service, "event": event, "what": what, "alarm": alarm }));
 }
 
 fn say_recovered(json: bool, found: &[Found]) {

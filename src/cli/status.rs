@@ -36,6 +36,11 @@ pub(super) fn run(context: &Context) -> Outcome {
     for fix in parts.db.fixes()? {
         *fixes.entry(fix.state.name()).or_default() += 1;
     }
+    let mut services: BTreeMap<String, usize> = BTreeMap::new();
+    let rows = parts.db.services()?;
+    for row in &rows {
+        *services.entry(row.state.clone()).or_default() += 1;
+    }
     let own = parts.db.own_position()?.seq;
     let waiting = parts.db.unconfirmed_entries()?.len() + parts.db.drafts()?.len();
     let synced = parts.db.fact(SYNCED_FACT)?;
@@ -51,6 +56,7 @@ pub(super) fn run(context: &Context) -> Outcome {
             "name": parts.config.name, "mesh": parts.config.mesh, "host": parts.key.host(),
             "home": parts.home.root(), "remote": parts.config.remote.url, "synced_at": synced,
             "entries": own, "waiting": waiting, "peers": listed, "roster": peers::roster_json(&parts), "inbox": inbox, "fixes": fixes,
+            "services": rows,
             "paused": paused.as_ref().map(|paused| paused.words()), "read_only": read_only,
             "frozen_areas": frozen.iter().map(|frozen| frozen.area.to_string_lossy()).collect::<Vec<_>>(),
         }));
@@ -64,6 +70,13 @@ pub(super) fn run(context: &Context) -> Outcome {
     line("outbox", format!("{own} entries signed, {waiting}"));
     line("inbox", counts(&inbox, "empty"));
     line("fixes", counts(&fixes, "none"));
+    if !rows.is_empty() {
+        line("services", counts(&services, "none"));
+    }
+    for row in rows.iter().filter(|row| row.liveness == Some(false)) {
+        let why = if row.why.is_empty() { String::new() } else { format!(": {}", row.why) };
+        line("", format!("{} is {}{why}", row.name, row.state));
+    }
     if let Some(why) = &read_only {
         line("stopped", format!("nothing is changed any more: {why}"));
     }
@@ -93,7 +106,7 @@ fn last_sync(parts: &Parts, synced: Option<&str>) -> String {
     }
 }
 
-fn counts(counts: &BTreeMap<&str, usize>, none: &str) -> String {
+fn counts<K: std::fmt::Display>(counts: &BTreeMap<K, usize>, none: &str) -> String {
     if counts.is_empty() {
         return none.to_owned();
     }

@@ -83,6 +83,15 @@ pub struct ServiceView {
     pub rss_mb: Option<f64>,
     /// Whether it being down is critical.
     pub critical: bool,
+    /// Who runs it.
+    pub manager: &'static str,
+    /// Its main process.
+    pub pid: Option<u32>,
+    /// How often it was started again since the agent looks after it.
+    pub restarts: u64,
+    /// What a person should know of it. Foreign text, made fit to be shown.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub why: String,
 }
 
 /// What this host shows of itself.
@@ -158,7 +167,8 @@ impl Snapshot {
         for (name, service) in &self.services {
             if service.liveness == Some(false) {
                 status = status.max(if service.critical { Status::Critical } else { Status::Degraded });
-                self.reasons.push(format!("service {name} is {}", service.state));
+                let why = if service.why.is_empty() { String::new() } else { format!(": {}", service.why) };
+                self.reasons.push(format!("service {name} is {}{why}", service.state));
             }
         }
         for (name, state) in &self.peers {

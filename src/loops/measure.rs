@@ -506,6 +506,10 @@ mod tests {
             productive: None,
             rss_mb: None,
             critical: false,
+            manager: "child",
+            pid: None,
+            restarts: 0,
+            why: String::new(),
         };
         send.send(Event::Services(BTreeMap::from([("web".to_owned(), view)]))).expect("open");
         let mut last = Measured::default();

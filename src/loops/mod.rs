@@ -6,3 +6,4 @@ pub mod exchange;
 pub mod library;
 pub mod measure;
 pub mod seed;
+pub mod supervise;

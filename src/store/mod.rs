@@ -21,6 +21,7 @@ pub mod rosters;
 pub mod rotations;
 pub mod samples;
 pub mod service_config;
+pub mod services;
 pub mod signal_config;
 pub mod spool;
 pub mod standing;

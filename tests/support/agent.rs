@@ -63,7 +63,12 @@ impl Agent {
     }
 
     pub(crate) fn start_quietly(&mut self) {
-        let mut child = self.command(&["run"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("mesh runs");
+        self.start_with(&["run"]);
+    }
+
+    pub(crate) fn start_with(&mut self, arguments: &[&str]) {
+        let mut child =
+            self.command(arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("mesh runs");
         let stderr = BufReader::new(child.stderr.take().expect("piped"));
         self.running = Some((child, stderr));
     }
@@ -92,12 +97,26 @@ impl Agent {
     }
 }
 
-impl Drop for Agent {
-    fn drop(&mut self) {
+impl Agent {
+    /// Kills the agent, if it runs, and waits until it is gone.
+    pub(crate) fn end(&mut self) {
         if let Some((mut child, _)) = self.running.take() {
             // It may have ended by itself.
             drop(child.kill());
             drop(child.wait());
         }
+    }
+
+    /// Waits until the agent has ended by itself, as it was told to.
+    pub(crate) fn wait(&mut self) -> std::process::ExitStatus {
+        let (mut child, stderr) = self.running.take().expect("running");
+        drop(stderr);
+        child.wait().expect("waited for")
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.end();
     }
 }

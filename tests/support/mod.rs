@@ -10,3 +10,4 @@ pub(crate) mod lessons;
 pub(crate) mod memory_branch;
 pub(crate) mod project;
 pub(crate) mod sample;
+pub(crate) mod services;

@@ -457,6 +457,7 @@ impl Step<'_> {
 
     fn is_down(&mut self, seen: Observation, first: bool) {
         let news = seen.end.is_some() && seen.end != self.life.last_end;
+        let fresh = seen.end.as_ref().filter(|_| news).map(|end| end.cause.clone());
         let cause = seen.end.as_ref().map_or(EndCause::Unseen, |end| end.cause.clone());
         if let Phase::Starting { looked: false, .. } = self.life.phase
             && !self.life.running
@@ -465,8 +466,13 @@ impl Step<'_> {
             // What was seen before it was asked to start.
             return;
         }
+        let ended = seen.end.as_ref().and_then(|end| end.process);
         if news {
             self.life.last_end = seen.end;
+        }
+        if self.life.running && ended.zip(self.life.process).is_some_and(|(ended, now)| ended != now) {
+            // The end of the one before, told late: another one runs by now.
+            return;
         }
         (self.life.running, self.life.process) = (false, None);
         (self.life.liveness, self.life.productive, self.life.stale) = (None, None, None);
@@ -477,7 +483,7 @@ impl Step<'_> {
                 self.fail();
             }
             Phase::Stopping { since, then, .. } => {
-                self.tell(Notice::Stopped { took: self.now.at.since(since) });
+                self.tell(Notice::Stopped { took: self.now.at.since(since), cause: fresh });
                 match then {
                     Then::Start => (self.life.phase, self.life.reason) = (Phase::Down, Why::Stale),
                     Then::Retry => self.fail(),

@@ -28,6 +28,8 @@ pub enum Notice {
     Stopped {
         /// How long it took.
         took: Duration,
+        /// How it ended, where its manager says so.
+        cause: Option<EndCause>,
     },
     /// A person stopped it, and so it stays.
     StoppedByOperator,
@@ -139,7 +141,10 @@ impl fmt::Display for Notice {
             Self::Ended(cause) => write!(out, "{cause}"),
             Self::Stopping(why) => write!(out, "asked to end: {why}"),
             Self::Killing { waited } => write!(out, "killed with its group: it did not end in {} s", waited.as_secs()),
-            Self::Stopped { took } => write!(out, "ended {} ms after it was asked to", took.as_millis()),
+            Self::Stopped { took, cause: None } => write!(out, "ended {} ms after it was asked to", took.as_millis()),
+            Self::Stopped { took, cause: Some(cause) } => {
+                write!(out, "{cause}, {} ms after it was asked to end", took.as_millis())
+            }
             Self::StoppedByOperator => out.write_str("stopped by a person, and left so"),
             Self::StartedElsewhere => out.write_str("started by somebody else"),
             Self::GivenUp { restarts, window, retry } => write!(

@@ -147,7 +147,8 @@ fn a6_a_service_that_ignores_term_is_killed_after_its_grace_and_the_wait_is_told
     assert_eq!(story.take(), [Verb::Kill]);
     assert!(story.told.contains(&Notice::Killing { waited: Duration::from_secs(60) }));
     story.ends(EndCause::Signal(9));
-    assert!(story.told.contains(&Notice::Stopped { took: Duration::from_secs(60) }));
+    let cause = Some(EndCause::Signal(9));
+    assert!(story.told.contains(&Notice::Stopped { took: Duration::from_secs(60), cause }));
     assert_eq!(story.phase(), "stopped");
 }
 

@@ -14,11 +14,23 @@ use crate::domain::service::Process;
 #[must_use]
 pub fn now(pid: u32) -> Option<Process> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name stands in parentheses and may hold anything, a parenthesis too.
-    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
+    let mut fields = fields(&stat)?;
     let state = fields.next()?;
     let start_ticks = fields.nth(18)?.parse().ok()?;
     (!matches!(state, "Z" | "X")).then_some(Process { pid, start_ticks })
+}
+
+/// The session of the process that has this pid now; 0 is the kernel's own.
+#[must_use]
+pub fn session(pid: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    fields(&stat)?.nth(3)?.parse().ok()
+}
+
+/// Fields from the third on: the state, the parent, the group, the session. The name before them stands in
+/// parentheses and may hold anything, a parenthesis too.
+fn fields(stat: &str) -> Option<std::str::SplitAsciiWhitespace<'_>> {
+    Some(stat.rsplit_once(')')?.1.split_ascii_whitespace())
 }
 
 /// Whether exactly this process is still there.
@@ -46,5 +58,10 @@ mod tests {
         assert!(is_alive(own));
         assert!(!is_alive(Process { start_ticks: own.start_ticks + 1, ..own }), "another one with the same pid");
         assert!(now(u32::MAX).is_none());
+        let sessions: Vec<u32> = fs::read_dir("/proc")
+            .expect("readable")
+            .filter_map(|entry| session(entry.ok()?.file_name().to_str()?.parse().ok()?))
+            .collect();
+        assert!(sessions.contains(&session(own.pid).expect("ours")), "kernel threads are no obstacle");
     }
 }

@@ -1,6 +1,6 @@
 //! A page: its status, how long it took, whether it is the one that is wanted, and a number of its JSON body.
 
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::time::{Duration, Instant};
 
 use regex::bytes::Regex;
@@ -45,6 +45,50 @@ pub struct Page {
     pub body: Option<String>,
     /// A header, and a regular expression that it is to match.
     pub header: Option<(String, String)>,
+}
+
+/// Why a page gave no answer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum NoAnswer {
+    /// Nobody listens, or whoever does hangs up or says nothing: that is the page's doing.
+    Theirs(String),
+    /// It was not reached, and that may be ours.
+    Ours(String),
+}
+
+impl HttpClient {
+    /// The status of a page.
+    ///
+    /// # Errors
+    /// There was none, and whose doing that is.
+    pub fn status(&self, url: &str, timeout: Duration) -> Result<u16, NoAnswer> {
+        let answer = self.0.get(url).timeout(timeout).send();
+        answer.map(|answer| answer.status().as_u16()).map_err(|error| {
+            let connected = !error.is_connect() && !error.is_builder();
+            let refused = io_kind(&error) == Some(ErrorKind::ConnectionRefused);
+            // A host that is this one does not lose packets: it does not take the connection.
+            let here = error.url().and_then(|url| url.host_str()).is_some_and(is_here);
+            let late = error.is_timeout();
+            let why =
+                if late { format!("no answer in {} s", timeout.as_secs()) } else { last_cause(&error.without_url()) };
+            if connected || refused || (late && here) { NoAnswer::Theirs(why) } else { NoAnswer::Ours(why) }
+        })
+    }
+}
+
+fn is_here(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}
+
+fn io_kind(error: &(dyn std::error::Error + 'static)) -> Option<ErrorKind> {
+    let mut cause = Some(error);
+    let mut kind = None;
+    while let Some(error) = cause {
+        kind = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind).or(kind);
+        cause = error.source();
+    }
+    kind
 }
 
 /// Asks one page.

@@ -29,7 +29,7 @@ pub use dns::DnsProbe;
 pub use environment::{EnvironmentProbe, USUAL};
 pub use file::{Expected, FileProbe, JobProbe, NumberProbe};
 pub use host::HostProbe;
-pub use http::{HttpClient, HttpProbe, Page};
+pub use http::{HttpClient, HttpProbe, NoAnswer, Page};
 pub use journal::{JournalOf, JournalProbe};
 pub use kernel::KernelProbe;
 pub use log::LogProbe;

@@ -1,0 +1,352 @@
+//! Supervision with the real parts: who runs what, what each service is asked, and where it is remembered.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::parts::Parts;
+use crate::domain::foreign_text::error_line;
+use crate::domain::id::ServiceName;
+use crate::domain::service::{Ask, Child, ManagerKind, Process};
+use crate::domain::signal::{SeriesName, Subject};
+use crate::loops::measure;
+use crate::loops::seed::Mode;
+use crate::loops::supervise::{self, Event, Happened, Regular, Shown, Supervised, What, World};
+use crate::ports::manager::{Manager, Question, Teller};
+use crate::ports::{Clock as _, Program, Reading};
+use crate::store::db::{Db, DbError};
+use crate::store::service_config::Service;
+use crate::store::services::{ServiceEvent, ServiceRow, Stops};
+use crate::sys::clock::SystemClock;
+use crate::sys::exec::SystemExec;
+use crate::sys::managers::children::Children;
+use crate::sys::managers::docker::Docker;
+use crate::sys::managers::launchd::Launchd;
+use crate::sys::managers::questions::{CommandQuestion, HeartbeatQuestion, HttpQuestion, SourceQuestion, TcpQuestion};
+use crate::sys::managers::systemd::Systemd;
+use crate::sys::managers::wishes;
+use crate::sys::probes::HttpClient;
+
+/// More than the timeout that a question keeps itself.
+const SLACK: Duration = Duration::from_secs(3);
+/// Between two looks at source files, and how long one may take.
+const SOURCES: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(30));
+/// How long reading a heartbeat may take.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+/// Output of a check that is read, in bytes.
+const OUTPUT: usize = 16 * 1024;
+/// Between two readings of the counters of services.
+const READINGS: Duration = Duration::from_secs(300);
+/// Longest wait before what happened is on disk.
+const GATHER: Duration = Duration::from_millis(200);
+
+/// Where Docker's engine is asked.
+const DOCKER: &str = "/var/run/docker.sock";
+/// What asks launchd.
+const LAUNCHCTL: &str = "/bin/launchctl";
+
+/// Tells people what happened.
+pub type Say = fn(&Happened);
+
+/// The running supervision.
+pub struct Services {
+    events: Sender<Event>,
+    threads: Vec<JoinHandle<()>>,
+    made_from: Vec<Service>,
+    managers: BTreeSet<ManagerKind>,
+    definitions: Option<Sender<Vec<Child>>>,
+    running: oneshot::Receiver<()>,
+    /// What could not be done, a sentence each. The rest runs.
+    pub notes: Vec<String>,
+}
+
+impl Services {
+    /// Starts supervising what the configuration names. With [`Mode::Tell`] it looks, does nothing and
+    /// remembers nothing. `door` is
+    /// where it is shown, `say` tells people.
+    ///
+    /// # Errors
+    /// The database cannot be opened.
+    pub fn start(parts: &Parts, mode: Mode, door: Sender<measure::Event>, say: Say) -> Result<Self, DbError> {
+        let (db, records) = (Db::open(&parts.home.database())?, Db::open(&parts.home.database())?);
+        let (events, received) = channel();
+        let (remember, remembered) = channel();
+        let (alive, running) = oneshot::channel::<()>();
+        let mut services = Self {
+            events: events.clone(),
+            threads: Vec::new(),
+            made_from: Vec::new(),
+            managers: BTreeSet::new(),
+            definitions: None,
+            running,
+            notes: Vec::new(),
+        };
+        let records = (mode != Mode::Tell).then_some(records);
+        services.threads.push(thread::spawn(move || record(records, &remembered, say)));
+        let mut world = RealWorld { db, only_looks: mode != Mode::Seed, held: false, door, remember, told: None };
+        let answers = events;
+        services.threads.push(thread::spawn(move || {
+            // Dropped with the thread, however that ends.
+            let _alive = alive;
+            supervise::run(&mut world, answers, &received);
+        }));
+        services.hear_wishes(&Stops::of(&parts.home));
+        services.refresh(parts);
+        Ok(services)
+    }
+
+    /// Takes over a configuration that was read again.
+    pub fn refresh(&mut self, parts: &Parts) {
+        if parts.config.services == self.made_from {
+            return;
+        }
+        self.notes.clear();
+        self.made_from = parts.config.services.clone();
+        let wanted: BTreeSet<ManagerKind> = self.made_from.iter().map(|service| service.manager).collect();
+        let mut managers: Vec<(ManagerKind, Box<dyn Manager>)> = Vec::new();
+        for kind in wanted.difference(&self.managers.clone()) {
+            match self.manager(*kind, parts) {
+                Ok(manager) => {
+                    self.managers.insert(*kind);
+                    managers.push((*kind, manager));
+                }
+                Err(why) => self.notes.push(format!("services of {} are not supervised: {why}", kind.name())),
+            }
+        }
+        if let Some(definitions) = &self.definitions {
+            let children = self.made_from.iter().filter_map(|service| service.child.clone()).collect();
+            // It is read before the services below are, by the same thread.
+            drop(definitions.send(children));
+        }
+        let mut client = None;
+        let mut supervised = Vec::new();
+        for service in self.made_from.clone() {
+            supervised.push(self.supervised(service, parts.home.root(), &mut client));
+        }
+        self.send(Event::Services(supervised, managers));
+    }
+
+    fn manager(&mut self, kind: ManagerKind, parts: &Parts) -> Result<Box<dyn Manager>, String> {
+        let teller = Teller::from(self.events.clone());
+        match kind {
+            ManagerKind::Child => {
+                let (children, definitions) =
+                    Children::open(&parts.home.state(), teller).map_err(|error| error.to_string())?;
+                self.definitions = Some(definitions);
+                Ok(Box::new(children))
+            }
+            ManagerKind::Systemd => boxed(Systemd::start(teller)),
+            ManagerKind::Docker => boxed(Docker::at(Path::new(DOCKER), teller)),
+            ManagerKind::Launchd => boxed(Launchd::by(LAUNCHCTL.into(), teller)),
+        }
+    }
+
+    fn supervised(&mut self, service: Service, home: &Path, client: &mut Option<HttpClient>) -> Supervised {
+        let mut regular = Vec::new();
+        if let Some(probe) = &service.probe {
+            let question: Result<Box<dyn Question>, String> = match &probe.ask {
+                Ask::Http(url) => {
+                    let known = match client {
+                        Some(client) => Ok(client.clone()),
+                        None => HttpClient::new().inspect(|made| *client = Some(made.clone())),
+                    };
+                    known.map(|client| {
+                        let question = HttpQuestion { url: url.clone(), timeout: probe.timeout, client };
+                        Box::new(question) as Box<dyn Question>
+                    })
+                }
+                Ask::Tcp(address) => Ok(Box::new(TcpQuestion { address: address.clone(), timeout: probe.timeout })),
+                Ask::Command(argv) => {
+                    let (argv, dir) = (argv.clone(), home.to_owned());
+                    let program = Program { argv, dir, timeout: probe.timeout, output_cap: OUTPUT, memory: None };
+                    Ok(Box::new(CommandQuestion { program, exec: SystemExec }))
+                }
+            };
+            match question {
+                Ok(question) => {
+                    regular.push(Regular { every: probe.every, deadline: probe.timeout + SLACK, question });
+                }
+                Err(why) => self.notes.push(format!("service {} is not asked whether it lives: {why}", service.name)),
+            }
+        }
+        if let Some(heartbeat) = service.heartbeat.clone() {
+            let every = (heartbeat.within / 4).max(Duration::from_secs(1));
+            let question = Box::new(HeartbeatQuestion::new(heartbeat));
+            regular.push(Regular { every, deadline: HEARTBEAT, question });
+        }
+        if !service.watch.is_empty() {
+            let question = Box::new(SourceQuestion { paths: service.watch.clone(), clock: SystemClock });
+            regular.push(Regular { every: SOURCES.0, deadline: SOURCES.1, question });
+        }
+        Supervised {
+            watchdog: service.child.as_ref().and_then(|child| child.watchdog),
+            name: service.name,
+            manager: service.manager,
+            unit: service.unit,
+            policy: service.policy,
+            depends_on: service.depends_on,
+            regular,
+        }
+    }
+
+    /// Hears what a person wants to be down, now and from now on.
+    fn hear_wishes(&mut self, stops: &Stops) {
+        let mut known: BTreeSet<ServiceName> = BTreeSet::new();
+        let (events, read) = (self.events.clone(), stops.clone());
+        let mut changed = move || {
+            // A folder that cannot be read right now says nothing new.
+            let Ok(now) = read.all() else { return true };
+            let now: BTreeSet<ServiceName> = now.into_iter().collect();
+            let mut open = true;
+            for service in now.symmetric_difference(&known) {
+                let stop = now.contains(service);
+                open &= events.send(Event::Wish { service: service.clone(), stop }).is_ok();
+            }
+            known = now;
+            open
+        };
+        let dir = stops.dir().map_err(|error| error_line(&error)).map(Path::to_owned);
+        changed();
+        let watched = dir.and_then(|dir| wishes::watch(&dir, changed).map_err(|error| error.to_string()));
+        if let Err(why) = watched {
+            self.notes.push(format!("`mesh service stop` is heard only when the agent starts: {why}"));
+        }
+    }
+
+    fn send(&self, event: Event) {
+        // One that has ended is noticed by `ended`.
+        drop(self.events.send(event));
+    }
+
+    /// Waits until supervision has ended, which it does by itself only through a fault of the program.
+    pub async fn ended(&mut self) {
+        let _never_a_word = (&mut self.running).await;
+    }
+
+    /// Ends supervision. Every service stays as it is.
+    pub fn stop(self) {
+        drop(self.events.send(Event::Stop));
+        for thread in self.threads {
+            // One that fell over has ended too.
+            drop(thread.join());
+        }
+    }
+}
+
+fn boxed<M: Manager + 'static>(made: std::io::Result<M>) -> Result<Box<dyn Manager>, String> {
+    made.map(|manager| Box::new(manager) as Box<dyn Manager>).map_err(|error| error.to_string())
+}
+
+/// What is to be remembered.
+enum Memory {
+    Happened(i64, Happened),
+    Shown(i64, Shown),
+}
+
+struct RealWorld {
+    db: Db,
+    only_looks: bool,
+    held: bool,
+    door: Sender<measure::Event>,
+    remember: Sender<Memory>,
+    told: Option<(Instant, BTreeMap<String, u64>)>,
+}
+
+impl World for RealWorld {
+    fn is_held(&mut self) -> bool {
+        // A database that cannot be read now does not end what it said before.
+        if let Ok(paused) = self.db.paused(&SystemClock.moment()) {
+            self.held = paused.is_some();
+        }
+        self.only_looks || self.held
+    }
+
+    fn jitter(&mut self) -> f64 {
+        // Without random numbers there is no jitter, and all else goes on.
+        getrandom::u32().map_or(0.0, |random| f64::from(random) / f64::from(u32::MAX))
+    }
+
+    fn is_replaced(&mut self, process: Process) -> Option<bool> {
+        let program = std::fs::read_link(format!("/proc/{}/exe", process.pid)).ok()?;
+        Some(program.as_os_str().as_encoded_bytes().ends_with(b" (deleted)"))
+    }
+
+    fn happened(&mut self, happened: Happened) {
+        drop(self.remember.send(Memory::Happened(SystemClock.now().as_millisecond(), happened)));
+    }
+
+    fn show(&mut self, shown: &Shown) {
+        drop(self.remember.send(Memory::Shown(SystemClock.now().as_millisecond(), shown.clone())));
+        drop(self.door.send(measure::Event::Services(shown.services.clone())));
+        let counts: BTreeMap<String, u64> =
+            shown.services.iter().map(|(name, view)| (name.clone(), view.restarts)).collect();
+        let fresh = self.told.as_ref().is_some_and(|(at, told)| at.elapsed() < READINGS && *told == counts);
+        if fresh {
+            return;
+        }
+        // Fewer than 2^53 restarts.
+        let reading = |(name, count): (&String, &u64)| Reading {
+            name: SeriesName::of("service.restarts", Subject::near(name)),
+            value: Ok(*count as f64),
+        };
+        drop(self.door.send(measure::Event::Told(READINGS, counts.iter().map(reading).collect())));
+        self.told = Some((Instant::now(), counts));
+    }
+}
+
+/// Puts on disk what happened, where there is one to put it on, and tells people. Nothing waits for it.
+fn record(mut db: Option<Db>, remembered: &Receiver<Memory>, say: Say) {
+    let mut refused = false;
+    while let Ok(first) = remembered.recv() {
+        let (mut events, mut rows) = (Vec::new(), None);
+        let until = Instant::now() + GATHER;
+        let mut next = Some(first);
+        while let Some(memory) = next {
+            match memory {
+                Memory::Happened(at, happened) => {
+                    say(&happened);
+                    events.push(event_row(at, &happened));
+                }
+                Memory::Shown(at, shown) => rows = Some(service_rows(at, &shown)),
+            }
+            next = remembered.recv_timeout(until.saturating_duration_since(Instant::now())).ok();
+        }
+        let Some(db) = &mut db else { continue };
+        let stored = db.record_services(&events, rows.as_deref());
+        if let Err(error) = &stored
+            && !refused
+        {
+            let what = What::Trouble(format!("what happens to services is not remembered: {}", error_line(error)));
+            say(&Happened { service: None, optional: false, what });
+        }
+        refused = stored.is_err();
+    }
+}
+
+fn event_row(at: i64, happened: &Happened) -> ServiceEvent {
+    let (event, what) = match &happened.what {
+        What::Notice(notice) => (notice.name(), notice.to_string()),
+        What::Trouble(what) => ("trouble", what.clone()),
+    };
+    let service = happened.service.as_ref().map(ToString::to_string).unwrap_or_default();
+    ServiceEvent { at, service, event: event.to_owned(), what }
+}
+
+fn service_rows(at: i64, shown: &Shown) -> Vec<ServiceRow> {
+    let row = |(name, view): (&String, &crate::domain::snapshot::ServiceView)| ServiceRow {
+        name: name.clone(),
+        manager: view.manager.to_owned(),
+        state: view.state.clone(),
+        liveness: view.liveness,
+        critical: view.critical,
+        pid: view.pid,
+        restarts: view.restarts,
+        why: view.why.clone(),
+        at,
+    };
+    shown.services.iter().map(row).collect()
+}

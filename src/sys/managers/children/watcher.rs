@@ -1,0 +1,378 @@
+//! The thread that sees how children end, hears what they say, and looks after their files and memory.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::Path;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::event::{EventfdFlags, Timespec, eventfd};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, waitid};
+
+use super::cgroup::Cgroup;
+use super::logs::Logs;
+use super::marks;
+use super::notify::NotifySocket;
+use crate::domain::id::ServiceName;
+use crate::domain::service::{End, EndCause, Observation, Process, Run};
+use crate::ports::Clock as _;
+use crate::ports::manager::{Teller, Told, Word};
+use crate::sys::clock::SystemClock;
+use crate::sys::managers::process;
+
+/// Between two looks at the size of log files, where they hardly grow.
+const LOGS_MOST: Duration = Duration::from_secs(60);
+/// And where they grow fast.
+const LOGS_LEAST: Duration = Duration::from_secs(1);
+/// Between two looks at memory that is far from its limit.
+const MEMORY_FAR: Duration = Duration::from_secs(1);
+/// And of memory that is near it.
+const MEMORY_NEAR: Duration = Duration::from_millis(50);
+/// Messages taken at once, so that one that shouts keeps nobody waiting.
+const WORDS: usize = 64;
+/// Most processes of one child whose memory is counted.
+const TREE: usize = 4_096;
+
+const WAKE: u64 = 0;
+const NOTIFY: u64 = 1;
+const FIRST: u64 = 2;
+
+/// One child to look after.
+pub(super) struct Watched {
+    pub service: ServiceName,
+    pub process: Process,
+    pub pidfd: OwnedFd,
+    /// Whether it is a child of this very process, so that its exit code can be had.
+    pub own: bool,
+    pub cgroup: Option<Cgroup>,
+    /// Whether it may speak.
+    pub notify: bool,
+    /// Its limit, where the kernel does not keep it.
+    pub memory: Option<u64>,
+    pub logs: Logs,
+    pub log_bytes: u64,
+    pub log_files: u32,
+}
+
+/// What the watcher is told.
+pub(super) enum Order {
+    Watch(Watched),
+    /// Leave this child alone from now on.
+    Forget(ServiceName),
+    Stop,
+}
+
+/// The way to the thread.
+pub(super) struct Watcher {
+    orders: Sender<Order>,
+    wake: OwnedFd,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Watcher {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// The system refused.
+    pub(super) fn start(teller: Teller, home: String, socket: Option<NotifySocket>) -> io::Result<Self> {
+        let (orders, received) = channel();
+        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        epoll::add(&epoll, &wake, EventData::new_u64(WAKE), EventFlags::IN)?;
+        if let Some(socket) = &socket {
+            epoll::add(&epoll, socket.fd(), EventData::new_u64(NOTIFY), EventFlags::IN)?;
+        }
+        let woken = wake.try_clone()?;
+        let mut watching = Watching {
+            teller,
+            home,
+            socket,
+            epoll,
+            woken,
+            orders: received,
+            children: BTreeMap::new(),
+            next: FIRST,
+            rotating: None,
+        };
+        let thread = thread::Builder::new().name("children".to_owned()).stack_size(256 * 1024);
+        let thread = thread.spawn(move || watching.run())?;
+        Ok(Self { orders, wake, thread: Some(thread) })
+    }
+
+    /// Tells it something.
+    pub(super) fn order(&self, order: Order) {
+        // A watcher that has ended was told to.
+        drop(self.orders.send(order));
+        let _full_is_woken_too = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.order(Order::Stop);
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+    }
+}
+
+struct Kept {
+    watched: Watched,
+    oom_kills: u64,
+    over: bool,
+    log_due: Instant,
+    log_size: u64,
+    memory_due: Option<Instant>,
+}
+
+struct Watching {
+    teller: Teller,
+    home: String,
+    socket: Option<NotifySocket>,
+    epoll: OwnedFd,
+    woken: OwnedFd,
+    orders: Receiver<Order>,
+    children: BTreeMap<u64, Kept>,
+    next: u64,
+    rotating: Option<JoinHandle<()>>,
+}
+
+impl Watching {
+    fn run(&mut self) {
+        let mut events = Vec::with_capacity(64);
+        loop {
+            let wait = self.children.values().flat_map(|kept| kept.memory_due.into_iter().chain([kept.log_due])).min();
+            let wait = wait.map(|due| timespec(due.saturating_duration_since(Instant::now())));
+            events.clear();
+            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), wait.as_ref()) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => {
+                    self.teller.tell(Told::Trouble(format!("children are not watched any more: {error}")));
+                    return;
+                }
+            }
+            // Ends first: what follows from them is what is waited for.
+            for event in &events {
+                let token = event.data.u64();
+                if token >= FIRST {
+                    self.ended(token);
+                }
+            }
+            let came = |token| events.iter().any(|event| event.data.u64() == token);
+            let (woken, spoken) = (came(WAKE), came(NOTIFY));
+            if woken && self.take_orders() {
+                return;
+            }
+            if spoken {
+                self.hear();
+            }
+            self.look_after();
+        }
+    }
+
+    /// Takes what was ordered; true when it was to stop.
+    fn take_orders(&mut self) -> bool {
+        let mut count = [0_u8; 8];
+        let _empty_is_no_matter = rustix::io::read(&self.woken, &mut count);
+        while let Ok(order) = self.orders.try_recv() {
+            match order {
+                Order::Watch(watched) => self.watch(watched),
+                Order::Forget(service) => self.children.retain(|_, kept| kept.watched.service != service),
+                Order::Stop => return true,
+            }
+        }
+        false
+    }
+
+    fn watch(&mut self, watched: Watched) {
+        let token = self.next;
+        self.next += 1;
+        let now = Instant::now();
+        let added = epoll::add(&self.epoll, &watched.pidfd, EventData::new_u64(token), EventFlags::IN);
+        if let Err(error) = added {
+            let what = format!("the end of service {} would not be seen: {error}", watched.service);
+            self.teller.tell(Told::Trouble(what));
+        }
+        let kept = Kept {
+            oom_kills: watched.cgroup.as_ref().map_or(0, Cgroup::oom_kills),
+            over: false,
+            log_due: now + LOGS_LEAST,
+            log_size: 0,
+            memory_due: watched.memory.map(|_| now),
+            watched,
+        };
+        self.children.insert(token, kept);
+    }
+
+    fn ended(&mut self, token: u64) {
+        let Some(kept) = self.children.remove(&token) else { return };
+        let Watched { service, process, pidfd, own, cgroup, .. } = &kept.watched;
+        // Whoever it leaves behind goes with it, while its pid still is its own.
+        match cgroup {
+            Some(cgroup) => drop(cgroup.kill()),
+            None if *own => kill_group(process.pid),
+            None => {
+                let left = marks::left_of(&self.home, service, process.pid);
+                left.into_iter().for_each(kill_exactly);
+            }
+        }
+        let oom = cgroup.as_ref().is_some_and(|cgroup| cgroup.oom_kills() > kept.oom_kills);
+        let mut cause = if *own { how(pidfd) } else { EndCause::Unseen };
+        if (oom || kept.over) && !matches!(cause, EndCause::Exit(_)) {
+            cause = EndCause::OutOfMemory;
+        }
+        let end = End { process: Some(*process), cause, at: Some(SystemClock.now()) };
+        let seen = Observation { end: Some(end), ..Observation::of(service.clone(), Run::Down) };
+        self.teller.tell(Told::Seen(seen));
+    }
+
+    fn hear(&mut self) {
+        for _ in 0..WORDS {
+            let Some(said) = self.socket.as_ref().and_then(NotifySocket::next) else { return };
+            let Some(service) = self.speaker(said.pid) else { continue };
+            for word in said.words {
+                self.teller.tell(Told::Heard { service: service.clone(), word });
+            }
+        }
+    }
+
+    /// The service that a process belongs to: one of its session, or of its cgroup.
+    fn speaker(&self, pid: u32) -> Option<ServiceName> {
+        let session = process::session(pid);
+        let mut speaking = self.children.values().map(|kept| &kept.watched).filter(|watched| watched.notify);
+        let known = speaking.clone().find(|watched| watched.process.pid == pid || session == Some(watched.process.pid));
+        let known = known.or_else(|| {
+            speaking.find(|watched| watched.cgroup.as_ref().is_some_and(|cgroup| cgroup.pids().contains(&pid)))
+        });
+        known.map(|watched| watched.service.clone())
+    }
+
+    fn look_after(&mut self) {
+        let now = Instant::now();
+        for kept in self.children.values_mut() {
+            if kept.memory_due.is_some_and(|due| due <= now) {
+                kept.weigh(now, &self.teller);
+            }
+        }
+        if self.children.values().all(|kept| kept.log_due > now) {
+            return;
+        }
+        let busy = self.rotating.as_ref().is_some_and(|thread| !thread.is_finished());
+        let mut full = Vec::new();
+        for kept in self.children.values_mut().filter(|kept| kept.log_due <= now) {
+            let size = kept.watched.logs.size();
+            if size >= kept.watched.log_bytes {
+                full.push((kept.watched.logs.clone(), kept.watched.log_bytes, kept.watched.log_files));
+            }
+            // Fast growth is looked at again before it can fill much more than it may.
+            let grown = size.saturating_sub(kept.log_size) > kept.watched.log_bytes / 8 || busy;
+            kept.log_size = size;
+            kept.log_due = now + if grown { LOGS_LEAST } else { LOGS_MOST };
+        }
+        if busy || full.is_empty() {
+            return;
+        }
+        // A copy takes its time: no end of a child waits for it.
+        let teller = self.teller.clone();
+        let rotate = move || {
+            for (logs, most, keep) in full {
+                if let Err(error) = logs.rotate(most, keep) {
+                    teller.tell(Told::Trouble(format!("{} is not rotated: {error}", logs.out.display())));
+                }
+            }
+        };
+        self.rotating = thread::Builder::new().name("logs".to_owned()).stack_size(256 * 1024).spawn(rotate).ok();
+    }
+}
+
+impl Kept {
+    fn weigh(&mut self, now: Instant, teller: &Teller) {
+        let Some(limit) = self.watched.memory else { return };
+        let used = memory(&members(&self.watched));
+        let near = used >= limit / 2;
+        self.memory_due = Some(now + if near { MEMORY_NEAR } else { MEMORY_FAR });
+        if used > limit {
+            self.over = true;
+            // It may be told again while it is being killed; once is enough for that.
+            self.memory_due = Some(now + MEMORY_FAR);
+            teller.tell(Told::Heard { service: self.watched.service.clone(), word: Word::OverMemory });
+        }
+    }
+}
+
+/// Private memory of these processes together, in bytes.
+fn memory(pids: &[u32]) -> u64 {
+    let page = u64::try_from(rustix::param::page_size()).unwrap_or(4_096);
+    let of = |pid: &u32| {
+        let statm = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+        let mut fields = statm.split(' ').skip(1).map_while(|field| field.parse::<u64>().ok());
+        let (resident, shared) = (fields.next()?, fields.next()?);
+        Some(resident.saturating_sub(shared).saturating_mul(page))
+    };
+    pids.iter().filter_map(of).fold(0, u64::saturating_add)
+}
+
+/// The processes of a child: those of its cgroup, else those below it, else, where the kernel does not say who that
+/// is, those of its session.
+fn members(watched: &Watched) -> Vec<u32> {
+    if let Some(cgroup) = &watched.cgroup {
+        return cgroup.pids();
+    }
+    let leader = watched.process.pid;
+    if !Path::new("/proc/thread-self/children").exists() {
+        return marks::session_of(leader);
+    }
+    let (mut open, mut found) = (vec![leader], Vec::new());
+    while let Some(pid) = open.pop() {
+        if found.len() >= TREE {
+            break;
+        }
+        found.push(pid);
+        let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { continue };
+        for task in tasks.flatten() {
+            let below = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+            open.extend(below.split_ascii_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
+        }
+    }
+    found
+}
+
+fn timespec(wait: Duration) -> Timespec {
+    // Rounded up: to wake before the time is to wake twice.
+    let wait = wait + Duration::from_millis(1);
+    Timespec { tv_sec: i64::try_from(wait.as_secs()).unwrap_or(i64::MAX), tv_nsec: i64::from(wait.subsec_nanos()) }
+}
+
+fn how(pidfd: &OwnedFd) -> EndCause {
+    loop {
+        return match waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
+            Ok(Some(status)) => match (status.exit_status(), status.terminating_signal()) {
+                (Some(code), _) => EndCause::Exit(code),
+                (None, Some(signal)) => EndCause::Signal(signal),
+                (None, None) => EndCause::Unseen,
+            },
+            Err(Errno::INTR) => continue,
+            Ok(None) | Err(_) => EndCause::Unseen,
+        };
+    }
+}
+
+pub(super) fn kill_group(pid: u32) {
+    if let Some(group) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        let _nobody_left_is_what_was_wanted = kill_process_group(group, Signal::KILL);
+    }
+}
+
+/// Kills this process and no other one that has its pid by now.
+fn kill_exactly(wanted: Process) {
+    let Some(pid) = i32::try_from(wanted.pid).ok().and_then(Pid::from_raw) else { return };
+    let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else { return };
+    if process::is_alive(wanted) {
+        let _gone_is_what_was_wanted = rustix::process::pidfd_send_signal(&pidfd, Signal::KILL);
+    }
+}
