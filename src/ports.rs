@@ -1,6 +1,7 @@
 //! What the loops need of the world and tests must be able to replace. Each has one real adapter in `sys`.
 
 mod applier;
+pub mod heal;
 pub mod manager;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -32,6 +32,8 @@ mod probes;
 mod properties;
 mod protocol_example;
 mod roster;
+mod rule_drills;
+mod rule_stories;
 mod scan;
 mod scan_filter;
 mod schedules;

@@ -9,6 +9,9 @@ mod checks;
 pub mod cycle;
 pub mod demo;
 pub mod doctor;
+pub mod drill;
+pub mod heal;
+pub mod invariants;
 pub mod learning;
 #[cfg(debug_assertions)]
 mod misbehave;
@@ -16,6 +19,7 @@ pub mod parts;
 pub mod propose;
 pub mod reload;
 pub mod requests;
+pub mod rules;
 pub mod service;
 pub mod services;
 pub mod timing;

@@ -8,7 +8,9 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::cycle::{self, CycleError, Round};
+use super::heal::{self, Heal};
 use super::parts::{Parts, PartsError};
+use super::rules::RulesError;
 use super::services::{Say, Services};
 use super::watch::Watch;
 use super::{reload, timing, undo};
@@ -52,6 +54,9 @@ pub enum ServiceError {
     /// The database, for what is measured.
     #[error(transparent)]
     Db(#[from] DbError),
+    /// The rules.
+    #[error(transparent)]
+    Rules(#[from] RulesError),
     /// The system does not give what an agent needs.
     #[error("the agent cannot run")]
     System(#[source] std::io::Error),
@@ -68,6 +73,8 @@ struct Running {
     parts: Parts,
     watch: Watch,
     services: Services,
+    heal: Option<Heal>,
+    mode: Mode,
 }
 
 impl Running {
@@ -75,6 +82,9 @@ impl Running {
     fn refresh(&mut self) {
         self.watch.refresh(&self.parts);
         self.services.refresh(&self.parts);
+        if let Some(heal) = &mut self.heal {
+            heal.refresh(&self.parts, is_dry(self.mode));
+        }
     }
 }
 
@@ -95,12 +105,24 @@ impl Told {
     }
 }
 
-/// Runs rounds until SIGTERM or SIGINT. A round that is under way is finished first. SIGHUP reads the
-/// configuration again. What happens to services is told by `say`, at once.
+/// Whether everything is done but what changes anything.
+fn is_dry(mode: Mode) -> bool {
+    mode != Mode::Seed
+}
+
+/// Runs rounds, and rules and supervision beside them, until SIGTERM or SIGINT. A round that is under way is finished
+/// first. SIGHUP reads the configuration again. What happens to services is told by `say`, and what rules do by `log`,
+/// at once.
 ///
 /// # Errors
 /// The home is in use or the system refuses; a failed round is told and tried again.
-pub fn serve(mut parts: Parts, mode: Mode, say: Say, tell: &mut dyn FnMut(Note<'_>)) -> Result<(), ServiceError> {
+pub fn serve(
+    mut parts: Parts,
+    mode: Mode,
+    say: Say,
+    log: heal::Log,
+    tell: &mut dyn FnMut(Note<'_>),
+) -> Result<(), ServiceError> {
     let mut lock = parts.lock()?;
     // Before any loop runs: until then it is not known what is in place.
     if mode != Mode::Tell {
@@ -118,13 +140,17 @@ pub fn serve(mut parts: Parts, mode: Mode, say: Say, tell: &mut dyn FnMut(Note<'
         tell(Note::Serving(address));
     }
     let services = Services::start(&parts, mode, watch.door(), say)?;
-    let running = Running { parts, watch, services };
+    let heal = Heal::start(&parts, is_dry(mode), log)?;
+    let running = Running { parts, watch, services, heal, mode };
     tell_notes(&running, tell);
     let manager = Arc::new(Ready::from_environment());
     manager.ready();
     runtime.spawn(show_life(manager.clone()));
     let running = runtime.block_on(rounds(running, mode, &mut told, tell))?;
     manager.stopping();
+    if let Some(heal) = running.heal {
+        heal.stop();
+    }
     running.services.stop();
     running.watch.stop();
     Ok(())
@@ -205,5 +231,7 @@ async fn aside<T: Send + 'static>(
 }
 
 fn tell_notes(running: &Running, tell: &mut dyn FnMut(Note<'_>)) {
-    running.watch.notes.iter().chain(&running.services.notes).for_each(|note| tell(Note::Cannot(note)));
+    let rules = running.heal.iter().flat_map(|heal| &heal.notes);
+    let notes = running.watch.notes.iter().chain(&running.services.notes).chain(rules);
+    notes.for_each(|note| tell(Note::Cannot(note)));
 }

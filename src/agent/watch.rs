@@ -11,7 +11,9 @@ use tokio::sync::watch;
 use super::checks::{Wanted, checks};
 use super::parts::Parts;
 use crate::domain::chain::PeerState;
-use crate::domain::foreign_text::error_line;
+use crate::domain::foreign_text::{display_line, error_line};
+use crate::domain::heal::incident::State;
+use crate::domain::ledger::RuleStep;
 use crate::domain::signal::{SeriesName, Subject};
 use crate::domain::snapshot::Snapshot;
 use crate::http::{self, Published, Token};
@@ -25,6 +27,8 @@ use crate::store::keyring::{Keyring, RosterStanding};
 use crate::sys::apply::read_only;
 use crate::sys::clock::SystemClock;
 
+/// Incidents that are told in the reasons.
+const INCIDENTS: usize = 20;
 /// Between two looks at what is shown besides signals.
 const LOOK: Duration = Duration::from_secs(10);
 /// Largest token file, in bytes.
@@ -189,6 +193,28 @@ impl World {
         snapshot
     }
 
+    /// What rules did, and what is asserted and does not hold.
+    fn look_at_rules(&self, snapshot: &mut Snapshot, now: Timestamp) -> Result<(), DbError> {
+        let since = now.as_millisecond() - 24 * 3_600 * 1_000;
+        snapshot.rules_fired_24h = self.db.count_rule_steps(RuleStep::Acts, since)?;
+        snapshot.self_heal_recoveries_24h = self.db.count_rule_steps(RuleStep::Healed, since)?;
+        let steps = [RuleStep::Failed, RuleStep::Missed];
+        let failures = steps.map(|step| self.db.count_rule_steps(step, since));
+        snapshot.self_heal_failures_24h = failures.into_iter().sum::<Result<u64, _>>()?;
+        for one in self.db.incidents(false, INCIDENTS)?.into_iter().filter(|one| one.state == State::Escalated) {
+            let why = &one.waits;
+            snapshot
+                .reasons
+                .push(format!("incident {}: rule {} {} on {}: {why}", one.id, one.rule, one.name, one.target));
+        }
+        let broken = self.db.invariants()?.into_iter().filter(|one| one.holds == Some(false));
+        for one in broken {
+            snapshot.invariant_violations_open += 1;
+            snapshot.reasons.push(format!("invariant {} does not hold: {}", one.name, display_line(&one.detail)));
+        }
+        Ok(())
+    }
+
     fn look(&self, now: Timestamp) -> Result<Snapshot, DbError> {
         let mut snapshot = Snapshot::default();
         for fix in self.db.fixes()? {
@@ -214,6 +240,7 @@ impl World {
         for stopped in self.db.stopped_lessons()? {
             snapshot.reasons.push(format!("lesson {} is stopped: {}", stopped.slug, stopped.why));
         }
+        self.look_at_rules(&mut snapshot, now)?;
         let synced = self.db.fact(SYNCED_FACT)?.and_then(|at| at.parse::<Timestamp>().ok());
         let moment = SystemClock.moment();
         for frozen in self.db.frozen(&moment)? {

@@ -12,6 +12,7 @@ mod freeze;
 mod fsck;
 mod id;
 mod inbox;
+mod incident;
 mod init;
 mod learn;
 mod lesson;
@@ -23,6 +24,7 @@ mod reload;
 mod report;
 mod requests;
 mod rotate;
+mod rule;
 mod run;
 mod service;
 mod shell;
@@ -127,6 +129,12 @@ enum Command {
     /// List services, show what happened to one, keep one down
     #[command(subcommand)]
     Service(service::Action),
+    /// List, show, test and drill the rules that repair
+    #[command(subcommand)]
+    Rule(rule::Action),
+    /// What rules found wrong, and what was done
+    #[command(subcommand)]
+    Incident(incident::Action),
     /// Areas that are left alone after too many reverts
     #[command(subcommand)]
     Freeze(freeze::Ask),
@@ -141,6 +149,12 @@ enum Command {
     /// Runs patterns in a limited process; started by mesh itself
     #[command(hide = true)]
     AuditWorker,
+    /// Plays a service that fails in a drill; started by mesh itself
+    #[command(hide = true)]
+    DrillChild {
+        /// What it plays
+        words: Vec<String>,
+    },
     /// Speaks to a git server in a limited process; started by mesh itself
     #[command(hide = true)]
     NetWorker,
@@ -194,6 +208,9 @@ fn exit_kind(error: &PartsError) -> ExitKind {
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let context = Context { home: arguments.home, json: arguments.json };
+    if let Command::DrillChild { words } = &arguments.command {
+        return crate::sys::heal::throwaway::run_child(words).map_or(ExitCode::FAILURE, ExitCode::from);
+    }
     match run(&context, arguments.command) {
         Ok(kind) => kind.into(),
         Err(error) => {
@@ -233,12 +250,16 @@ fn run(context: &Context, command: Command) -> Outcome {
         Command::Signal(action) => signal::run(context, &action),
         Command::Why(args) => why::run(context, &args),
         Command::Service(action) => service::run(context, &action),
+        Command::Rule(action) => rule::run(context, &action),
+        Command::Incident(action) => incident::run(context, &action),
         Command::Freeze(ask) => freeze::run(context, &ask),
         Command::Verify(args) => verify::run(context, &args),
         Command::Fsck => fsck::run(context),
         Command::Completions(args) => shell::completions(&args, &mut Arguments::command()),
         Command::Man => shell::man(Arguments::command()),
         Command::AuditWorker => Ok(crate::agent::audit_worker::serve().map(|()| ExitKind::Ok)?),
+        // It has no home and no words: `main` runs it.
+        Command::DrillChild { .. } => Ok(ExitKind::Usage),
         Command::NetWorker => {
             crate::sys::remote::worker::run(std::io::stdin().lock(), std::io::stdout().lock())?;
             Ok(ExitKind::Ok)

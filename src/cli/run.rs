@@ -31,7 +31,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Outcome {
 pub(super) fn serve(context: &Context, parts: Parts, mode: Mode) -> Outcome {
     let json = context.json;
     let say = if json { say_happened_as_json } else { say_happened };
-    service::serve(parts, mode, say, &mut |note| match note {
+    service::serve(parts, mode, say, log, &mut |note| match note {
         Note::Recovered(found) => say_recovered(json, found),
         Note::Round(round) => tell(json, round, mode),
         Note::Failed(error) => out::note(format!("round failed: {}", error_line(error))),
@@ -47,6 +47,7 @@ pub(super) fn serve(context: &Context, parts: Parts, mode: Mode) -> Outcome {
     .map_err(|error| match &error {
         service::ServiceError::Parts(cause) => CliError::of(exit_kind(cause), &error),
         service::ServiceError::Db(_)
+        | service::ServiceError::Rules(_)
         | service::ServiceError::Undo(_)
         | service::ServiceError::System(_)
         | service::ServiceError::Supervision
@@ -72,6 +73,11 @@ fn say_happened_as_json(happened: &Happened) {
         What::Trouble(what) => ("trouble", what.clone(), false),
     };
     out::json(&serde_json::json!({ "service": happened.service, "event": event, "what": what, "alarm": alarm }));
+}
+
+/// One line of a rule at work, as it happens.
+fn log(line: &str) {
+    out::note(line);
 }
 
 fn say_recovered(json: bool, found: &[Found]) {

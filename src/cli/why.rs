@@ -1,4 +1,4 @@
-//! `mesh why`: why a fix or a lesson did something here, or did not.
+//! `mesh why`: why a fix, a lesson or a rule did something here, or did not.
 
 use serde_json::{Value, json};
 
@@ -20,7 +20,7 @@ use crate::loops::seed::{Area, PersonError, explain};
 /// Of what.
 #[derive(clap::Args, Debug)]
 pub(super) struct Args {
-    /// A fix as `mesh fix list` shows it, or a lesson as `mesh lesson list` and `mesh inbox list` do
+    /// The number of a rule, a fix as `mesh fix list` shows it, or a lesson as `mesh lesson list` and `mesh inbox list` do
     subject: String,
 }
 
@@ -41,6 +41,10 @@ fn part(step: &'static str, said: impl Into<String>) -> Part {
 }
 
 pub(super) fn run(context: &Context, args: &Args) -> Outcome {
+    // No fix has so short a name, and no lesson has a number for one.
+    if let Some(number) = args.subject.parse().ok().filter(|number: &u32| *number < 10_000) {
+        return super::rule::why(context, number);
+    }
     let mut parts = context.open()?;
     let library = parts.library()?;
     let (name, answer) = match subject(&parts, &args.subject)? {

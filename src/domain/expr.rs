@@ -110,7 +110,9 @@ pub enum Truth {
 }
 
 impl Truth {
-    const fn of(holds: bool) -> Self {
+    /// The truth of what is known.
+    #[must_use]
+    pub const fn of(holds: bool) -> Self {
         if holds { Self::True } else { Self::False }
     }
 
@@ -209,6 +211,12 @@ impl Claim {
         signals
     }
 
+    /// Whether it calls this function and no other.
+    #[must_use]
+    pub fn only_reads(&self, function: Function) -> bool {
+        self.reads.iter().all(|read| read.function == function)
+    }
+
     /// How far back it looks.
     #[must_use]
     pub fn looks_back(&self) -> Duration {
@@ -224,6 +232,22 @@ impl Claim {
     #[must_use]
     pub fn evaluate(&self, history: &History, now: i64) -> Truth {
         self.root.truth(history, now)
+    }
+
+    /// What each of its calls reads now, in words: `last("service.rss_mb/web") = 3.0`.
+    #[must_use]
+    pub fn reading(&self, history: &History, now: i64) -> String {
+        let told = self.reads.iter().map(|read| {
+            let name = FUNCTIONS.iter().find(|known| known.1 == read.function).map_or("", |known| known.0);
+            let range = read.range(history, now);
+            let value = match range.exact() {
+                Some(value) => format!("{value:.1}"),
+                None if range == Range::UNKNOWN => "not known".to_owned(),
+                None => format!("{:.1} to {:.1}", range.least(), range.most()),
+            };
+            format!("{name}({}) = {value}", read.series)
+        });
+        told.collect::<Vec<_>>().join(", ")
     }
 }
 

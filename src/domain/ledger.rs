@@ -75,6 +75,45 @@ impl Note {
     }
 }
 
+/// What happened by a rule.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RuleStep {
+    /// An action is taken: one row for each.
+    Acts,
+    /// It failed.
+    Failed,
+    /// It was taken back.
+    TakenBack,
+    /// It was seen to help.
+    Healed,
+    /// It was not, in time.
+    Missed,
+    /// The trouble went away otherwise.
+    Cleared,
+    /// The diagnosis was refuted.
+    Refuted,
+    /// A person is needed.
+    Escalated,
+}
+
+impl RuleStep {
+    /// The word that rows of it are found by.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Acts => "rule-acts",
+            Self::Failed => "rule-failed",
+            Self::TakenBack => "rule-taken-back",
+            Self::Healed => "rule-healed",
+            Self::Missed => "rule-missed",
+            Self::Cleared => "rule-cleared",
+            Self::Refuted => "rule-refuted",
+            Self::Escalated => "rule-escalated",
+        }
+    }
+}
+
 /// What a row says.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
@@ -116,6 +155,21 @@ pub enum Entry {
         /// Why.
         why: String,
     },
+    /// A rule of this host: what it did, or what became of it.
+    Rule {
+        /// Its number.
+        number: u32,
+        /// Its version.
+        version: u32,
+        /// The target.
+        target: String,
+        /// The incident.
+        incident: u64,
+        /// What happened.
+        step: RuleStep,
+        /// The action, or why.
+        what: String,
+    },
     /// A rollback failed: nothing is changed any more.
     ReadOnly {
         /// What failed.
@@ -141,6 +195,7 @@ impl Entry {
             Self::Thaw { .. } => "thaw",
             Self::Pause { .. } => "pause",
             Self::Resume { .. } => "resume",
+            Self::Rule { step, .. } => step.word(),
             Self::ReadOnly { .. } => "read-only",
             Self::Writable { .. } => "writable",
         }

@@ -16,6 +16,7 @@ pub mod fork;
 pub mod gossip;
 pub mod guard;
 pub mod head;
+pub mod heal;
 pub mod hold;
 pub mod id;
 pub mod intervention;

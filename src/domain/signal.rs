@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Time between two readings of a signal that has no interval of its own.
 pub const INTERVAL: Duration = Duration::from_secs(300);
@@ -36,6 +36,8 @@ pub enum Source {
     Derived,
     /// A program that a `[[signal]]` runs and that prints the value.
     Program,
+    /// The loop that applies rules, for each `[[target]]`. Not stored.
+    Target,
 }
 
 /// A measured quantity.
@@ -108,12 +110,22 @@ const fn up(name: &'static str, unit: &'static str) -> Signal {
 /// Every signal that is known, by name.
 pub const CATALOGUE: &[Signal] = &[
     down("audit.findings", "count").from(Source::Host),
+    down("backup.age_periods", "ratio").from(Source::Target),
+    up("backup.size_percent", "percent").from(Source::Target),
+    down("breaker.open", "0 or 1").from(Source::Target),
     up("cert.days_left", "days").good_to(14.0).from(Source::Configured),
     down("check.status", "code").good_to(0.0).from(Source::Configured),
     down("check.value", "value"),
     up("check.yield", "value"),
+    up("config.good_copy", "0 or 1").from(Source::Target),
+    up("config.ok", "0 or 1").from(Source::Target),
+    down("counters.evaluated", "count").from(Source::Target),
+    up("counters.hits", "count").from(Source::Target),
+    up("counters.moving", "count").from(Source::Target),
     down("dns.latency_ms", "ms").good_to(2_000.0).from(Source::Configured),
     up("dns.resolves", "0 or 1").good_to(1.0).from(Source::Configured),
+    down("environment.differs", "0 or 1").from(Source::Target),
+    down("environment.units_failed", "count").from(Source::Target),
     down("file.age_hours", "hours").from(Source::Configured),
     down("file.changed", "count").good_to(0.0).from(Source::Configured),
     up("file.exists", "0 or 1").good_to(1.0).from(Source::Configured),
@@ -141,18 +153,31 @@ pub const CATALOGUE: &[Signal] = &[
     down("host.psi.io_full", "percent").good_to(40.0).from(Source::Host),
     down("host.psi.memory_full", "percent").good_to(20.0).from(Source::Host),
     down("host.swap.used_percent", "percent").good_to(80.0).from(Source::Host),
+    up("host.uptime_s", "s").from(Source::Target),
     down("http.latency_ms", "ms").good_to(5_000.0).from(Source::Configured),
     up("http.match", "0 or 1").good_to(1.0).from(Source::Configured),
     down("http.status", "code").good_to(399.0).from(Source::Configured),
     down("job.age_hours", "hours").from(Source::Configured),
+    down("job.overdue", "ratio").from(Source::Target),
+    down("lock.age_lifetimes", "ratio").from(Source::Target),
     down("lock.double_starts", "count"),
+    down("lock.held", "0 or 1").from(Source::Target),
+    down("lock.owner_alive", "0 or 1").from(Source::Target),
     down("lock.stale", "count"),
     down("log.duplicates", "count"),
     down("log.error_rate", "per hour").good_to(49.0).from(Source::Configured),
     down("log.growth_mb_per_h", "MB per hour").from(Source::Configured),
     up("log.records", "count"),
+    down("log.same_template", "per hour").from(Source::Target),
     down("log.size_mb", "MB").good_to(2_048.0).from(Source::Configured),
     down("log.skipped_mb", "MB").from(Source::Configured),
+    down("operations.read_error_percent", "percent").from(Source::Target),
+    down("operations.write_error_percent", "percent").from(Source::Target),
+    up("path.mode_ok", "0 or 1").from(Source::Target),
+    up("path.present", "0 or 1").from(Source::Target),
+    up("pidfile.live", "0 or 1").from(Source::Target),
+    down("rule.acted", "per day").from(Source::Target),
+    down("rule.suspended", "0 or 1").from(Source::Target),
     down("secret.exposed_files", "count"),
     down("service.cgroup_mb", "MB").from(Source::Service),
     down("service.cgroup_used_percent", "percent").good_to(95.0).from(Source::Service),
@@ -169,9 +194,38 @@ pub const CATALOGUE: &[Signal] = &[
     down("service.threads", "count").from(Source::Service),
     down("service.throttled_percent", "percent").from(Source::Service),
     up("service.throughput", "per hour"),
+    down("space.files_percent", "percent").from(Source::Target),
+    up("space.purgeable_mb", "MB").from(Source::Target),
+    down("space.used_percent", "percent").from(Source::Target),
+    up("state.good_copy", "0 or 1").from(Source::Target),
     down("state.parse_failures", "count"),
+    up("state.parses", "0 or 1").from(Source::Target),
+    down("target.blocked", "0 or 1").from(Source::Target),
+    up("target.progress_age_s", "s").from(Source::Target),
+    up("target.runnable", "0 or 1").from(Source::Target),
     down("tcp.latency_ms", "ms").good_to(5_000.0).from(Source::Configured),
     up("tcp.open", "0 or 1").good_to(1.0).from(Source::Configured),
+    up("unit.active", "0 or 1").from(Source::Target),
+    down("unit.busy_percent", "percent").from(Source::Target),
+    down("unit.critical", "0 or 1").from(Source::Target),
+    down("unit.deleted_maps", "count").from(Source::Target),
+    down("unit.deleted_open_percent", "percent").from(Source::Target),
+    down("unit.exit_code", "code").from(Source::Target),
+    down("unit.failed", "0 or 1").from(Source::Target),
+    down("unit.fd_percent", "percent").from(Source::Target),
+    down("unit.given_up", "0 or 1").from(Source::Target),
+    down("unit.heartbeat_periods", "ratio").from(Source::Target),
+    down("unit.held_down", "0 or 1").from(Source::Target),
+    down("unit.memory_percent", "percent").from(Source::Target),
+    down("unit.needs_reload", "0 or 1").from(Source::Target),
+    up("unit.parent_up", "0 or 1").from(Source::Target),
+    down("unit.probe_failed", "0 or 1").from(Source::Target),
+    down("unit.restarts_10m", "count").from(Source::Target),
+    down("unit.stale_code_s", "s").from(Source::Target),
+    down("unit.stopped", "0 or 1").from(Source::Target),
+    down("unit.thread_percent", "percent").from(Source::Target),
+    up("unit.wanted", "0 or 1").from(Source::Target),
+    down("unit.zombies", "count").from(Source::Target),
     down("upstream.error_percent", "percent"),
     down("upstream.retries", "count"),
     down("work.category_starved", "count"),
@@ -216,6 +270,12 @@ impl Subject {
 
 fn plain(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '+' | ':' | '@' | '/')
+}
+
+impl<'de> Deserialize<'de> for Subject {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        String::deserialize(input)?.parse().map_err(serde::de::Error::custom)
+    }
 }
 
 impl FromStr for Subject {

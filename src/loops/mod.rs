@@ -3,6 +3,7 @@
 pub mod attest;
 pub mod audit;
 pub mod exchange;
+pub mod heal;
 pub mod library;
 pub mod measure;
 pub mod seed;

@@ -8,10 +8,12 @@ use serde::{Deserialize, Serialize};
 
 use super::files::{self, FileError};
 use super::home::Home;
+use super::rule_config::{self, Declared, RulesConfig, RulesFile};
 use super::service_config::{Service, ServiceSet};
 use super::signal_config::{HttpConfig, HttpFile, SignalsConfig, SignalsFile, Watched, WatchedSet};
 use super::toml_line;
 use crate::domain::guard::ActionKind;
+use crate::domain::heal::target::Target;
 use crate::domain::id::{MeshName, PeerName};
 use crate::domain::lesson::parse_span;
 use crate::domain::pace::Pace;
@@ -73,6 +75,9 @@ struct ConfigFile {
     signal: WatchedSet,
     #[serde(default)]
     service: ServiceSet,
+    #[serde(default)]
+    rules: RulesFile,
+    target: Option<Vec<Declared>>,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -257,6 +262,10 @@ pub struct Config {
     pub signal: Vec<Watched>,
     /// What is kept alive.
     pub services: Vec<Service>,
+    /// How rules are applied.
+    pub rules: RulesConfig,
+    /// What rules are about here.
+    pub target: Vec<Target>,
 }
 
 impl Config {
@@ -351,6 +360,8 @@ impl ConfigFile {
             signals: self.signals.overlaid_by(later.signals),
             signal: self.signal.overlaid_by(later.signal),
             service: self.service.overlaid_by(later.service),
+            rules: self.rules.overlaid_by(later.rules),
+            target: rule_config::joined(self.target, later.target),
         }
     }
 
@@ -395,6 +406,8 @@ impl ConfigFile {
             signal: self.signal.complete(signals.interval),
             signals,
             services,
+            rules: self.rules.complete(),
+            target: rule_config::targets(self.target),
         })
     }
 }

@@ -18,6 +18,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0009_rotations.sql"),
     include_str!("migrations/0010_stopped_lessons.sql"),
     include_str!("migrations/0011_services.sql"),
+    include_str!("migrations/0012_rules.sql"),
 ];
 
 /// Why the database cannot be used.

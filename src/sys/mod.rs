@@ -5,6 +5,7 @@ pub mod auditor;
 pub mod cache;
 pub mod clock;
 pub mod exec;
+pub mod heal;
 pub mod host;
 pub mod inventory;
 pub mod managers;

@@ -91,6 +91,11 @@ impl Agent {
         self.running.as_ref().expect("running").0.id()
     }
 
+    /// What the agent said so far.
+    pub(crate) fn said(&self) -> &str {
+        &self.said
+    }
+
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         let (child, _) = self.running.as_ref().expect("running");
         rustix::process::kill_process(rustix::process::Pid::from_child(child), signal).expect("sent");

@@ -16,6 +16,7 @@ use super::fix::{FixPlan, TextHash};
 use super::pace::Pace;
 
 pub use house::Standing;
+pub use place::is_blocked_name;
 pub use proof::{Proof, Proved, StateHash, Trial, prove};
 
 /// Who asks for a change.

@@ -55,7 +55,9 @@ const BLOCKED_STARTS: [&str; 6] = [".env.", "id_rsa", "id_ed25519", "id_ecdsa", 
 /// Ends of names of files that are never changed, in lower case.
 const BLOCKED_ENDS: [&str; 8] = [".pem", ".key", ".p12", ".pfx", ".jks", ".keystore", ".kdbx", ".asc"];
 
-pub(super) fn is_blocked_name(path: &Path) -> Option<String> {
+/// Why nothing of this name may be changed, whoever asks.
+#[must_use]
+pub fn is_blocked_name(path: &Path) -> Option<String> {
     let mut names = path.components().filter_map(|part| match part {
         Component::Normal(name) => Some(name.to_string_lossy().to_lowercase()),
         Component::Prefix(_) | Component::RootDir | Component::CurDir | Component::ParentDir => None,

@@ -1,0 +1,116 @@
+//! The rules of a home as they stand: what the pack and the local files say, and what their drills came to here.
+
+use std::collections::BTreeMap;
+
+use super::drill::{self, DrillError, Ground};
+use super::parts::Parts;
+use crate::domain::heal::drill::{DrillState, DrillVerdict, Parts as DrillParts, standing};
+use crate::domain::heal::target::{Target, TargetKind};
+use crate::domain::service::Criticality;
+use crate::domain::signal::Subject;
+use crate::loops::heal::Setting;
+use crate::store::db::DbError;
+use crate::store::rules::{self, Held, RuleError, Rules};
+
+/// The version that drills are believed for.
+pub const MESH: &str = env!("CARGO_PKG_VERSION");
+
+/// A rule and where it stands with its drill.
+#[derive(Debug)]
+pub struct Stands {
+    /// The rule.
+    pub held: Held,
+    /// Where it stands.
+    pub state: DrillState,
+    /// Why.
+    pub why: String,
+    /// Its last drill.
+    pub verdict: Option<DrillVerdict>,
+}
+
+/// Why rules cannot be shown or drilled.
+#[derive(Debug, thiserror::Error)]
+pub enum RulesError {
+    /// A rule of the pack, or the folder.
+    #[error(transparent)]
+    Rule(#[from] RuleError),
+    /// The database.
+    #[error(transparent)]
+    Db(#[from] DbError),
+    /// The throw-away place.
+    #[error(transparent)]
+    Drill(#[from] DrillError),
+    /// The system does not give the path of this program.
+    #[error("the system does not give the path of this program")]
+    Program(#[source] std::io::Error),
+}
+
+/// Every rule of this home, and the local files that are not right.
+///
+/// # Errors
+/// The folder or the database cannot be read.
+pub fn stand(parts: &Parts) -> Result<(Vec<Stands>, Vec<RuleError>), RulesError> {
+    let Rules { held, refused } = rules::load(&parts.home)?;
+    let mut verdicts = parts.db.drills()?;
+    let now = parts.now().as_second();
+    let stands = held.into_iter().map(|held| {
+        let verdict = verdicts.remove(&held.rule.number);
+        let (state, why) = standing(&held.rule.drill, verdict.as_ref(), &held.digest, MESH, now);
+        Stands { held, state, why, verdict }
+    });
+    Ok((stands.collect(), refused))
+}
+
+/// What the loop works with.
+///
+/// # Errors
+/// The folder or the database cannot be read.
+pub fn setting(parts: &Parts, dry_run: bool) -> Result<(Setting, Vec<RuleError>), RulesError> {
+    let (stands, refused) = stand(parts)?;
+    let drills: BTreeMap<u32, (DrillState, String)> =
+        stands.iter().map(|one| (one.held.rule.number, (one.state, one.why.clone()))).collect();
+    let config = &parts.config.rules;
+    let setting = Setting {
+        rules: stands.into_iter().map(|one| one.held.rule).collect(),
+        targets: targets(parts),
+        drills,
+        every: config.interval.0,
+        per_hour: usize::try_from(config.actions_per_hour).unwrap_or(usize::MAX),
+        dry_run,
+    };
+    Ok((setting, refused))
+}
+
+/// The declared targets, and each supervised service that is not among them.
+fn targets(parts: &Parts) -> Vec<Target> {
+    let mut targets = parts.config.target.clone();
+    for service in &parts.config.services {
+        let name = Subject::near(service.name.as_str());
+        if targets.iter().any(|target| target.name == name) {
+            continue;
+        }
+        let mut target = Target::new(name, TargetKind::Service);
+        target.critical = service.policy.criticality == Criticality::Critical;
+        target.parent = service.depends_on.first().map(|parent| parent.as_str().to_owned());
+        target.sources.clone_from(&service.watch);
+        targets.push(target);
+    }
+    targets
+}
+
+/// Drills one rule and remembers what came of it. None: it has no drill that can be run here.
+///
+/// # Errors
+/// The throw-away place could not be made, or the verdict not be kept. The old verdict stays then.
+pub fn drill(parts: &mut Parts, held: &Held) -> Result<Option<DrillParts>, RulesError> {
+    let ground = Ground {
+        folder: parts.home.state().join("drills"),
+        program: std::env::current_exe().map_err(RulesError::Program)?,
+        host: parts.key.host(),
+    };
+    let Some(shown) = drill::run(&held.rule, &ground)? else { return Ok(None) };
+    let at = parts.now().as_second();
+    let verdict = DrillVerdict { digest: held.digest.clone(), mesh: MESH.to_owned(), at, parts: shown.clone() };
+    parts.db.keep_drill(held.rule.number, &verdict)?;
+    Ok(Some(shown))
+}

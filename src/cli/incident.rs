@@ -1,0 +1,151 @@
+//! `mesh incident`: what rules found wrong, what was done about it, and a person's word on it.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::table::{Table, age};
+use super::{CliError, Context, ExitKind, Outcome, out};
+use crate::domain::heal::incident::{Incident, State};
+use crate::domain::lesson::parse_span;
+
+/// What to do.
+#[derive(clap::Subcommand, Debug)]
+pub(super) enum Action {
+    /// List the incidents that are not over
+    List {
+        /// List those that are over as well, newest first
+        #[arg(long)]
+        all: bool,
+        /// Only of this rule
+        #[arg(long, value_name = "N")]
+        rule: Option<u32>,
+        /// Only of this target
+        #[arg(long)]
+        target: Option<String>,
+    },
+    /// Show one incident from its opening on
+    Show {
+        /// Its number
+        id: u64,
+    },
+    /// Say that you have seen it: no more reminders
+    Ack {
+        /// Its number
+        id: u64,
+        /// Let the rule act, where it waits for a person
+        #[arg(long)]
+        approve: bool,
+        /// Hear nothing of it for this long, such as 2h
+        #[arg(long, value_name = "SPAN", value_parser = span)]
+        snooze: Option<Duration>,
+    },
+}
+
+const MOST: usize = 500;
+
+fn span(text: &str) -> Result<Duration, String> {
+    parse_span(text).filter(|span| !span.is_zero()).ok_or_else(|| "must be a span such as 30m, 2h or 1d".to_owned())
+}
+
+pub(super) fn run(context: &Context, action: &Action) -> Outcome {
+    match action {
+        Action::List { all, rule, target } => list(context, *all, *rule, target.as_deref()),
+        Action::Show { id } => show(context, *id),
+        Action::Ack { id, approve, snooze } => ack(context, *id, *approve, *snooze),
+    }
+}
+
+fn as_json(one: &Incident) -> serde_json::Value {
+    json!({
+        "id": one.id, "rule": one.rule, "name": one.name, "target": one.target, "state": one.state.name(),
+        "opened": one.opened, "closed": one.closed, "ending": one.ending, "attempts": one.attempts,
+        "reports": one.reports, "waits": one.waits, "acked": one.acked, "approved": one.approved,
+        "snoozed_until": one.snoozed_until,
+        "thread": one.thread.iter().map(|line| json!({ "at": line.at, "what": line.what })).collect::<Vec<_>>(),
+    })
+}
+
+fn missing(id: u64) -> CliError {
+    CliError::new(ExitKind::Usage, format!("there is no incident {id}")).hint("see `mesh incident list --all`")
+}
+
+fn list(context: &Context, all: bool, rule: Option<u32>, target: Option<&str>) -> Outcome {
+    let parts = context.open()?;
+    let mut incidents = parts.db.incidents(all, MOST)?;
+    incidents
+        .retain(|one| rule.is_none_or(|rule| one.rule == rule) && target.is_none_or(|target| one.target == target));
+    if context.json {
+        out::json(&json!({ "incidents": incidents.iter().map(as_json).collect::<Vec<_>>() }));
+        return Ok(ExitKind::Ok);
+    }
+    if incidents.is_empty() {
+        out::line(if all { "No rule has found anything here." } else { "No incident is open." });
+        return Ok(ExitKind::Ok);
+    }
+    let now = parts.now().as_second();
+    let mut table = Table::new(&["ID", "RULE", "NAME~", "TARGET~", "STATE", "AGE", "WAITS FOR~"]);
+    for one in &incidents {
+        let state = if one.acked { format!("{} (seen)", one.state.name()) } else { one.state.name().to_owned() };
+        table.row([
+            one.id.to_string(),
+            one.rule.to_string(),
+            one.name.clone(),
+            one.target.clone(),
+            state,
+            age(now - one.opened),
+            one.waits.clone(),
+        ]);
+    }
+    table.lines().iter().for_each(out::line);
+    Ok(ExitKind::Ok)
+}
+
+fn show(context: &Context, id: u64) -> Outcome {
+    let parts = context.open()?;
+    let one = parts.db.incident(id)?.ok_or_else(|| missing(id))?;
+    if context.json {
+        out::json(&as_json(&one));
+        return Ok(ExitKind::Ok);
+    }
+    out::line(format!(
+        "Incident {}: rule {} {} on {} is {}.",
+        one.id,
+        one.rule,
+        one.name,
+        one.target,
+        one.state.name()
+    ));
+    for line in &one.thread {
+        out::line(format!("  {:>6} s  {}", line.at - one.opened, line.what));
+    }
+    if one.state == State::Open && !one.waits.is_empty() {
+        out::line(format!("Nothing is done now: {}.", one.waits));
+    }
+    Ok(ExitKind::Ok)
+}
+
+fn ack(context: &Context, id: u64, approve: bool, snooze: Option<Duration>) -> Outcome {
+    let mut parts = context.open()?;
+    let now = parts.now().as_second();
+    let changed = parts.db.change_incident(id, |one| {
+        one.acked = true;
+        one.approved |= approve;
+        if let Some(span) = snooze {
+            one.snoozed_until = Some(now.saturating_add(i64::try_from(span.as_secs()).unwrap_or(i64::MAX)));
+        }
+        one.tell(now, if approve { "a person allowed the action" } else { "a person has seen it" });
+    })?;
+    let one = changed.ok_or_else(|| missing(id))?;
+    if one.state == State::Resolved {
+        return Err(CliError::new(ExitKind::Usage, format!("incident {id} is over already")));
+    }
+    if context.json {
+        out::json(&as_json(&one));
+    } else if approve {
+        out::line(format!("Rule {} acts on {} at its next look, if it still holds.", one.rule, one.target));
+    } else {
+        out::line(format!("Incident {id} is noted as seen; it goes on."));
+    }
+    Ok(ExitKind::Ok)
+}

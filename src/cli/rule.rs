@@ -1,0 +1,342 @@
+//! `mesh rule`: the rules of this host, what they did, and the drills that let them act.
+
+use serde_json::{Value, json};
+
+use super::table::{Table, age};
+use super::{CliError, Context, ExitKind, Outcome, out};
+use crate::agent::parts::Parts;
+use crate::agent::rules::{self, RulesError, Stands};
+use crate::domain::foreign_text::error_line;
+use crate::domain::heal::action::Undo;
+use crate::domain::heal::drill::{DrillPlan, DrillState};
+use crate::domain::heal::engine::Stats;
+use crate::store::rules::VERSION;
+
+/// What to do.
+#[derive(clap::Subcommand, Debug)]
+pub(super) enum Action {
+    /// List the rules, and which of them may act here
+    List,
+    /// Show one rule with every local edit
+    Show {
+        /// Its number
+        number: u32,
+        /// Show only what is changed here
+        #[arg(long)]
+        diff: bool,
+    },
+    /// Hold recorded lines against the rules' patterns
+    Test {
+        /// Only this rule
+        number: Option<u32>,
+    },
+    /// Make a rule's failure in a throw-away place, and see whether it heals it
+    Drill {
+        /// Only this rule; every one that can be drilled here when absent
+        number: Option<u32>,
+    },
+    /// What came of each rule here
+    Stats,
+}
+
+pub(super) fn run(context: &Context, action: &Action) -> Outcome {
+    match action {
+        Action::List => list(context),
+        Action::Show { number, diff } => show(context, *number, *diff),
+        Action::Test { number } => test(context, *number),
+        Action::Drill { number } => drill(context, *number),
+        Action::Stats => stats(context),
+    }
+}
+
+fn failed(error: &RulesError) -> CliError {
+    let kind = if matches!(error, RulesError::Rule(_)) { ExitKind::Usage } else { ExitKind::Error };
+    CliError::of(kind, error)
+}
+
+/// The rules that are asked for; what is wrong with local files is told.
+fn stand(context: &Context, parts: &Parts, number: Option<u32>) -> Result<(Vec<Stands>, bool), CliError> {
+    let (mut stands, refused) = rules::stand(parts).map_err(|error| failed(&error))?;
+    if !context.json {
+        refused.iter().for_each(|error| out::note(error_line(error)));
+    }
+    if let Some(number) = number {
+        stands.retain(|one| one.held.rule.number == number);
+        if stands.is_empty() {
+            return Err(
+                CliError::new(ExitKind::Usage, format!("there is no rule {number}")).hint("see `mesh rule list`")
+            );
+        }
+    }
+    Ok((stands, !refused.is_empty()))
+}
+
+fn as_json(one: &Stands, now: i64) -> Value {
+    let rule = &one.held.rule;
+    let shown = one.verdict.as_ref().map(|verdict| {
+        let parts = verdict.parts.named().map(|(name, part)| {
+            let (ok, what) = match part {
+                Some(Ok(what)) => (Some(true), what.as_str()),
+                Some(Err(why)) => (Some(false), why.as_str()),
+                None => (None, "not tried"),
+            };
+            json!({ "part": name, "ok": ok, "what": what })
+        });
+        json!({ "age_s": now - verdict.at, "parts": parts })
+    });
+    let ways = rule.ways_back().into_iter().map(|(action, undo)| match undo {
+        Undo::By(how) => json!({ "action": action, "undo": how }),
+        Undo::Not(why) => json!({ "action": action, "undo": null, "because": why }),
+    });
+    json!({
+        "number": rule.number, "version": rule.version, "name": rule.name, "risk": rule.risk.name(),
+        "target": rule.target.name(), "because": rule.because,
+        "actions": ways.collect::<Vec<_>>(),
+        "drill": { "state": one.state.name(), "why": one.why, "last": shown },
+        "local": one.held.local, "edited": one.held.local.is_some() && one.held.packed.is_some(), "note": one.held.note,
+    })
+}
+
+fn list(context: &Context) -> Outcome {
+    let parts = context.open()?;
+    let (stands, bad) = stand(context, &parts, None)?;
+    let now = parts.now().as_second();
+    let count = |wanted: DrillState| stands.iter().filter(|one| one.state == wanted).count();
+    let drillable = stands.len() - count(DrillState::Impossible);
+    if context.json {
+        let rows: Vec<_> = stands.iter().map(|one| as_json(one, now)).collect();
+        let (passed, all) = (count(DrillState::Passed), stands.len());
+        out::json(&json!({
+            "rules": rows, "pack": VERSION,
+            "coverage": { "rules": all, "can_be_drilled": drillable, "passed": passed },
+        }));
+        return Ok(if bad { ExitKind::Usage } else { ExitKind::Ok });
+    }
+    let mut table = Table::new(&["RULE", "NAME~", "RISK", "TARGET~", "DRILL", "WHY~"]);
+    for one in &stands {
+        let rule = &one.held.rule;
+        let edited = if one.held.local.is_some() { "*" } else { "" };
+        table.row([
+            rule.number.to_string(),
+            format!("{}{edited}", rule.name),
+            rule.risk.name().to_owned(),
+            rule.target.name().to_owned(),
+            one.state.name().to_owned(),
+            one.why.clone(),
+        ]);
+    }
+    table.lines().iter().for_each(out::line);
+    stands.iter().filter_map(|one| one.held.note.as_ref()).for_each(out::line);
+    let passed = count(DrillState::Passed);
+    out::line(format!(
+        "{passed} of {drillable} rules that can be drilled here have passed; only they act. * is edited here."
+    ));
+    Ok(if bad { ExitKind::Usage } else { ExitKind::Ok })
+}
+
+fn show(context: &Context, number: u32, diff: bool) -> Outcome {
+    let parts = context.open()?;
+    let (mut stands, _) = stand(context, &parts, Some(number))?;
+    let one = stands.remove(0);
+    let changed = crate::store::rules::diff(&one.held);
+    if context.json {
+        let mut value = as_json(&one, parts.now().as_second());
+        value["text"] = one.held.text.clone().into();
+        value["diff"] = changed.into();
+        out::json(&value);
+    } else if diff {
+        let same = || "It is as it ships.".to_owned();
+        changed.unwrap_or_else(same).lines().for_each(out::line);
+    } else {
+        one.held.text.lines().for_each(out::line);
+        for (action, undo) in one.held.rule.ways_back() {
+            out::line(match undo {
+                Undo::By(how) => format!("# {action}: undone by: {how}"),
+                Undo::Not(why) => format!("# {action}: not undone: {why}"),
+            });
+        }
+        out::line(format!("# drill: {} {}", one.state.name(), one.why));
+    }
+    Ok(ExitKind::Ok)
+}
+
+fn test(context: &Context, number: Option<u32>) -> Outcome {
+    let parts = context.open()?;
+    let (stands, _) = stand(context, &parts, number)?;
+    let with: Vec<_> = stands.iter().filter(|one| one.held.rule.trigger.reads_lines()).collect();
+    let wrong = |one: &&&Stands| !one.held.rule.wrong_samples().is_empty() || one.held.rule.samples.is_empty();
+    let bad = with.iter().filter(wrong).count();
+    let rows: Vec<_> = with
+        .iter()
+        .map(|one| {
+            let rule = &one.held.rule;
+            let wrong: Vec<_> = rule.wrong_samples().into_iter().map(|sample| sample.line.clone()).collect();
+            json!({ "number": rule.number, "name": rule.name, "samples": rule.samples.len(), "wrong": wrong })
+        })
+        .collect();
+    if context.json {
+        let scripts = stands.iter().filter(|one| matches!(one.held.rule.drill, DrillPlan::Script(_))).count();
+        out::json(
+            &json!({ "tested": rows, "coverage": { "patterns": with.len(), "right": with.len() - bad, "drills": scripts } }),
+        );
+    } else {
+        for row in &rows {
+            let lines = row["wrong"].as_array().map(Vec::as_slice).unwrap_or_default();
+            let verdict = match (lines.is_empty(), row["samples"].as_u64()) {
+                (true, Some(0)) => "no sample: add [[sample]]",
+                (true, _) => "right",
+                (false, _) => "wrong",
+            };
+            out::line(format!(
+                "rule {} {}: {} samples, {verdict}",
+                row["number"],
+                row["name"].as_str().unwrap_or_default(),
+                row["samples"]
+            ));
+            lines.iter().filter_map(Value::as_str).for_each(|line| out::line(format!("    {line}")));
+        }
+        out::line(format!("{} of {} rules with patterns are right about their samples.", with.len() - bad, with.len()));
+    }
+    Ok(if bad == 0 { ExitKind::Ok } else { ExitKind::Error })
+}
+
+fn drill(context: &Context, number: Option<u32>) -> Outcome {
+    let mut parts = context.open()?;
+    let (stands, _) = stand(context, &parts, number)?;
+    let (mut failed_count, mut rows) = (0, Vec::new());
+    for one in &stands {
+        let rule = &one.held.rule;
+        if let DrillPlan::Impossible(why) = &rule.drill {
+            if number.is_some() && !context.json {
+                out::line(format!("Rule {} cannot be drilled here: {why}.", rule.number));
+            }
+            rows.push(json!({ "number": rule.number, "name": rule.name, "state": "impossible", "why": why }));
+            continue;
+        }
+        let shown = rules::drill(&mut parts, &one.held).map_err(|error| failed(&error))?.unwrap_or_default();
+        let failure = shown.failure();
+        failed_count += usize::from(failure.is_some());
+        let state = if failure.is_some() { "failed" } else { "passed" };
+        if !context.json {
+            out::line(format!("Rule {} {}: {state} {}", rule.number, rule.name, failure.clone().unwrap_or_default()));
+        }
+        let parts = shown.named().map(|(name, part)| {
+            let what = match part {
+                Some(Ok(what) | Err(what)) => what.as_str(),
+                None => "not tried",
+            };
+            json!({ "part": name, "ok": matches!(part, Some(Ok(_))), "what": what })
+        });
+        rows.push(json!({ "number": rule.number, "name": rule.name, "state": state, "why": failure, "parts": parts }));
+    }
+    if context.json {
+        out::json(&json!({ "drills": rows }));
+    }
+    Ok(if failed_count == 0 { ExitKind::Ok } else { ExitKind::Error })
+}
+
+/// What the last look found of a rule, condition by condition.
+pub(super) fn why(context: &Context, number: u32) -> Outcome {
+    let parts = context.open()?;
+    let (stands, _) = stand(context, &parts, Some(number))?;
+    let found = parts.db.explained(number)?;
+    let open = parts.db.incidents(false, 500)?;
+    let open: Vec<_> = open.into_iter().filter(|one| one.rule == number).collect();
+    let one = &stands[0];
+    if context.json {
+        let incidents: Vec<_> = open
+            .iter()
+            .map(|one| json!({ "id": one.id, "target": one.target, "state": one.state.name(), "waits": one.waits }))
+            .collect();
+        out::json(&json!({
+            "number": number, "name": one.held.rule.name, "drill": { "state": one.state.name(), "why": one.why },
+            "looks": found, "incidents": incidents,
+        }));
+        return Ok(ExitKind::Ok);
+    }
+    out::line(format!("Rule {number} {}: {}", one.held.rule.name, one.held.rule.because));
+    out::line(format!("Its drill here is {}. {}", one.state.name(), one.why));
+    if found.is_empty() {
+        let kind = one.held.rule.target.name();
+        out::line(format!("It was not looked at: `mesh run` looks, at each target of the kind {kind}."));
+    }
+    let now = parts.now().as_second();
+    for look in &found {
+        let text = |key: &str| look[key].as_str().unwrap_or_default().to_owned();
+        let at = look["at"].as_i64().unwrap_or(now);
+        out::line(format!("{} ({} ago): {}", text("target"), age(now - at), text("decision")));
+        clauses(&look["trigger"], 1);
+        for question in look["diagnose"].as_array().into_iter().flatten() {
+            let word = |index: usize| question[index].as_str().unwrap_or_default().to_owned();
+            out::line(format!("  diagnosis, {}: {}", word(0), word(1)));
+            clauses(&question[2], 2);
+        }
+    }
+    for one in &open {
+        out::line(format!("Incident {} on {} is {}. {}", one.id, one.target, one.state.name(), one.waits));
+    }
+    Ok(ExitKind::Ok)
+}
+
+fn clauses(list: &Value, indent: usize) {
+    for clause in list.as_array().into_iter().flatten() {
+        let text = |key: &str| clause[key].as_str().unwrap_or_default().to_owned();
+        let depth = indent + usize::try_from(clause["depth"].as_u64().unwrap_or(0)).unwrap_or(0);
+        let detail = text("detail");
+        let detail = if detail.is_empty() { detail } else { format!(" ({detail})") };
+        out::line(format!("{}{}: {}{detail}", "  ".repeat(depth), text("text"), text("truth")));
+    }
+}
+
+fn stats(context: &Context) -> Outcome {
+    let parts = context.open()?;
+    let (stands, _) = stand(context, &parts, None)?;
+    let (records, ..) = parts.db.rule_state()?;
+    let of = |number: u32| {
+        let mine = records.iter().filter(|((rule, _), _)| *rule == number);
+        mine.fold(Stats::default(), |sum, (_, record)| sum.plus(record.stats))
+    };
+    let rows: Vec<_> = stands.iter().map(|one| (&one.held.rule, of(one.held.rule.number))).collect();
+    let mean = |stats: &Stats| stats.heal_seconds.checked_div(stats.healed);
+    if context.json {
+        let rows: Vec<_> = rows
+            .iter()
+            .map(|(rule, stats)| {
+                let mut value = serde_json::to_value(stats).unwrap_or_default();
+                value["number"] = rule.number.into();
+                value["name"] = rule.name.clone().into();
+                value["mean_heal_s"] = mean(stats).into();
+                value
+            })
+            .collect();
+        out::json(&json!({ "stats": rows }));
+        return Ok(ExitKind::Ok);
+    }
+    let seen: Vec<_> = rows.iter().filter(|(_, stats)| *stats != Stats::default()).collect();
+    if seen.is_empty() {
+        out::line("No rule has fired here yet.");
+        return Ok(ExitKind::Ok);
+    }
+    let mut table = Table::new(&[
+        "RULE",
+        "NAME~",
+        "FIRED",
+        "REFUTED",
+        "ACTED",
+        "HEALED",
+        "FAILED",
+        "BY ITSELF",
+        "ESCALATED",
+        "MEAN",
+    ]);
+    for (rule, stats) in seen {
+        let mean = mean(stats).map_or_else(|| "-".to_owned(), |mean| age(i64::try_from(mean).unwrap_or(i64::MAX)));
+        let counts = [stats.fired, stats.refuted, stats.acted, stats.healed, stats.failed];
+        let mut cells = vec![rule.number.to_string(), rule.name.clone()];
+        cells.extend(counts.map(|count| count.to_string()));
+        cells.extend([(stats.self_cleared + stats.debounced).to_string(), stats.escalated.to_string(), mean]);
+        table.row(cells);
+    }
+    table.lines().iter().for_each(out::line);
+    Ok(ExitKind::Ok)
+}

@@ -1,0 +1,389 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::domain::heal::rule::RuleText;
+use crate::domain::series::{Point, Series};
+
+const RULE: &str = r#"
+number = 1
+version = 1
+name = "unit-failed"
+risk = "low"
+target = "service"
+because = "it is wanted"
+resource = "service:{service}"
+cooldown = "60s"
+[calibrated_for]
+env = { os = "linux" }
+note = "a test"
+[budget]
+tries = 3
+within = "30m"
+[trigger]
+when = 'last("unit.failed/{target}") == 1'
+[[diagnose]]
+say = "somebody wants it"
+when = { when = 'last("unit.wanted/{target}") == 1' }
+[[action]]
+steps = [{ do = "start" }]
+[validate]
+when = { when = 'last("unit.failed/{target}") == 0', for = "60s" }
+within = "3m"
+[escalate]
+say = "look at it"
+[drill]
+impossible = "a test"
+"#;
+
+fn rule(change: &[(&str, &str)]) -> Rule {
+    let text = change.iter().fold(RULE.to_owned(), |text, (from, to)| {
+        assert!(text.contains(from), "{from}");
+        text.replace(from, to)
+    });
+    toml::from_str::<RuleText>(&text).expect("sound").check().expect("sound")
+}
+
+/// A host of services, and the engine.
+struct Host {
+    engine: Engine,
+    rules: Vec<Rule>,
+    targets: Vec<Target>,
+    drills: BTreeMap<u32, (DrillState, String)>,
+    facts: BTreeMap<(&'static str, String), f64>,
+    suspended: BTreeMap<String, i64>,
+    paused: Option<&'static str>,
+    occurrences: Vec<Occurrence>,
+    now: i64,
+    /// Whether the actions work.
+    works: bool,
+    acted: Vec<(i64, Key)>,
+    notices: Vec<NoticeKind>,
+    taken_back: usize,
+    said: Vec<Explained>,
+}
+
+impl Host {
+    fn new(rules: Vec<Rule>, names: &[&str]) -> Self {
+        let target = |name: &&str| Target::new(name.parse().expect("a name"), TargetKind::Service);
+        let drills = rules.iter().map(|rule| (rule.number, (DrillState::Passed, String::new()))).collect();
+        let mut host = Self {
+            engine: Engine::default(),
+            rules,
+            targets: names.iter().map(target).collect(),
+            drills,
+            facts: BTreeMap::new(),
+            suspended: BTreeMap::new(),
+            paused: None,
+            occurrences: Vec::new(),
+            now: 1_000_000,
+            works: true,
+            acted: Vec::new(),
+            notices: Vec::new(),
+            taken_back: 0,
+            said: Vec::new(),
+        };
+        for name in names {
+            host.set("unit.failed", name, 0.0);
+            host.set("unit.wanted", name, 1.0);
+        }
+        host
+    }
+
+    fn set(&mut self, signal: &'static str, name: &str, value: f64) {
+        self.facts.insert((signal, name.to_owned()), value);
+    }
+
+    fn step(&mut self, seconds: i64) {
+        self.now += seconds;
+        let mut history = History::new();
+        for ((signal, name), value) in &self.facts {
+            let points = vec![Point::reading(self.now, Some(*value))];
+            let every = Duration::from_secs(60);
+            history.entry(signal).or_default().push(Series { subject: name.clone(), every, points });
+        }
+        let world = World {
+            rules: &self.rules,
+            targets: &self.targets,
+            drills: &self.drills,
+            history: &history,
+            occurrences: &std::mem::take(&mut self.occurrences),
+            wall: self.now,
+            now: self.now,
+            paused: self.paused,
+            suspended: &self.suspended,
+            per_hour: 100,
+        };
+        let (effects, said) = self.engine.look(&world);
+        self.said = said;
+        self.perform(effects);
+    }
+
+    fn perform(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Perform { key, steps } => {
+                    self.acted.push((self.now, key.clone()));
+                    if self.works {
+                        self.facts.insert(("unit.failed", key.1.clone()), 0.0);
+                    }
+                    let way = WayBack::AllowRetries { service: key.1.clone() };
+                    let done: Vec<_> =
+                        steps.into_iter().map(|step| (step, Done::well("done").back_by(way.clone()))).collect();
+                    let rule = self.rules.iter().find(|rule| rule.number == key.0).expect("known").clone();
+                    let more = self.engine.performed(&key, &rule, &done, self.now, self.now);
+                    self.perform(more);
+                }
+                Effect::TakeBack { ways, .. } => self.taken_back += ways.len(),
+                Effect::Note { .. } => {}
+                Effect::Notice(notice) => self.notices.push(notice.kind),
+            }
+        }
+    }
+
+    fn incident(&self) -> &Incident {
+        self.engine.incidents.values().next().expect("one")
+    }
+
+    fn record(&self) -> &Record {
+        self.engine.records.values().next().expect("one")
+    }
+}
+
+#[test]
+fn c3_healed_is_said_only_after_validation() {
+    let mut host = Host::new(vec![rule(&[])], &["web"]);
+    host.step(60);
+    assert!(host.engine.incidents.is_empty());
+    host.set("unit.failed", "web", 1.0);
+    host.step(60);
+    assert_eq!((host.acted.len(), host.incident().state), (1, State::Validating));
+    host.step(30);
+    host.step(59);
+    assert_eq!(host.incident().state, State::Validating);
+    assert!(!host.notices.contains(&NoticeKind::Healed));
+    host.step(1);
+    assert_eq!(host.engine.ended[0].ending, Some(Ending::Healed));
+    assert_eq!(host.notices, [NoticeKind::Opened, NoticeKind::Acted, NoticeKind::Healed]);
+    assert_eq!(host.record().stats.healed, 1);
+}
+
+#[test]
+fn c9_c4_it_acts_again_up_to_the_budget_and_then_a_person_is_called() {
+    let mut host = Host::new(vec![rule(&[])], &["web"]);
+    host.works = false;
+    host.set("unit.failed", "web", 1.0);
+    for _ in 0..60 {
+        host.step(20);
+    }
+    assert_eq!(host.acted.len(), 3);
+    assert_eq!(host.incident().state, State::Escalated);
+    assert_eq!(host.taken_back, 3, "what did not help is taken back");
+    assert_eq!(host.notices.last(), Some(&NoticeKind::Escalated));
+    // The budget is there again later, and the rule still holds.
+    for _ in 0..60 {
+        host.step(20);
+    }
+    assert!(host.acted.len() > 3, "level-triggered");
+    assert!(host.acted.windows(2).all(|two| two[1].0 - two[0].0 >= 60), "{:?}", host.acted);
+}
+
+#[test]
+fn c2_a_refuted_diagnosis_is_counted_once_and_nothing_is_done() {
+    let mut host = Host::new(vec![rule(&[])], &["web"]);
+    host.set("unit.failed", "web", 1.0);
+    host.set("unit.wanted", "web", 0.0);
+    host.step(60);
+    host.step(60);
+    assert_eq!((host.acted.len(), host.record().stats.refuted), (0, 1));
+    assert!(host.said[0].decision.contains("refuted: it is not so that somebody wants it"));
+    host.facts.remove(&("unit.wanted", "web".to_owned()));
+    host.step(60);
+    assert_eq!(host.acted.len(), 0, "what is not known confirms nothing");
+    assert!(host.notices.is_empty(), "nobody is told of what is not confirmed");
+}
+
+#[test]
+fn c17_what_clears_by_itself_is_counted_and_not_called_healed() {
+    let mut host = Host::new(
+        vec![rule(&[(
+            "'last(\"unit.failed/{target}\") == 1'\n[[",
+            "'last(\"unit.failed/{target}\") == 1'\nfor = \"2m\"\n[[",
+        )])],
+        &["web"],
+    );
+    host.set("unit.failed", "web", 1.0);
+    host.step(60);
+    host.set("unit.failed", "web", 0.0);
+    host.step(60);
+    assert_eq!((host.record().stats.debounced, host.record().stats.fired), (1, 0));
+    host.paused = Some("a person works on it");
+    host.set("unit.failed", "web", 1.0);
+    (0..3).for_each(|_| host.step(60));
+    host.set("unit.failed", "web", 0.0);
+    host.step(60);
+    assert_eq!(host.engine.ended[0].ending, Some(Ending::ClearedByItself));
+    assert_eq!((host.record().stats.self_cleared, host.record().stats.healed, host.acted.len()), (1, 0, 0));
+}
+
+#[test]
+fn c11_an_undrilled_rule_reports_and_does_nothing() {
+    for state in [DrillState::Never, DrillState::Failed, DrillState::Expired, DrillState::Impossible] {
+        let mut host = Host::new(vec![rule(&[])], &["web"]);
+        host.drills.insert(1, (state, "because".to_owned()));
+        host.set("unit.failed", "web", 1.0);
+        host.step(60);
+        assert_eq!((host.acted.len(), host.incident().state), (0, State::Escalated), "{state:?}");
+        assert_eq!(host.notices, [NoticeKind::Opened, NoticeKind::Escalated]);
+        host.drills.insert(1, (DrillState::Passed, String::new()));
+        host.step(60);
+        host.step(60);
+        assert_eq!(host.acted.len(), 1, "drilled meanwhile");
+    }
+}
+
+#[test]
+fn d15_a_pause_stops_actions_and_not_alarms() {
+    let mut host = Host::new(vec![rule(&[])], &["web"]);
+    host.paused = Some("a person works on it");
+    host.set("unit.failed", "web", 1.0);
+    (0..5).for_each(|_| host.step(60));
+    assert_eq!((host.acted.len(), host.notices.as_slice()), (0, [NoticeKind::Opened].as_slice()));
+    host.paused = None;
+    host.step(60);
+    assert_eq!(host.acted.len(), 1);
+}
+
+#[test]
+fn a_medium_rule_without_canary_waits_for_a_person() {
+    let mut host = Host::new(vec![rule(&[("\"low\"", "\"medium\"")])], &["web"]);
+    host.set("unit.failed", "web", 1.0);
+    (0..5).for_each(|_| host.step(60));
+    assert_eq!(
+        (host.acted.len(), host.notices.as_slice()),
+        (0, [NoticeKind::Opened, NoticeKind::NeedsApproval].as_slice())
+    );
+    host.engine.incidents.values_mut().for_each(|incident| incident.approved = true);
+    host.step(60);
+    assert_eq!(host.acted.len(), 1);
+}
+
+#[test]
+fn what_mesh_does_itself_feeds_no_trigger() {
+    let change = [
+        (
+            "when = 'last(\"unit.failed/{target}\") == 1'\n[[",
+            "event = \"restarted\"\naccumulate_within = { count = 2, span = \"1h\" }\n[[",
+        ),
+        ("number = 1", "number = 2"),
+    ];
+    let mut host = Host::new(vec![rule(&[]), rule(&change)], &["web"]);
+    let restarted = |at| Occurrence { at, target: "web".to_owned(), what: What::Event(EventName::Restarted) };
+    host.set("unit.failed", "web", 1.0);
+    host.step(60);
+    for _ in 0..3 {
+        host.occurrences.push(restarted(host.now));
+        host.step(5);
+    }
+    assert!(!host.engine.incidents.contains_key(&(2, "web".to_owned())));
+    (0..10).for_each(|_| host.step(60));
+    for _ in 0..2 {
+        host.occurrences.push(restarted(host.now));
+        host.step(5);
+    }
+    assert!(host.engine.incidents.contains_key(&(2, "web".to_owned())), "what others do does");
+}
+
+#[test]
+fn a_child_waits_while_what_it_needs_is_healed() {
+    let mut host = Host::new(vec![rule(&[])], &["db", "web"]);
+    host.targets[1].parent = Some("db".to_owned());
+    host.works = false;
+    host.set("unit.failed", "db", 1.0);
+    host.set("unit.failed", "web", 1.0);
+    (0..4).for_each(|_| host.step(60));
+    assert!(host.acted.iter().all(|(_, key)| key.1 == "db"));
+    host.works = true;
+    host.set("unit.failed", "db", 0.0);
+    (0..8).for_each(|_| host.step(60));
+    assert_eq!(host.acted.last().map(|(_, key)| key.1.as_str()), Some("web"));
+}
+
+#[test]
+fn an_action_that_a_kill_broke_off_is_taken_back_and_counted() {
+    let mut host = Host::new(vec![rule(&[])], &["web"]);
+    host.set("unit.failed", "web", 1.0);
+    host.step(60);
+    let mut incident = host.incident().clone();
+    incident.state = State::Acting;
+    incident.ways = vec![WayBack::AllowRetries { service: "web".to_owned() }];
+    let (engine, effects) = Engine::resume(host.engine.records.clone(), vec![incident], 1, 5);
+    assert!(matches!(&effects[0], Effect::TakeBack { ways, .. } if ways.len() == 1));
+    assert_eq!(engine.incidents.values().next().expect("one").state, State::Open);
+    host.engine = engine;
+    host.works = false;
+    host.set("unit.failed", "web", 1.0);
+    (0..200).for_each(|_| host.step(5));
+    assert_eq!(host.acted.len(), 3, "the broken one counts against the budget");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever happens in whatever order: budget, cooldown, exclusion and the order of notices hold, also when
+    /// the engine is stopped and started again in between.
+    #[test]
+    fn budgets_cooldowns_and_exclusion_hold_whatever_happens(
+        steps in proptest::collection::vec((0_u8..8, 1_i64..200, any::<bool>()), 1..120),
+        works in any::<bool>(),
+    ) {
+        let shared = [("service:{service}", "one-thing")];
+        let second = [("number = 1", "number = 2"), ("service:{service}", "one-thing")];
+        let mut host = Host::new(vec![rule(&shared), rule(&second)], &["a", "b"]);
+        host.works = works;
+        for (what, seconds, which) in steps {
+            let name = if which { "a" } else { "b" };
+            match what {
+                0 | 1 => host.set("unit.failed", name, 1.0),
+                2 => host.set("unit.failed", name, 0.0),
+                3 => host.set("unit.wanted", name, f64::from(u8::from(seconds % 2 == 1))),
+                4 => host.paused = (seconds % 2 == 0).then_some("paused"),
+                5 => { host.facts.remove(&("unit.failed", name.to_owned())); }
+                6 => {
+                    let text = serde_json::to_string(&host.engine.records.values().collect::<Vec<_>>()).expect("plain");
+                    let records: Vec<Record> = serde_json::from_str(&text).expect("plain");
+                    let records = host.engine.records.keys().cloned().zip(records).collect();
+                    let incidents = host.engine.incidents.values().cloned().collect();
+                    let ended = std::mem::take(&mut host.engine.ended);
+                    let (engine, effects) = Engine::resume(records, incidents, host.engine.next, host.now);
+                    host.engine = engine;
+                    host.engine.ended = ended;
+                    host.perform(effects);
+                }
+                _ => {}
+            }
+            let before = host.acted.len();
+            host.step(seconds);
+            prop_assert!(host.paused.is_none() || host.acted.len() == before, "acted while paused");
+            let busy = host.engine.incidents.values().filter(|one| matches!(one.state, State::Acting | State::Validating));
+            prop_assert!(busy.count() <= 1, "two at work on one thing");
+        }
+        for key in host.engine.records.keys() {
+            let times: Vec<i64> = host.acted.iter().filter(|(_, other)| other == key).map(|(at, _)| *at).collect();
+            prop_assert!(times.windows(2).all(|two| two[1] - two[0] >= 60), "cooldown {times:?}");
+            for (index, start) in times.iter().enumerate() {
+                let within = times[index..].iter().filter(|at| **at - start < 1_800).count();
+                prop_assert!(within <= 3, "budget {times:?}");
+            }
+        }
+        let acted: u64 = host.engine.records.values().map(|record| record.stats.acted).sum();
+        prop_assert_eq!(acted, host.acted.len() as u64);
+        let mut ids: Vec<u64> = host.engine.ended.iter().chain(host.engine.incidents.values()).map(|one| one.id).collect();
+        ids.sort_unstable();
+        let count = ids.len();
+        ids.dedup();
+        prop_assert_eq!(ids.len(), count, "one thread for each incident");
+        for one in &host.engine.ended {
+            prop_assert!(one.ending != Some(Ending::Healed) || one.attempts > 0, "healed without an action");
+        }
+    }
+}

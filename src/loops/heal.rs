@@ -1,0 +1,402 @@
+//! Rules at work: looks at the targets, asks the engine, takes the actions that it asks for, and writes down each before
+//! it is taken. The same loop runs on the host and in a drill.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::domain::expr::{Claim, Function, History, Truth};
+use crate::domain::foreign_text::display_line;
+use crate::domain::heal::action::{Action, Done, WayBack};
+use crate::domain::heal::condition::{Look, Memory};
+use crate::domain::heal::drill::DrillState;
+use crate::domain::heal::engine::{Effect, Engine, Explained, Key, World};
+use crate::domain::heal::incident::{Incident, Notice};
+use crate::domain::heal::rule::Rule;
+use crate::domain::heal::target::Target;
+use crate::domain::ledger::{Entry, RuleStep};
+use crate::domain::running::Moment;
+use crate::domain::series::{Point, Series};
+use crate::domain::signal::{self, SeriesName, Subject};
+use crate::ports::heal::{Eyes, Hands};
+use crate::store::db::{Db, DbError};
+
+/// Readings of one fact that are kept in memory.
+const POINTS: usize = 1_500;
+/// A day, in seconds.
+const DAY: i64 = 86_400;
+/// The fact under which suspended targets are kept.
+const SUSPENDED: &str = "rules:suspended";
+
+/// What rules work with.
+#[derive(Clone, Debug, Default)]
+pub struct Setting {
+    /// The rules.
+    pub rules: Vec<Rule>,
+    /// The targets.
+    pub targets: Vec<Target>,
+    /// Where each rule stands with its drill.
+    pub drills: BTreeMap<u32, (DrillState, String)>,
+    /// Time between two looks.
+    pub every: Duration,
+    /// Most actions of all rules within an hour.
+    pub per_hour: usize,
+    /// Whether everything is done but the actions.
+    pub dry_run: bool,
+}
+
+/// What one look came to.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Looked {
+    /// What a person is to be told.
+    pub notices: Vec<Notice>,
+    /// What was found of each rule and target.
+    pub explained: Vec<Explained>,
+    /// Actions that were taken, as they stand in the log.
+    pub acted: Vec<String>,
+    /// Incidents that ended.
+    pub ended: Vec<Incident>,
+    /// The facts, for whoever shows them.
+    pub facts: usize,
+}
+
+/// Rules at work.
+pub struct Healer<E, H> {
+    /// What they work with.
+    pub setting: Setting,
+    engine: Engine,
+    pending: Vec<Effect>,
+    eyes: E,
+    hands: H,
+    facts: BTreeMap<(&'static str, String), Series>,
+    suspended: BTreeMap<String, i64>,
+    log: fn(&str),
+}
+
+impl<E: Eyes, H: Hands> Healer<E, H> {
+    /// Goes on with what the database holds. `log` takes one line for each action.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn resume(db: &Db, setting: Setting, eyes: E, hands: H, wall: i64, log: fn(&str)) -> Result<Self, DbError> {
+        let (records, incidents, last) = db.rule_state()?;
+        let (engine, pending) = Engine::resume(records, incidents, last, wall);
+        let suspended = db.fact(SUSPENDED)?.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+        Ok(Self { setting, engine, pending, eyes, hands, facts: BTreeMap::new(), suspended, log })
+    }
+
+    /// The engine, to be looked at.
+    #[must_use]
+    pub const fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The eyes.
+    pub const fn eyes(&mut self) -> &mut E {
+        &mut self.eyes
+    }
+
+    /// Plays that a rule acted on a target this often: for a drill of the rule that stops rules.
+    pub fn play_acts(&mut self, rule: u32, target: &str, times: u32, now: i64) {
+        let record = self.engine.records.entry((rule, target.to_owned())).or_default();
+        record.acts.extend((0..i64::from(times)).map(|n| now - 60 * (n + 1)));
+    }
+
+    /// One look at everything, and what follows from it.
+    ///
+    /// # Errors
+    /// The database refused. Nothing is done then that is not written down.
+    pub fn look(&mut self, db: &mut Db, moment: &Moment) -> Result<Looked, DbError> {
+        let wall = moment.wall.as_second();
+        let now = i64::try_from(db.count_on(moment)?.as_millis() / 1_000).unwrap_or(i64::MAX);
+        let mut looked = Looked::default();
+        self.hear_people(db)?;
+        let effects = std::mem::take(&mut self.pending);
+        self.follow(db, moment, now, effects, &mut looked)?;
+        let mut seen = self.eyes.look(&self.setting.targets, wall, now);
+        seen.occurrences.sort_by_key(|one| one.at);
+        looked.facts = seen.readings.len();
+        for reading in seen.readings {
+            self.note(&reading.name, wall, reading.value.ok());
+        }
+        self.note_acts(wall, now);
+        let history = self.history(db, wall)?;
+        let paused = match (self.setting.dry_run, db.read_only()?, db.paused(moment)?) {
+            (true, ..) => Some("dry run: everything but the action".to_owned()),
+            (false, Some(why), _) => Some(format!("mesh changes nothing any more: {why}")),
+            (false, None, Some(paused)) => Some(format!("by a person: {}", paused.why)),
+            (false, None, None) => None,
+        };
+        self.suspended.retain(|_, until| *until > now);
+        let world = World {
+            rules: &self.setting.rules,
+            targets: &self.setting.targets,
+            drills: &self.setting.drills,
+            history: &history,
+            occurrences: &seen.occurrences,
+            wall,
+            now,
+            paused: paused.as_deref(),
+            suspended: &self.suspended,
+            per_hour: self.setting.per_hour,
+        };
+        let (effects, explained) = self.engine.look(&world);
+        self.follow(db, moment, now, effects, &mut looked)?;
+        looked.ended = std::mem::take(&mut self.engine.ended);
+        let incidents = self.engine.incidents.values().chain(&looked.ended);
+        db.keep_rule_state(self.engine.records.iter(), incidents, &explained)?;
+        looked.explained = explained;
+        Ok(looked)
+    }
+
+    /// Takes back what the open incidents did last: for a drill of the way back.
+    ///
+    /// # Errors
+    /// What stands in the way.
+    pub fn take_back_now(&mut self) -> Result<usize, String> {
+        let ways: Vec<WayBack> = self.engine.incidents.values().flat_map(|one| one.ways.clone()).collect();
+        for way in ways.iter().rev() {
+            self.hands.take_back(way)?;
+        }
+        Ok(ways.len())
+    }
+
+    /// Whether the validation of a rule would be content now: for a drill of the validation.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn would_validate(
+        &self,
+        db: &Db,
+        rule: &Rule,
+        target: &str,
+        memory: &mut Memory,
+        wall: i64,
+    ) -> Result<bool, DbError> {
+        let history = self.history(db, wall)?;
+        let look = Look { target, history: &history, occurrences: &[], wall, now: wall };
+        Ok(rule.validate.when.look(memory, &look).truth == Truth::True)
+    }
+
+    /// What people said of open incidents since the last look.
+    fn hear_people(&mut self, db: &Db) -> Result<(), DbError> {
+        if self.engine.incidents.is_empty() {
+            return Ok(());
+        }
+        for stored in db.incidents(false, usize::MAX >> 1)? {
+            if let Some(known) = self.engine.incidents.get_mut(&(stored.rule, stored.target)) {
+                (known.acked, known.approved) = (stored.acked, stored.approved);
+                known.snoozed_until = stored.snoozed_until;
+            }
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, name: &SeriesName, wall: i64, value: Option<f64>) {
+        let key = (name.signal.name, name.subject.as_str().to_owned());
+        let every = self.setting.every.max(Duration::from_secs(1));
+        let series = self.facts.entry(key).or_insert_with(|| Series {
+            subject: name.subject.as_str().to_owned(),
+            every,
+            points: Vec::new(),
+        });
+        series.every = every;
+        // A clock that was set back leaves readings that lie ahead: they are of no use.
+        while series.points.last().is_some_and(|last| last.until >= wall) {
+            series.points.pop();
+        }
+        if series.points.len() >= POINTS {
+            series.points.drain(..POINTS / 4);
+        }
+        series.points.push(Point::reading(wall, value));
+    }
+
+    /// How often rules acted on each target within a day, as a fact.
+    fn note_acts(&mut self, wall: i64, now: i64) {
+        let names: Vec<Subject> = self.setting.targets.iter().map(|target| target.name.clone()).collect();
+        for name in names {
+            // A rule that stops others counts for nothing here.
+            let stops = |number: u32| {
+                let rule = self.setting.rules.iter().find(|rule| rule.number == number);
+                rule.is_some_and(|rule| {
+                    rule.action
+                        .iter()
+                        .flat_map(|rung| &rung.steps)
+                        .any(|step| matches!(step, Action::SuspendRules { .. }))
+                })
+            };
+            let most =
+                self.engine.records.iter().filter(|((rule, target), _)| target == name.as_str() && !stops(*rule));
+            let most = most.map(|(_, record)| record.acts.iter().filter(|at| **at > now - DAY).count()).max();
+            let value = most.unwrap_or(0) as f64;
+            let suspended = self.suspended.get(name.as_str()).is_some_and(|until| *until > now);
+            self.note(&SeriesName::of("rule.suspended", name.clone()), wall, Some(f64::from(u8::from(suspended))));
+            self.note(&SeriesName::of("rule.acted", name), wall, Some(value));
+        }
+    }
+
+    /// What the claims of all rules read: facts from memory, everything else from what is stored.
+    fn history(&self, db: &Db, wall: i64) -> Result<History, DbError> {
+        let mut history = History::new();
+        for ((signal, _), series) in &self.facts {
+            history.entry(signal).or_default().push(series.clone());
+        }
+        let mut wanted: BTreeMap<&'static str, Duration> = BTreeMap::new();
+        for rule in &self.setting.rules {
+            for target in self.setting.targets.iter().filter(|target| target.kind == rule.target) {
+                let parts = [&rule.trigger, &rule.validate.when];
+                let all = parts.into_iter().chain(rule.diagnose.iter().map(|question| &question.when));
+                for claim in all.filter_map(|part| part.claims(target.name.as_str()).ok()).flatten() {
+                    want(&claim, &mut wanted);
+                }
+            }
+        }
+        for (name, back) in wanted {
+            let Some(signal) = signal::find(name) else { continue };
+            let known = history.entry(signal.name).or_default();
+            for series in db.series(signal, back, wall)? {
+                if !known.iter().any(|one| one.subject == series.subject) {
+                    known.push(series);
+                }
+            }
+        }
+        Ok(history)
+    }
+
+    fn follow(
+        &mut self,
+        db: &mut Db,
+        moment: &Moment,
+        now: i64,
+        effects: Vec<Effect>,
+        looked: &mut Looked,
+    ) -> Result<(), DbError> {
+        let mut queue = std::collections::VecDeque::from(effects);
+        while let Some(effect) = queue.pop_front() {
+            match effect {
+                Effect::Perform { key, steps } => {
+                    let more = self.perform(db, moment, now, &key, steps, looked)?;
+                    more.into_iter().rev().for_each(|effect| queue.push_front(effect));
+                }
+                Effect::TakeBack { key, ways } => {
+                    for way in ways.iter().rev() {
+                        let said = self.hands.take_back(way);
+                        if let WayBack::AllowRules { target } = way {
+                            self.suspended.remove(target);
+                            self.keep_suspended(db)?;
+                        }
+                        let (Ok(what) | Err(what)) = &said;
+                        let what = display_line(what);
+                        let step = if said.is_ok() { RuleStep::TakenBack } else { RuleStep::Failed };
+                        self.write(db, moment, &key, step, &what)?;
+                        if let Some(incident) = self.engine.incidents.get_mut(&key) {
+                            let how = if said.is_ok() { "taken back" } else { "cannot be taken back" };
+                            incident.tell(moment.wall.as_second(), format!("{how}: {what}"));
+                        }
+                    }
+                }
+                Effect::Note { incident, what } => {
+                    let step = match what.as_str() {
+                        "healed" => RuleStep::Healed,
+                        "missed" => RuleStep::Missed,
+                        "cleared" => RuleStep::Cleared,
+                        "refuted" => RuleStep::Refuted,
+                        "escalated" => RuleStep::Escalated,
+                        "failed" | "interrupted" => RuleStep::Failed,
+                        _ => continue,
+                    };
+                    let why = incident.thread.last().map(|last| last.what.clone()).unwrap_or_default();
+                    let entry = Entry::Rule {
+                        number: incident.rule,
+                        version: incident.version,
+                        target: incident.target.clone(),
+                        incident: incident.id,
+                        step,
+                        what: why,
+                    };
+                    db.note_host(moment, &entry)?;
+                }
+                Effect::Notice(notice) => looked.notices.push(notice),
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the actions of one attempt. Before each, its way back and its row of the ledger are on disk.
+    fn perform(
+        &mut self,
+        db: &mut Db,
+        moment: &Moment,
+        now: i64,
+        key: &Key,
+        steps: Vec<Action>,
+        looked: &mut Looked,
+    ) -> Result<Vec<Effect>, DbError> {
+        let find = |setting: &Setting| {
+            let rule = setting.rules.iter().find(|rule| rule.number == key.0)?.clone();
+            let target = setting.targets.iter().find(|target| target.name.as_str() == key.1)?.clone();
+            Some((rule, target))
+        };
+        let Some((rule, target)) = find(&self.setting) else { return Ok(Vec::new()) };
+        let mut done: Vec<(Action, Done)> = Vec::new();
+        for (index, action) in steps.into_iter().enumerate() {
+            let Some((id, attempt)) = self.engine.incidents.get(key).map(|one| (one.id, one.attempts)) else { break };
+            let name = format!("rule{}-{id}-{attempt}-{index}", key.0);
+            let ways = match self.hands.prepare(&action, &target, &name) {
+                Ok(ways) => ways,
+                Err(why) => {
+                    done.push((action, Done::badly(display_line(&why))));
+                    break;
+                }
+            };
+            if let Some(incident) = self.engine.incidents.get_mut(key) {
+                incident.ways.extend(ways.iter().cloned());
+                db.keep_rule_state(std::iter::empty(), std::iter::once(&*incident), &[])?;
+            }
+            self.write(db, moment, key, RuleStep::Acts, &action.to_string())?;
+            let line = format!("self_heal Rule {}: {action}", key.0);
+            (self.log)(&line);
+            looked.acted.push(line);
+            if let Action::SuspendRules { lasts } = &action {
+                let until = now.saturating_add(i64::try_from(lasts.as_secs()).unwrap_or(i64::MAX));
+                self.suspended.insert(key.1.clone(), until);
+                self.keep_suspended(db)?;
+            }
+            let what = self.hands.take(&action, &target, &name, &ways);
+            let failed = what.result.is_err();
+            done.push((action, what));
+            if failed {
+                break;
+            }
+        }
+        Ok(self.engine.performed(key, &rule, &done, moment.wall.as_second(), now))
+    }
+
+    fn write(&self, db: &mut Db, moment: &Moment, key: &Key, step: RuleStep, what: &str) -> Result<(), DbError> {
+        let incident = self.engine.incidents.get(key);
+        let entry = Entry::Rule {
+            number: key.0,
+            version: incident.map_or(0, |incident| incident.version),
+            target: key.1.clone(),
+            incident: incident.map_or(0, |incident| incident.id),
+            step,
+            what: what.to_owned(),
+        };
+        db.note_host(moment, &entry)
+    }
+
+    fn keep_suspended(&self, db: &mut Db) -> Result<(), DbError> {
+        db.set_fact(SUSPENDED, &serde_json::to_string(&self.suspended).unwrap_or_default())
+    }
+}
+
+/// Notes what a claim reads, and how far back.
+fn want(claim: &Claim, wanted: &mut BTreeMap<&'static str, Duration>) {
+    // A newest reading may be as old as three of its intervals.
+    const LAST: Duration = Duration::from_secs(3_600);
+    let back = claim.looks_back();
+    let back = if claim.only_reads(Function::Last) { LAST } else { back.max(LAST) };
+    for name in claim.signals() {
+        let known = wanted.entry(name).or_default();
+        *known = (*known).max(back);
+    }
+}
