@@ -78,11 +78,12 @@ fn given(parts: &Parts, dry_run: bool, notes: &mut Vec<String>) -> Result<Given,
 }
 
 impl Heal {
-    /// Starts the thread, unless the configuration says that no rules are applied.
+    /// Starts the thread, unless the configuration says that no rules are applied. When only told what would be done, it
+    /// remembers nothing.
     ///
     /// # Errors
     /// The rules or the database cannot be read.
-    pub fn start(parts: &Parts, dry_run: bool, log: Log) -> Result<Option<Self>, RulesError> {
+    pub fn start(parts: &Parts, dry_run: bool, remembers: bool, log: Log) -> Result<Option<Self>, RulesError> {
         if !parts.config.rules.enabled {
             return Ok(None);
         }
@@ -93,7 +94,7 @@ impl Heal {
         let (home, host) = (parts.home.clone(), parts.key.host());
         let thread = thread::Builder::new().name("rules".to_owned()).spawn(move || {
             // A database that refuses is told of, and tried again at the next look.
-            if let Err(error) = run(&home, host, db, first, &received, log) {
+            if let Err(error) = run(&home, host, db, remembers, first, &received, log) {
                 log(&format!("rules are not applied any more: {}", error_line(&error)));
             }
         });
@@ -123,12 +124,21 @@ impl Heal {
     }
 }
 
-fn run(home: &Home, host: HostId, mut db: Db, first: Given, words: &Receiver<Word>, log: Log) -> Result<(), DbError> {
+fn run(
+    home: &Home,
+    host: HostId,
+    db: Db,
+    remembers: bool,
+    first: Given,
+    words: &Receiver<Word>,
+    log: Log,
+) -> Result<(), DbError> {
     let clock = SystemClock;
     let good = home.state().join("good");
+    let (mut db, stored) = if remembers { (db, None) } else { (Db::in_memory()?, Some(db)) };
     // A journal of its own: what rules put back is settled by incidents, not by interventions.
     let changes = Changes::new(&home.state().join("rules"), host, |_| {});
-    match changes.pending() {
+    match if remembers { changes.pending() } else { Ok(Vec::new()) } {
         Ok(open) => {
             for id in open {
                 if let Err(error) = changes.recover(&id, clock.now()) {
@@ -138,11 +148,13 @@ fn run(home: &Home, host: HostId, mut db: Db, first: Given, words: &Receiver<Wor
         }
         Err(error) => log(&format!("what rules put back cannot be looked at: {}", error_line(&error))),
     }
-    let eyes = SystemEyes::new(Unsupervised, SystemExec, good.clone());
+    let mut eyes = SystemEyes::new(Unsupervised, SystemExec, good.clone());
+    eyes.keeps = remembers;
     let blocked = vec![home.root().to_owned()];
     let hands = SystemHands::new(Unsupervised, SystemExec, changes, good, blocked, || SystemClock.now());
     let Given { setting, mut held, invariants: mut assertions, mut invariants_every } = first;
     let mut healer = Healer::resume(&db, setting, eyes, hands, clock.now().as_second(), log)?;
+    healer.signals = stored;
     let mut due = Instant::now();
     let mut looks: u32 = 0;
     loop {
@@ -160,7 +172,8 @@ fn run(home: &Home, host: HostId, mut db: Db, first: Given, words: &Receiver<Wor
             log(&format!("rules were not looked at: {}", error_line(&error)));
         }
         if looks.is_multiple_of(invariants_every.max(1)) {
-            let found = invariants::look(home, &db, &assertions, clock.now().as_second());
+            let stored = healer.signals.as_ref().unwrap_or(&db);
+            let found = invariants::look(home, stored, &assertions, clock.now().as_second());
             if let Err(error) = db.keep_invariants(&found, clock.now().as_second()) {
                 log(&format!("invariants are not kept: {}", error_line(&error)));
             }
@@ -176,7 +189,7 @@ where
 {
     let moment = SystemClock.moment();
     // A drill that was run meanwhile counts at once.
-    let verdicts = db.drills()?;
+    let verdicts = healer.signals.as_ref().unwrap_or(db).drills()?;
     for one in held {
         let number = one.rule.number;
         let stands = standing(&one.rule.drill, verdicts.get(&number), &one.digest, MESH, moment.wall.as_second());

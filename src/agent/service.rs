@@ -140,7 +140,7 @@ pub fn serve(
         tell(Note::Serving(address));
     }
     let services = Services::start(&parts, mode, watch.door(), say)?;
-    let heal = Heal::start(&parts, is_dry(mode), log)?;
+    let heal = Heal::start(&parts, is_dry(mode), mode != Mode::Tell, log)?;
     let running = Running { parts, watch, services, heal, mode };
     tell_notes(&running, tell);
     let manager = Arc::new(Ready::from_environment());

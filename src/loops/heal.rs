@@ -69,6 +69,8 @@ pub struct Healer<E, H> {
     hands: H,
     facts: BTreeMap<(&'static str, String), Series>,
     suspended: BTreeMap<String, i64>,
+    /// Where stored signals are read, when what is found is remembered elsewhere.
+    pub signals: Option<Db>,
     log: fn(&str),
 }
 
@@ -81,7 +83,7 @@ impl<E: Eyes, H: Hands> Healer<E, H> {
         let (records, incidents, last) = db.rule_state()?;
         let (engine, pending) = Engine::resume(records, incidents, last, wall);
         let suspended = db.fact(SUSPENDED)?.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
-        Ok(Self { setting, engine, pending, eyes, hands, facts: BTreeMap::new(), suspended, log })
+        Ok(Self { setting, engine, pending, eyes, hands, facts: BTreeMap::new(), suspended, signals: None, log })
     }
 
     /// The engine, to be looked at.
@@ -110,8 +112,10 @@ impl<E: Eyes, H: Hands> Healer<E, H> {
         let now = i64::try_from(db.count_on(moment)?.as_millis() / 1_000).unwrap_or(i64::MAX);
         let mut looked = Looked::default();
         self.hear_people(db)?;
-        let effects = std::mem::take(&mut self.pending);
-        self.follow(db, moment, now, effects, &mut looked)?;
+        if !self.setting.dry_run {
+            let effects = std::mem::take(&mut self.pending);
+            self.follow(db, moment, now, effects, &mut looked)?;
+        }
         let mut seen = self.eyes.look(&self.setting.targets, wall, now);
         seen.occurrences.sort_by_key(|one| one.at);
         looked.facts = seen.readings.len();
@@ -253,7 +257,7 @@ impl<E: Eyes, H: Hands> Healer<E, H> {
         for (name, back) in wanted {
             let Some(signal) = signal::find(name) else { continue };
             let known = history.entry(signal.name).or_default();
-            for series in db.series(signal, back, wall)? {
+            for series in self.signals.as_ref().unwrap_or(db).series(signal, back, wall)? {
                 if !known.iter().any(|one| one.subject == series.subject) {
                     known.push(series);
                 }

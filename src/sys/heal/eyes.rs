@@ -36,6 +36,8 @@ pub struct SystemEyes<S, E> {
     /// Where mesh keeps the last good copies of files whose targets name none.
     good: PathBuf,
     known: BTreeMap<String, Known>,
+    /// Whether it keeps copies of what is good.
+    pub keeps: bool,
     /// How long before the machine's own start the drill's machine started.
     pub older_by: f64,
 }
@@ -123,7 +125,7 @@ impl<S: Services, E: Exec> Eyes for SystemEyes<S, E> {
 impl<S: Services, E: Exec> SystemEyes<S, E> {
     /// Looks through `services` and `exec`; mesh's own copies of good files are in `good`.
     pub fn new(services: S, exec: E, good: PathBuf) -> Self {
-        Self { services, exec, good, known: BTreeMap::new(), older_by: 0.0 }
+        Self { services, exec, good, known: BTreeMap::new(), keeps: true, older_by: 0.0 }
     }
 
     fn look_at(
@@ -206,7 +208,7 @@ impl<S: Services, E: Exec> SystemEyes<S, E> {
                 let good = good_copy(&self.good, target);
                 let differs = fs::read(&good).ok().map(|good| fs::read(path).ok() != Some(good));
                 facts.maybe("environment.differs", differs.map(num));
-                if target.good.is_none() && working {
+                if self.keeps && target.good.is_none() && working {
                     keep(path, &good);
                 }
             }
@@ -328,7 +330,7 @@ impl<S: Services, E: Exec> SystemEyes<S, E> {
     /// Keeps a copy of what is good, and says whether there is one to go back to.
     fn copies(&self, target: &Target, path: &Path, ok: Option<bool>, signal: &'static str, facts: &mut Facts<'_>) {
         let good = good_copy(&self.good, target);
-        if target.good.is_none() && ok == Some(true) {
+        if self.keeps && target.good.is_none() && ok == Some(true) {
             keep(path, &good);
         }
         facts.truth(signal, fs::read(&good).is_ok_and(|good| !good.is_empty() && fs::read(path).ok() != Some(good)));

@@ -274,7 +274,9 @@ impl Place {
                 let path = entry.path();
                 let name = entry.file_name().to_string_lossy().into_owned();
                 let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
-                if OWN.contains(&name.as_str()) || name.starts_with("state-of-mesh") {
+                // `.new` is what a child is about to put in a file's place.
+                let own = OWN.contains(&name.as_str()) || name.ends_with(".new");
+                if own || name.starts_with("state-of-mesh") {
                     continue;
                 }
                 let shown = path.strip_prefix(&self.folder).unwrap_or(&path).display().to_string();
