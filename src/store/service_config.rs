@@ -17,6 +17,8 @@ use crate::domain::service::{
 const EVERY_LEAST: Duration = Duration::from_secs(1);
 /// Longest time that one answer may take.
 const TIMEOUT_MOST: Duration = Duration::from_secs(60);
+/// What mesh calls itself where it measures itself.
+const ITSELF: &str = "mesh";
 /// Why the age of a log is no sign of life.
 const NO_LOG: &str = "liveness is not taken from the age of a log: a service can hang and log, and be well and silent; use `notify`, `heartbeat` or a `probe` that asks the service itself";
 
@@ -24,9 +26,9 @@ const NO_LOG: &str = "liveness is not taken from the age of a log: a service can
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ServiceFile {
-    name: ServiceName,
+    name: toml::Spanned<ServiceName>,
     manager: Option<ManagerKind>,
-    unit: Option<String>,
+    unit: Option<toml::Spanned<String>>,
     command: Option<Vec<String>>,
     dir: Option<PathBuf>,
     #[serde(default)]
@@ -116,14 +118,19 @@ struct Checked {
     ask: Option<Ask>,
     /// Where each dependency is written, once it is known which file this is.
     places: Vec<(PathBuf, usize)>,
+    /// Where it is said what its manager calls it.
+    named: (PathBuf, usize),
 }
 
 impl TryFrom<ServiceFile> for Checked {
     type Error = String;
 
     fn try_from(file: ServiceFile) -> Result<Self, String> {
-        let name = file.name.as_str().to_owned();
+        let name = file.name.as_ref().as_str().to_owned();
         let wrong = |what: &str| Err(format!("service `{name}`: {what}"));
+        if name == ITSELF {
+            return wrong("mesh itself has that name among signals: take another one, and name the unit with `unit`");
+        }
         let manager =
             file.manager.unwrap_or(if file.command.is_some() { ManagerKind::Child } else { ManagerKind::Systemd });
         if manager == ManagerKind::Child {
@@ -165,7 +172,7 @@ impl TryFrom<ServiceFile> for Checked {
         if file.restarts == Some(0) || file.memory_mb == Some(0) || file.log_mb == Some(0) {
             return wrong("`restarts`, `memory_mb` and `log_mb` must be at least 1");
         }
-        if file.depends_on.iter().any(|parent| parent.as_ref() == &file.name) {
+        if file.depends_on.iter().any(|parent| parent.as_ref() == file.name.as_ref()) {
             return wrong("it cannot depend on itself");
         }
         if let Some(beat) = &file.heartbeat {
@@ -178,7 +185,7 @@ impl TryFrom<ServiceFile> for Checked {
             Some(probe) => Some(ask(probe).map_err(|what| format!("service `{name}`: {what}"))?),
             None => None,
         };
-        Ok(Self { file, manager, ask, places: Vec::new() })
+        Ok(Self { file, manager, ask, places: Vec::new(), named: (PathBuf::new(), 0) })
     }
 }
 
@@ -220,12 +227,15 @@ fn ask(probe: &ProbeFile) -> Result<Ask, String> {
 }
 
 impl ServiceSet {
-    /// Notes where each dependency is written.
+    /// Notes where each dependency and unit is written.
     pub(super) fn locate(&mut self, path: &Path, text: &str) {
         for checked in &mut self.0 {
             let line = |at: usize| text.as_bytes()[..at.min(text.len())].iter().filter(|b| **b == b'\n').count() + 1;
             let places = checked.file.depends_on.iter().map(|parent| (path.to_owned(), line(parent.span().start)));
             checked.places = places.collect();
+            let file = &checked.file;
+            let named = file.unit.as_ref().map_or_else(|| file.name.span(), toml::Spanned::span);
+            checked.named = (path.to_owned(), line(named.start));
         }
     }
 
@@ -236,11 +246,11 @@ impl ServiceSet {
     }
 
     /// # Errors
-    /// A dependency that does not exist, or leads back to itself: file, line and reason.
+    /// A dependency that does not exist or leads back to itself, or a unit of two services: file, line and reason.
     pub(super) fn complete(self, home: &Home) -> Result<Vec<Service>, (PathBuf, usize, String)> {
         let mut all: BTreeMap<ServiceName, Checked> = BTreeMap::new();
         for checked in self.0 {
-            all.insert(checked.file.name.clone(), checked);
+            all.insert(checked.file.name.as_ref().clone(), checked);
         }
         let names: Vec<ServiceName> = all.keys().cloned().collect();
         for (name, checked) in &all {
@@ -257,8 +267,29 @@ impl ServiceSet {
                 }
             }
         }
+        distinct(&all)?;
         Ok(all.into_values().map(|checked| checked.complete(home)).collect())
     }
+}
+
+/// Two services of one unit would each undo what is done for the other.
+///
+/// # Errors
+/// Where the later one of two is written, and why it cannot be.
+fn distinct(all: &BTreeMap<ServiceName, Checked>) -> Result<(), (PathBuf, usize, String)> {
+    let mut known: BTreeMap<(&str, String), &Checked> = BTreeMap::new();
+    for checked in all.values().filter(|checked| checked.manager != ManagerKind::Child) {
+        let (manager, unit) = (checked.manager.name(), checked.unit());
+        if let Some(other) = known.insert((manager, unit.clone()), checked) {
+            let is_later = checked.named > other.named;
+            let (later, earlier) = if is_later { (checked, other) } else { (other, checked) };
+            let (path, line) = later.named.clone();
+            let (later, earlier) = (later.file.name.as_ref(), earlier.file.name.as_ref());
+            let what = format!("services `{earlier}` and `{later}` are both {unit} of {manager}: take one of them out");
+            return Err((path, line, what));
+        }
+    }
+    Ok(())
 }
 
 fn leads_to(all: &BTreeMap<ServiceName, Checked>, from: &ServiceName, to: &ServiceName) -> bool {
@@ -286,8 +317,21 @@ pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> O
 }
 
 impl Checked {
+    /// What its manager calls it.
+    fn unit(&self) -> String {
+        let name = self.file.name.as_ref();
+        match (self.manager, self.file.unit.as_ref()) {
+            (ManagerKind::Child, _) => String::new(),
+            (_, Some(unit)) => unit.as_ref().clone(),
+            (ManagerKind::Systemd, None) => format!("{name}.service"),
+            (ManagerKind::Docker | ManagerKind::Launchd, None) => name.to_string(),
+        }
+    }
+
     fn complete(self, home: &Home) -> Service {
+        let unit = self.unit();
         let Self { file, manager, ask, .. } = self;
+        let name = file.name.into_inner();
         let usual = Policy::default();
         let span = |given: Option<Span>, usual| given.map_or(usual, |span: Span| span.0);
         let probe_file = file.probe.as_ref();
@@ -326,7 +370,7 @@ impl Checked {
             })
         });
         let child = file.command.map(|argv| Child {
-            name: file.name.clone(),
+            name: name.clone(),
             argv,
             dir: file.dir.map_or_else(|| home.root().to_owned(), at_home),
             env: file.env,
@@ -337,15 +381,9 @@ impl Checked {
             log_bytes: file.log_mb.unwrap_or(10).saturating_mul(1024 * 1024),
             log_files: file.log_files.unwrap_or(3),
         });
-        let unit = match (manager, file.unit) {
-            (ManagerKind::Child, _) => String::new(),
-            (_, Some(unit)) => unit,
-            (ManagerKind::Systemd, None) => format!("{}.service", file.name),
-            (ManagerKind::Docker | ManagerKind::Launchd, None) => file.name.to_string(),
-        };
         let depends_on = file.depends_on.into_iter().map(toml::Spanned::into_inner).collect();
         let watch = file.watch.into_iter().map(at_home).collect();
-        Service { name: file.name, manager, unit, child, depends_on, probe, heartbeat, watch, policy }
+        Service { name, manager, unit, child, depends_on, probe, heartbeat, watch, policy }
     }
 }
 
@@ -375,6 +413,14 @@ mod tests {
         assert_eq!(nginx.probe.as_ref().map(|probe| probe.every), Some(Duration::from_secs(10)));
         assert_eq!((web.manager, web.policy.ready_by), (ManagerKind::Child, ReadyBy::Word));
         assert!(web.child.as_ref().is_some_and(|child| child.dir.is_absolute() && child.notify));
+    }
+
+    #[test]
+    fn one_name_of_two_managers_is_no_mistake() {
+        let text = "[[service]]\nname = \"a\"\nmanager = \"docker\"\nunit = \"web\"\n\
+                    [[service]]\nname = \"b\"\nmanager = \"launchd\"\nunit = \"web\"\n\
+                    [[service]]\nname = \"c\"\ncommand = [\"x\"]\n[[service]]\nname = \"d\"\ncommand = [\"x\"]\n";
+        assert_eq!(load(text).expect("sound").len(), 4);
     }
 
     #[test]
@@ -410,6 +456,15 @@ mod tests {
             (format!("{child}probe = {{ tcp = \"x\" }}\n"), "`probe.tcp` must be HOST:PORT"),
             ("[[service]]\nname = \"a\"\nnotify = true\n".to_owned(), "`notify` goes with `manager = \"child\"`"),
             ("[[service]]\nname = \"a\"\nmanager = \"child\"\n".to_owned(), "`command` must be a program"),
+            (
+                "[[service]]\nname = \"b\"\nmanager = \"docker\"\n[[service]]\nname = \"a\"\nmanager = \"docker\"\nunit = \"b\"\n".to_owned(),
+                "mesh.toml:11: services `b` and `a` are both b of docker",
+            ),
+            (
+                "[[service]]\nname = \"a\"\nunit = \"b.service\"\n[[service]]\nname = \"b\"\n".to_owned(),
+                "mesh.toml:9: services `a` and `b` are both b.service of systemd",
+            ),
+            ("[[service]]\nname = \"mesh\"\n".to_owned(), "mesh itself has that name"),
             ("[[service]]\nname = \"A/b\"\n".to_owned(), "mesh.toml:6: service name must be 1 to 64"),
         ];
         for (text, expected) in cases {
