@@ -17,6 +17,8 @@ use mesh::domain::service::{EndCause, Observation, Run, Verb};
 use mesh::ports::manager::{Manager, Target, Teller, Told};
 use mesh::sys::managers::systemd::Systemd;
 
+use crate::support::services::Supervising;
+
 /// Longer than anything here takes, and shorter than a person waits.
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -261,6 +263,50 @@ fn a_stop_by_a_person_is_told_from_every_other_end() {
     assert_eq!(masked.run, Run::Down);
     following.act(Verb::Start);
     assert!(following.refused().contains("masked"));
+}
+
+#[test]
+#[ignore = "needs systemd as PID 1: run by scripts/harness test"]
+fn a_stop_by_mesh_is_no_persons_for_the_agent_that_comes_after() {
+    let unit = Unit::new("mesh-t-own.service", "ExecStart=/bin/sleep 1000");
+    systemctl(&["enable", "--now", unit.0]);
+    let folder = tempfile::tempdir().expect("a temp dir");
+    let remembering = || {
+        let (sender, told) = channel();
+        Following::by(Systemd::remembering(folder.path(), Teller::from(sender)).expect("a thread"), told, unit.0)
+    };
+    let mut following = remembering();
+    following.see_run(&Run::Up);
+    following.act(Verb::Stop);
+    following.see_run(&Run::Down);
+    drop(following);
+    assert!(!remembering().see_run(&Run::Down).stopped_by_operator);
+    assert!(Following::new(unit.0).see_run(&Run::Down).stopped_by_operator, "who wrote nothing down cannot know");
+    systemctl(&["start", unit.0]);
+    systemctl(&["stop", unit.0]);
+    assert!(remembering().see_run(&Run::Down).stopped_by_operator, "that was another run of it");
+}
+
+#[test]
+#[ignore = "needs systemd as PID 1: run by scripts/harness test"]
+fn the_agent_starts_a_killed_unit_again_names_the_cause_and_leaves_one_that_a_person_stopped() {
+    let unit = Unit::new("mesh-t-agent.service", "ExecStart=/bin/sleep 1000");
+    let services = Supervising::started("[[service]]\nname = \"web\"\nunit = \"mesh-t-agent.service\"\n");
+    let first = services.until_up("web", 0);
+    assert_eq!(first, unit.pid());
+    ran("kill", &["-KILL", &first.to_string()]);
+    let second = services.until_up("web", first);
+    assert_eq!(second, unit.pid());
+    let web = services.until("web", |web| web["rss_mb"].is_number());
+    assert_eq!((&web["last_end"], &web["manager"]), (&"ended by signal 9".into(), &"systemd".into()), "{web:#}");
+    let told = services.until_told("web", "ended by signal 9");
+    assert!(told.contains("started: it ended"), "{told}");
+    systemctl(&["stop", unit.0]);
+    services.until("web", |web| web["state"] == "stopped" && web["rss_mb"].is_null());
+    assert_eq!(unit.pid(), 0);
+    services.ok(&["service", "stop", "web"]);
+    services.ok(&["service", "start", "web"]);
+    services.until_up("web", second);
 }
 
 #[test]

@@ -69,6 +69,10 @@ impl Voice {
         }
     }
 
+    pub(super) fn trouble(&self, what: String) {
+        self.teller.tell(Told::Trouble(what));
+    }
+
     pub(super) fn refuse(&self, service: ServiceName, verb: Verb, why: String) {
         self.teller.tell(Told::Refused { service, verb, why });
     }

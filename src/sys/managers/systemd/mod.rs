@@ -4,9 +4,13 @@
 //! so every change is looked at in the order in which it was said, and the last end is kept here.
 
 mod bus;
+mod own_stops;
 mod unit;
 mod watch;
 
+use std::path::Path;
+
+use self::own_stops::OwnStops;
 use crate::domain::id::ServiceName;
 use crate::domain::service::Verb;
 use crate::ports::manager::{Manager, Target, Teller};
@@ -32,8 +36,20 @@ impl Systemd {
     /// # Errors
     /// No thread can be started.
     pub fn at(address: &str, teller: Teller) -> std::io::Result<Self> {
+        Self::serve(address, OwnStops::default(), teller)
+    }
+
+    /// The systemd of this machine; what mesh itself asks to stop is written down in the folder `asked`.
+    ///
+    /// # Errors
+    /// The folder cannot be made, or no thread can be started.
+    pub fn remembering(asked: &Path, teller: Teller) -> std::io::Result<Self> {
+        Self::serve(bus::SYSTEM_BUS, OwnStops::at(asked.to_owned())?, teller)
+    }
+
+    fn serve(address: &str, own: OwnStops, teller: Teller) -> std::io::Result<Self> {
         let address = address.to_owned();
-        Ok(Self { orders: Orders::start("systemd", |orders| watch::serve(address, orders, teller))? })
+        Ok(Self { orders: Orders::start("systemd", |orders| watch::serve(address, own, orders, teller))? })
     }
 }
 

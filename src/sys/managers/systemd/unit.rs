@@ -53,6 +53,11 @@ impl Facts {
         !self.load_state.is_empty()
     }
 
+    /// Since when it is what it is now, or was before it ended, in microseconds since boot.
+    pub(super) const fn run_began(&self) -> u64 {
+        self.inactive_exit
+    }
+
     /// Whether systemd counts it as failed.
     pub(super) fn has_failed(&self) -> bool {
         self.active_state == "failed"
@@ -175,10 +180,12 @@ pub(super) struct Unit {
     asked_to_stop: bool,
     /// It was this program that asked.
     pub(super) stopped_by_us: bool,
+    /// The run that an agent before this one asked to end, until the first look.
+    own_stop: Option<u64>,
 }
 
 impl Unit {
-    pub(super) const fn new(target: Target, facts: Facts) -> Self {
+    pub(super) const fn new(target: Target, facts: Facts, own_stop: Option<u64>) -> Self {
         Self {
             target,
             facts,
@@ -188,6 +195,7 @@ impl Unit {
             begun: 0,
             asked_to_stop: false,
             stopped_by_us: false,
+            own_stop,
         }
     }
 
@@ -199,6 +207,8 @@ impl Unit {
             self.begun = facts.inactive_exit;
             (self.asked_to_stop, self.stopped_by_us) = (false, false);
         }
+        // One that still runs was not stopped after all, and whoever stops it later is somebody else.
+        self.stopped_by_us |= self.own_stop.take() == Some(facts.inactive_exit) && !facts.begins();
         self.asked_to_stop |= is_being_stopped(facts) || was_stopped(facts);
         if let Some(cause) = unusable(facts, &self.target.unit) {
             self.end = Some(End { process: None, cause, at: None });
@@ -340,7 +350,7 @@ mod tests {
 
     fn unit(facts: Facts) -> Unit {
         let target = Target { service: "web".parse().expect("a name"), unit: "web.service".to_owned() };
-        Unit::new(target, facts)
+        Unit::new(target, facts, None)
     }
 
     fn quiet(_: &str, _: Duration, _: Duration, _: u64) -> Option<u64> {
@@ -421,6 +431,20 @@ mod tests {
         // A later failure to start is not the stop of the time before.
         let later = Facts { exec_start: 3_000_000, exec_exit: 4_000_000, ..stopped("exit-code") };
         assert!(!unit(later).observe(quiet).stopped_by_operator);
+    }
+
+    #[test]
+    fn a_stop_that_an_agent_before_asked_for_is_no_persons() {
+        let stopped =
+            || Facts { active_exit: 1_500_000, active_state: "inactive".to_owned(), ..ended_by(2, 15, "success") };
+        let after = |facts: Facts, run| Unit { own_stop: Some(run), ..unit(facts) };
+        assert!(unit(stopped()).observe(quiet).stopped_by_operator);
+        assert!(!after(stopped(), 1_000_000).observe(quiet).stopped_by_operator);
+        assert!(after(stopped(), 999_999).observe(quiet).stopped_by_operator, "that was another run of it");
+        let mut running = after(Facts { active_state: "active".to_owned(), ..stopped() }, 1_000_000);
+        running.observe(quiet);
+        running.facts = stopped();
+        assert!(running.observe(quiet).stopped_by_operator, "it was stopped by somebody else after all");
     }
 
     #[test]

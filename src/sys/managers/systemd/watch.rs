@@ -6,6 +6,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use zbus::{Message, OwnedObjectPath, OwnedVariant};
 
 use super::bus::{Bus, BusError, SERVICE_WORDS, UNIT_WORDS};
+use super::own_stops::OwnStops;
 use super::unit::{Facts, Unit};
 use crate::domain::id::ServiceName;
 use crate::domain::service::{Observation, Verb};
@@ -14,8 +15,8 @@ use crate::sys::managers::thread::{Order, Voice};
 use crate::sys::managers::{kernel_log, retry};
 
 /// Serves until nobody can give orders any more.
-pub(super) async fn serve(address: String, mut orders: UnboundedReceiver<Order>, teller: Teller) {
-    let mut watch = Watch { units: BTreeMap::new(), voice: Voice::new(teller) };
+pub(super) async fn serve(address: String, own: OwnStops, mut orders: UnboundedReceiver<Order>, teller: Teller) {
+    let mut watch = Watch { units: BTreeMap::new(), voice: Voice::new(teller), own };
     let mut pause = retry::Pause::default();
     loop {
         let why = match Session::open(&address, &mut watch).await {
@@ -47,6 +48,7 @@ pub(super) async fn serve(address: String, mut orders: UnboundedReceiver<Order>,
 struct Watch {
     units: BTreeMap<ServiceName, Unit>,
     voice: Voice,
+    own: OwnStops,
 }
 
 impl Watch {
@@ -54,7 +56,7 @@ impl Watch {
         let mut before = std::mem::take(&mut self.units);
         for target in targets {
             let kept = before.remove(&target.service).filter(|unit| unit.target == target);
-            let unit = kept.unwrap_or_else(|| Unit::new(target.clone(), Facts::default()));
+            let unit = kept.unwrap_or_else(|| Unit::new(target.clone(), Facts::default(), self.own.of(&target)));
             self.units.insert(target.service, unit);
         }
         before.keys().for_each(|service| self.voice.forget(service));
@@ -263,7 +265,16 @@ impl Session {
             }
             Verb::Stop => {
                 // One that is down was stopped by whoever stopped it before.
-                unit.stopped_by_us |= !unit.facts.is_inactive();
+                if !unit.facts.is_inactive() {
+                    unit.stopped_by_us = true;
+                    // A disk that takes nothing keeps no service hanging.
+                    if let Err(error) = watch.own.note(&unit.target, unit.facts.run_began()) {
+                        watch.voice.trouble(format!(
+                            "that mesh stops {name} cannot be written down ({error}): should the agent be restarted \
+                             before it starts it again, see that {service} runs"
+                        ));
+                    }
+                }
                 self.bus.manager("StopUnit", &(name.as_str(), "replace")).await
             }
             Verb::Kill => self.bus.manager("KillUnit", &(name.as_str(), "all", KILL)).await,
@@ -302,6 +313,9 @@ impl Session {
     ) -> Result<(), BusError> {
         if let Some(unit) = watch.units.get_mut(&service) {
             unit.stopped_by_us = false;
+            if verb == Verb::Stop {
+                watch.own.forget(&unit.target);
+            }
         }
         watch.voice.refuse(service.clone(), verb, words(&error, verb, &service));
         match error {
