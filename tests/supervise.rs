@@ -36,6 +36,41 @@ fn a1_a_crash_is_followed_by_a_restart_and_named() {
 }
 
 #[test]
+fn b5_what_a_service_uses_is_measured_anew_for_each_process_and_shown() {
+    let services = Supervising::started(&child("web", &shell("sleep 100000 & wait"), ""));
+    let weighs = |service: &serde_json::Value| service["rss_mb"].as_f64().is_some_and(|mb| mb > 0.1);
+    let first = services.until_up("web", 0);
+    assert!(services.until("web", weighs).get("last_end").is_none(), "it never ended");
+    let health = services.health();
+    for signal in ["processes", "threads", "fds", "restarts"] {
+        let view = &health["signals"][format!("service.{signal}/web")];
+        assert!(view["value"].is_number(), "{signal}: {view:#}");
+    }
+    signal(first, Signal::KILL);
+    services.until_up("web", first);
+    assert_eq!(services.until("web", weighs)["last_end"], "ended by signal 9");
+    services.ok(&["service", "stop", "web"]);
+    services.until("web", |service| service["state"] == "stopped" && service["rss_mb"].is_null());
+    let state = |name: &str| services.health()["signals"][name]["state"].clone();
+    until("absent", || {
+        (state("service.rss_mb/web") == "absent" && state("service.threads/web") == "absent").then_some(())
+    });
+}
+
+#[test]
+fn a_manager_that_is_not_here_makes_its_services_unknown_and_delays_no_other() {
+    let far = "[[service]]\nname = \"far\"\nmanager = \"launchd\"\n";
+    let services = Supervising::started(&format!("{far}{}", child("web", SLEEP, "")));
+    let far = services.until("far", |service| service["why"].as_str().is_some_and(|why| why.contains("launchctl")));
+    assert_eq!((&far["state"], far["liveness"].is_null()), (&"unknown".into(), true), "{far:#}");
+    services.until_up("web", 0);
+    let reasons = services.health()["reasons"].to_string();
+    assert!(!reasons.contains("service far is"), "{reasons}");
+    let told = services.told("far");
+    assert!(!told.contains("started") && !told.contains("refused"), "nothing was done: {told}");
+}
+
+#[test]
 fn a3_a5_a_halted_service_is_found_by_its_heartbeat_and_restarted() {
     let heartbeat = "heartbeat = { file = \"beat\", within = \"2s\" }\nsteady = \"1s\"";
     let services = Supervising::started(&child("web", &shell(BEATS), heartbeat));

@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tokio::sync::watch::Receiver;
+
 use super::parts::Parts;
 use crate::domain::foreign_text::error_line;
 use crate::domain::signal::{self, SeriesName, Signal, Subject};
+use crate::domain::snapshot::ServiceView;
 use crate::loops::measure::{Bounds, Check};
 use crate::ports::{Probe, Program};
 use crate::store::config::Config;
@@ -30,20 +33,26 @@ const PROC: &str = "/proc";
 const CGROUPS: &str = "/sys/fs/cgroup";
 const MOUNTS: &str = "/proc/self/mountinfo";
 
+/// Services as they are now, by name.
+pub(super) type Views = BTreeMap<String, ServiceView>;
+
 /// What the checks were made from: they are made again when it differs.
 #[derive(Clone, PartialEq)]
 pub(super) struct Wanted {
     home: PathBuf,
     signals: SignalsConfig,
     signal: Vec<Watched>,
+    /// Services that are supervised.
+    services: Vec<String>,
     mounts: Vec<Mount>,
 }
 
 impl Wanted {
     pub(super) fn now(parts: &Parts) -> Self {
         let mounts = mounts(Path::new(MOUNTS));
-        let Config { signals, signal, .. } = parts.config.clone();
-        Self { home: parts.home.root().to_owned(), signals, signal, mounts }
+        let Config { signals, signal, services, .. } = parts.config.clone();
+        let services = services.into_iter().map(|service| service.name.to_string()).collect();
+        Self { home: parts.home.root().to_owned(), signals, signal, services, mounts }
     }
 
     /// The bounds of these signals of a subject, and of all that the configuration says something of.
@@ -61,15 +70,17 @@ impl Wanted {
 struct Making<'a> {
     wanted: &'a Wanted,
     db: &'a Db,
+    seen: &'a Receiver<Views>,
     notes: &'a mut Vec<String>,
     made: Vec<Check>,
     client: Option<HttpClient>,
 }
 
-/// What is measured here. What cannot be is named in `notes`.
-pub(super) fn checks(wanted: &Wanted, db: &Db, notes: &mut Vec<String>) -> Vec<Check> {
-    let mut making = Making { wanted, db, notes, made: Vec::new(), client: None };
+/// What is measured here; `seen` says where supervised services are. What cannot be is named in `notes`.
+pub(super) fn checks(wanted: &Wanted, db: &Db, seen: &Receiver<Views>, notes: &mut Vec<String>) -> Vec<Check> {
+    let mut making = Making { wanted, db, seen, notes, made: Vec::new(), client: None };
     making.host();
+    making.services();
     for watched in &wanted.signal {
         if let Err(why) = making.watched(watched) {
             making.notes.push(format!("signal {} is not measured: {why}", watched.name.as_str()));
@@ -87,6 +98,7 @@ impl Making<'_> {
             deadline: DEADLINE,
             names: signals.iter().map(|signal| SeriesName::of(signal, subject.clone())).collect(),
             bounds: self.wanted.bounds(signals, &subject),
+            service: None,
             probe,
         });
     }
@@ -111,6 +123,23 @@ impl Making<'_> {
         for mount in self.wanted.mounts.clone() {
             let (subject, signals) = (mount.subject(), ["host.disk.used_percent", "host.disk.inodes_used_percent"]);
             self.own(&format!("disk:{}", subject.as_str()), subject, &signals, Box::new(mount));
+        }
+    }
+
+    /// What supervised services use, but for those that a `[[signal]]` of the same name measures.
+    fn services(&mut self) {
+        for name in &self.wanted.services {
+            let is_same = |one: &Watched| matches!(one.kind, WatchedKind::Service { .. }) && one.name.as_str() == name;
+            if self.wanted.signal.iter().any(is_same) {
+                continue;
+            }
+            let subject = Subject::near(name);
+            let find = supervised(name.clone(), self.seen.clone());
+            let probe = ServiceProbe::new(subject.clone(), PROC, CGROUPS, find);
+            self.own(&format!("service:{name}"), subject, &["service.rss_mb"], Box::new(probe));
+            if let Some(made) = self.made.last_mut() {
+                made.service = Some(name.clone());
+            }
         }
     }
 
@@ -146,6 +175,7 @@ impl Making<'_> {
             deadline: watched.timeout.0 + SLACK,
             names: signals.iter().map(|signal| SeriesName::of(signal, subject.clone())).collect(),
             bounds: self.wanted.bounds(&bounded, subject),
+            service: None,
             probe,
         });
     }
@@ -200,6 +230,15 @@ impl Making<'_> {
             WatchedKind::Service { at, .. } => Box::new(ServiceProbe::new(name, PROC, CGROUPS, find(at))),
         })
     }
+}
+
+/// How a supervised service is found at each look: its manager has told of its main process.
+fn supervised(name: String, seen: Receiver<Views>) -> Find {
+    Box::new(move || match seen.borrow().get(&name) {
+        Some(view) if !view.is_seen() && !view.why.is_empty() => Err(view.why.clone()),
+        Some(view) => Ok(Whereabouts { pid: view.pid, cgroup: None }),
+        None => Ok(Whereabouts::default()),
+    })
 }
 
 /// How a service that mesh does not start itself is found at each look.

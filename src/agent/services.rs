@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::parts::Parts;
+use super::watch::Door;
 use crate::domain::foreign_text::error_line;
 use crate::domain::id::ServiceName;
 use crate::domain::service::{Ask, Child, ManagerKind, Process};
 use crate::domain::signal::{SeriesName, Subject};
-use crate::loops::measure;
 use crate::loops::seed::Mode;
 use crate::loops::supervise::{self, Event, Happened, Regular, Shown, Supervised, What, World};
 use crate::ports::manager::{Manager, Question, Teller};
@@ -24,8 +24,8 @@ use crate::store::services::{ServiceEvent, ServiceRow, Stops};
 use crate::sys::clock::SystemClock;
 use crate::sys::exec::SystemExec;
 use crate::sys::managers::children::Children;
-use crate::sys::managers::docker::Docker;
-use crate::sys::managers::launchd::Launchd;
+use crate::sys::managers::docker::{self, Docker};
+use crate::sys::managers::launchd::{self, Launchd};
 use crate::sys::managers::questions::{CommandQuestion, HeartbeatQuestion, HttpQuestion, SourceQuestion, TcpQuestion};
 use crate::sys::managers::systemd::Systemd;
 use crate::sys::managers::wishes;
@@ -44,10 +44,8 @@ const READINGS: Duration = Duration::from_secs(300);
 /// Longest wait before what happened is on disk.
 const GATHER: Duration = Duration::from_millis(200);
 
-/// Where Docker's engine is asked.
-const DOCKER: &str = "/var/run/docker.sock";
-/// What asks launchd.
-const LAUNCHCTL: &str = "/bin/launchctl";
+/// Below the state directory, what mesh itself asked systemd to stop.
+const ASKED: &str = "services/asked";
 
 /// Tells people what happened.
 pub type Say = fn(&Happened);
@@ -71,7 +69,7 @@ impl Services {
     ///
     /// # Errors
     /// The database cannot be opened.
-    pub fn start(parts: &Parts, mode: Mode, door: Sender<measure::Event>, say: Say) -> Result<Self, DbError> {
+    pub fn start(parts: &Parts, mode: Mode, door: Door, say: Say) -> Result<Self, DbError> {
         let (db, records) = (Db::open(&parts.home.database())?, Db::open(&parts.home.database())?);
         let (events, received) = channel();
         let (remember, remembered) = channel();
@@ -139,9 +137,9 @@ impl Services {
                 self.definitions = Some(definitions);
                 Ok(Box::new(children))
             }
-            ManagerKind::Systemd => boxed(Systemd::start(teller)),
-            ManagerKind::Docker => boxed(Docker::at(Path::new(DOCKER), teller)),
-            ManagerKind::Launchd => boxed(Launchd::by(LAUNCHCTL.into(), teller)),
+            ManagerKind::Systemd => boxed(Systemd::remembering(&parts.home.state().join(ASKED), teller)),
+            ManagerKind::Docker => boxed(Docker::at(Path::new(docker::SOCKET), teller)),
+            ManagerKind::Launchd => boxed(Launchd::by(launchd::LAUNCHCTL.into(), teller)),
         }
     }
 
@@ -251,7 +249,7 @@ struct RealWorld {
     db: Db,
     only_looks: bool,
     held: bool,
-    door: Sender<measure::Event>,
+    door: Door,
     remember: Sender<Memory>,
     told: Option<(Instant, BTreeMap<String, u64>)>,
 }
@@ -281,7 +279,7 @@ impl World for RealWorld {
 
     fn show(&mut self, shown: &Shown) {
         drop(self.remember.send(Memory::Shown(SystemClock.now().as_millisecond(), shown.clone())));
-        drop(self.door.send(measure::Event::Services(shown.services.clone())));
+        self.door.services(&shown.services);
         let counts: BTreeMap<String, u64> =
             shown.services.iter().map(|(name, view)| (name.clone(), view.restarts)).collect();
         let fresh = self.told.as_ref().is_some_and(|(at, told)| at.elapsed() < READINGS && *told == counts);
@@ -293,7 +291,7 @@ impl World for RealWorld {
             name: SeriesName::of("service.restarts", Subject::near(name)),
             value: Ok(*count as f64),
         };
-        drop(self.door.send(measure::Event::Told(READINGS, counts.iter().map(reading).collect())));
+        self.door.told(READINGS, counts.iter().map(reading).collect());
         self.told = Some((Instant::now(), counts));
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use super::checks::{Wanted, checks};
+use super::checks::{Views, Wanted, checks};
 use super::parts::Parts;
 use crate::domain::chain::PeerState;
 use crate::domain::foreign_text::{display_line, error_line};
@@ -34,11 +34,33 @@ const LOOK: Duration = Duration::from_secs(10);
 /// Largest token file, in bytes.
 const TOKEN_BYTES: u64 = 4 * 1024;
 
+/// Where other loops tell what they measure and know.
+#[derive(Clone)]
+pub struct Door {
+    events: Sender<Event>,
+    seen: watch::Sender<Views>,
+}
+
+impl Door {
+    /// Tells how the services are now. It does not wait.
+    pub fn services(&self, services: &Views) {
+        // Before the event, on which they are looked at.
+        self.seen.send_replace(services.clone());
+        drop(self.events.send(Event::Services(services.clone())));
+    }
+
+    /// Tells readings, and the time between two of them. It does not wait.
+    pub fn told(&self, every: Duration, readings: Vec<Reading>) {
+        drop(self.events.send(Event::Told(every, readings)));
+    }
+}
+
 /// The running threads.
 pub struct Watch {
     events: Sender<Event>,
     threads: Vec<JoinHandle<()>>,
     made_from: Wanted,
+    seen: watch::Sender<Views>,
     /// Where `/health` is served.
     pub address: Option<SocketAddr>,
     /// What could not be done, a sentence each. The rest runs.
@@ -55,7 +77,8 @@ impl Watch {
         let mut world = World::of(parts)?;
         let made_from = Wanted::now(parts);
         let mut notes = Vec::new();
-        let checks = checks(&made_from, &db, &mut notes);
+        let seen = watch::Sender::new(Views::new());
+        let checks = checks(&made_from, &db, &seen.subscribe(), &mut notes);
         let (publisher, published) = watch::channel(Published::now(world.snapshot(&Measured::default())));
         let mut threads = Vec::new();
         let mut address = None;
@@ -80,7 +103,7 @@ impl Watch {
                 publisher.send_replace(Published::now(world.snapshot(measured)));
             });
         }));
-        Ok(Self { events, threads, made_from, address, notes })
+        Ok(Self { events, threads, made_from, seen, address, notes })
     }
 
     /// Takes over a configuration that was read again, and new mounts; shows what a round changed.
@@ -88,17 +111,17 @@ impl Watch {
         let wanted = Wanted::now(parts);
         self.notes.clear();
         if wanted != self.made_from {
-            let made = checks(&wanted, &parts.db, &mut self.notes);
+            let made = checks(&wanted, &parts.db, &self.seen.subscribe(), &mut self.notes);
             self.made_from = wanted;
             self.send(Event::Checks(made));
         }
         self.send(Event::Told(parts.config.interval(), vec![findings(&parts.db)]));
     }
 
-    /// A door for what other loops measure and know: [`Event::Told`] and [`Event::Services`].
+    /// A door for what other loops measure and know.
     #[must_use]
-    pub fn door(&self) -> Sender<Event> {
-        self.events.clone()
+    pub fn door(&self) -> Door {
+        Door { events: self.events.clone(), seen: self.seen.clone() }
     }
 
     fn send(&mut self, event: Event) {

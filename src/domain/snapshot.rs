@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
 use super::chain::PeerState;
+use super::service::UNKNOWN;
 
 /// Age of a snapshot after which whoever makes them is taken to be stuck.
 const STANDSTILL_S: i64 = 300;
@@ -73,7 +74,7 @@ pub struct SignalView {
 /// One supervised service.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct ServiceView {
-    /// Where it is in its life.
+    /// Where it is in its life; `unknown` while its manager does not show it.
     pub state: String,
     /// Whether it shows that it lives; `None` when that is not known.
     pub liveness: Option<bool>,
@@ -89,9 +90,20 @@ pub struct ServiceView {
     pub pid: Option<u32>,
     /// How often it was started again since the agent looks after it.
     pub restarts: u64,
+    /// How it ended the last time that it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_end: Option<String>,
     /// What a person should know of it. Foreign text, made fit to be shown.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub why: String,
+}
+
+impl ServiceView {
+    /// Whether its manager shows it.
+    #[must_use]
+    pub fn is_seen(&self) -> bool {
+        self.state != UNKNOWN
+    }
 }
 
 /// What this host shows of itself.

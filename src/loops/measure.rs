@@ -25,6 +25,8 @@ const GATHER: Duration = Duration::from_millis(100);
 const SWEEP: Duration = Duration::from_secs(60);
 /// Between two joinings of readings into hours.
 const TIDY: Duration = Duration::from_secs(3_600);
+/// From the start of a process to the first look at what it uses.
+const SETTLED: Duration = Duration::from_secs(2);
 /// Stack of a thread that asks.
 const STACK: usize = 512 * 1024;
 /// Longest reason that is shown, in characters.
@@ -53,6 +55,8 @@ pub struct Check {
     pub names: Vec<SeriesName>,
     /// Bounds that are other than those of the catalogue, by signal.
     pub bounds: BTreeMap<&'static str, Bounds>,
+    /// The supervised service that it measures: it is asked anew when that has another process.
+    pub service: Option<String>,
     /// What asks.
     pub probe: Box<dyn Probe>,
 }
@@ -101,6 +105,7 @@ struct Standing {
     deadline: Duration,
     names: Vec<SeriesName>,
     bounds: BTreeMap<&'static str, Bounds>,
+    service: Option<String>,
     /// `None` while it is asked.
     probe: Option<Box<dyn Probe>>,
     asked: Option<Instant>,
@@ -147,7 +152,7 @@ pub fn run<C: Clock>(
                     let usual = BTreeMap::new();
                     readings.into_iter().for_each(|reading| measuring.note(every, &usual, reading));
                 }
-                Ok(Event::Services(services)) => measuring.shown.services = services,
+                Ok(Event::Services(services)) => measuring.renew(services),
                 Ok(Event::Refresh) | Err(RecvTimeoutError::Timeout) => {}
                 Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => return measuring.store(),
             }
@@ -162,6 +167,7 @@ pub fn run<C: Clock>(
             Some(end) => next = next.min(end),
             None => {
                 measuring.store();
+                measuring.weigh();
                 publish(&measuring.shown);
                 published = Some(Instant::now());
             }
@@ -181,12 +187,38 @@ impl<C: Clock> Measuring<'_, C> {
             deadline: check.deadline,
             names: check.names,
             bounds: check.bounds,
+            service: check.service,
             probe: Some(check.probe),
             asked: None,
             due,
             given_up: false,
         });
         self.checks = standing.collect();
+    }
+
+    /// Takes over how services are. What was measured of a process says nothing of the next one.
+    fn renew(&mut self, services: BTreeMap<String, ServiceView>) {
+        let now = Instant::now();
+        for check in &mut self.checks {
+            let Some(name) = &check.service else { continue };
+            let which = |of: &BTreeMap<String, ServiceView>| of.get(name).map(|view| (view.pid, view.is_seen()));
+            let next = which(&services);
+            if next == which(&self.shown.services) {
+                continue;
+            }
+            let settles = if next.is_some_and(|(pid, _)| pid.is_some()) { SETTLED } else { Duration::ZERO };
+            check.due = now + settles;
+            self.shown.signals.remove(&memory_of(name));
+        }
+        self.shown.services = services;
+    }
+
+    /// Shows with each service what it weighs.
+    fn weigh(&mut self) {
+        for (name, view) in &mut self.shown.services {
+            let known = view.pid.and_then(|_| self.shown.signals.get(&memory_of(name)));
+            view.rss_mb = known.and_then(|known| known.value);
+        }
     }
 
     /// Asks what is due and gives up what is late. Returns when to look again.
@@ -348,6 +380,11 @@ impl<C: Clock> Measuring<'_, C> {
     }
 }
 
+/// The signal that says what a service weighs.
+fn memory_of(service: &str) -> String {
+    SeriesName::of("service.rss_mb", Subject::near(service)).to_string()
+}
+
 fn usual(signal: &Signal) -> Bounds {
     Bounds { threshold: signal.threshold, critical: signal.critical }
 }
@@ -422,6 +459,7 @@ mod tests {
             deadline: Duration::from_millis(deadline_ms),
             names: vec![format!("check.value/{label}").parse().expect("a name")],
             bounds: BTreeMap::from([("check.value", Bounds { threshold: Some(5.0), critical: true })]),
+            service: None,
             probe: Box::new(probe),
         }
     }
@@ -509,6 +547,7 @@ mod tests {
             manager: "child",
             pid: None,
             restarts: 0,
+            last_end: None,
             why: String::new(),
         };
         send.send(Event::Services(BTreeMap::from([("web".to_owned(), view)]))).expect("open");

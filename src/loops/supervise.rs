@@ -546,14 +546,16 @@ impl Kept {
 
     fn view(&self) -> ServiceView {
         ServiceView {
-            state: self.life.phase().name().to_owned(),
+            state: self.life.word().to_owned(),
             liveness: self.life.liveness(),
             productive: self.life.productive(),
+            // Whoever measures knows it.
             rss_mb: None,
             critical: self.policy.criticality == Criticality::Critical,
             manager: self.manager.name(),
             pid: self.life.process().map(|process| process.pid),
             restarts: self.life.restarts(),
+            last_end: self.life.last_end().map(|cause| cause.to_string().chars().take(REMARK_CHARS).collect()),
             why: display_line(&self.life.remark()).chars().take(REMARK_CHARS).collect(),
         }
     }

@@ -52,6 +52,9 @@ pub enum Phase {
     Stopped,
 }
 
+/// The word for a service that its manager does not show: it may run, and nothing is done about it.
+pub const UNKNOWN: &str = "unknown";
+
 /// What comes after an end that was asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -227,6 +230,12 @@ impl Life {
     #[must_use]
     pub const fn phase(&self) -> &Phase {
         &self.phase
+    }
+
+    /// The word for where it is; [`UNKNOWN`] while that cannot be seen.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        if self.hidden.is_some() || !self.seen { UNKNOWN } else { self.phase.name() }
     }
 
     /// Its main process.

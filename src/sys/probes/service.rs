@@ -15,7 +15,7 @@ const MOST: usize = 10_000;
 /// Most cgroups below that of a service.
 const DEEPEST: usize = 1_000;
 
-/// Where a service is now.
+/// Where a service is now. One that is nowhere does not run, which is not the same as not to be found.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Whereabouts {
     /// Its first process. The ones that descend from it are its own.
@@ -39,6 +39,8 @@ pub struct ServiceProbe {
     used: Option<(f64, f64)>,
     looked: Option<Instant>,
     remarks: Vec<(SeriesName, String)>,
+    /// What was told so far: none of it is known when the service cannot be seen.
+    told: BTreeSet<&'static str>,
 }
 
 impl ServiceProbe {
@@ -46,11 +48,17 @@ impl ServiceProbe {
     #[must_use]
     pub fn new(name: Subject, proc: impl Into<PathBuf>, cgroups: impl Into<PathBuf>, find: Find) -> Self {
         let (proc, cgroups) = (proc.into(), cgroups.into());
-        Self { name, proc, cgroups, find, ticks: BTreeMap::new(), used: None, looked: None, remarks: Vec::new() }
+        let (ticks, told) = (BTreeMap::new(), BTreeSet::from(["service.rss_mb"]));
+        Self { name, proc, cgroups, find, ticks, used: None, looked: None, remarks: Vec::new(), told }
     }
 
     fn remark(&mut self, signal: &'static str, text: String) {
         self.remarks.push((SeriesName::of(signal, self.name.clone()), text));
+    }
+
+    /// What comes next is counted from its own first look.
+    fn begin_anew(&mut self) {
+        (self.ticks, self.used, self.looked) = (BTreeMap::new(), None, None);
     }
 
     fn processes(&mut self, pids: &BTreeSet<u32>, passed: Option<f64>, has_cgroup_cpu: bool) -> Vec<Reading> {
@@ -144,22 +152,34 @@ impl Probe for ServiceProbe {
         let found = (self.find)().and_then(|found| match (&found.pid, &found.cgroup) {
             (_, Some(cgroup)) => {
                 let dir = self.cgroups.join(cgroup.strip_prefix("/").unwrap_or(cgroup));
-                if dir.is_dir() { Ok((members(&dir), Some(dir))) } else { Err(format!("no cgroup {}", dir.display())) }
+                if dir.is_dir() {
+                    Ok(Some((members(&dir), Some(dir))))
+                } else {
+                    Err(format!("no cgroup {}", dir.display()))
+                }
             }
-            (Some(pid), None) => Ok((descendants(&self.proc, *pid)?, None)),
-            (None, None) => Err("it does not run".to_owned()),
+            (Some(pid), None) => Ok(Some((descendants(&self.proc, *pid)?, None))),
+            (None, None) => Ok(None),
         });
         let (pids, cgroup) = match found {
-            Ok(found) => found,
+            Ok(Some(found)) => found,
+            Ok(None) => {
+                self.begin_anew();
+                for signal in self.told.clone() {
+                    self.remark(signal, "no process of it is known".to_owned());
+                }
+                return Vec::new();
+            }
             Err(why) => {
-                (self.ticks, self.used, self.looked) = (BTreeMap::new(), None, None);
-                return vec![reading("service.rss_mb", &self.name, Err(why))];
+                self.begin_anew();
+                return self.told.iter().map(|signal| reading(signal, &self.name, Err(why.clone()))).collect();
             }
         };
         let passed = self.looked.replace(now).map(|before| (now - before).as_secs_f64()).filter(|passed| *passed > 0.0);
         let (mut readings, has_cpu) =
             cgroup.as_deref().map(|dir| self.cgroup(dir, passed)).unwrap_or((Vec::new(), false));
         readings.extend(self.processes(&pids, passed, has_cpu));
+        self.told.extend(readings.iter().map(|reading| reading.name.signal.name));
         readings
     }
 
