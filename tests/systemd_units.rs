@@ -304,8 +304,7 @@ fn the_agent_starts_a_killed_unit_again_names_the_cause_and_leaves_one_that_a_pe
     systemctl(&["stop", unit.0]);
     services.until("web", |web| web["state"] == "stopped" && web["rss_mb"].is_null());
     assert_eq!(unit.pid(), 0);
-    services.ok(&["service", "stop", "web"]);
-    services.ok(&["service", "start", "web"]);
+    systemctl(&["start", unit.0]);
     services.until_up("web", second);
 }
 

@@ -479,7 +479,7 @@ impl Step<'_> {
         if news {
             self.life.last_end = seen.end;
         }
-        if self.life.running && ended.zip(self.life.process).is_some_and(|(ended, now)| ended != now) {
+        if self.life.running && ended.zip(self.life.process).is_some_and(|(ended, now)| !ended.may_be(now)) {
             // The end of the one before, told late: another one runs by now.
             return;
         }

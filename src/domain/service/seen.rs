@@ -17,6 +17,15 @@ pub struct Process {
     pub start_ticks: u64,
 }
 
+impl Process {
+    /// Whether it can be this one. A manager that tells of an end may no longer know when the process started.
+    #[must_use]
+    pub const fn may_be(self, other: Self) -> bool {
+        let is_known = self.start_ticks != 0 && other.start_ticks != 0;
+        self.pid == other.pid && (!is_known || self.start_ticks == other.start_ticks)
+    }
+}
+
 /// Whether a service runs.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Run {

@@ -113,6 +113,16 @@ fn a1_a_crash_is_followed_by_a_start_at_once() {
 }
 
 #[test]
+fn an_end_that_does_not_say_when_its_process_started_is_of_the_one_that_has_the_pid() {
+    for (pid, start_ticks, phase) in [(1, 0, "starting"), (1, 10, "starting"), (1, 11, "up"), (2, 0, "up")] {
+        let mut story = Story::running(Policy::default());
+        let end = End { process: Some(Process { pid, start_ticks }), cause: EndCause::Signal(9), at: None };
+        story.tell(Event::Seen(Observation { end: Some(end), ..Observation::of(name(), Run::Down) }));
+        assert_eq!(story.phase(), phase, "pid {pid} from {start_ticks}");
+    }
+}
+
+#[test]
 fn a5_a_hung_service_is_restarted_after_as_many_failures_as_it_says() {
     let mut story = Story::running(Policy::default());
     story.tell(dead());
