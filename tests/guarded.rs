@@ -21,6 +21,7 @@ use mesh::store::home::Home;
 use mesh::store::ledger::{Happening, LedgerError, Proposal};
 use mesh::sys::apply::SystemApplier;
 use mesh::sys::host::find_program;
+use mesh::sys::strain::PLAYED;
 use serde_json::Value;
 
 use crate::seeding::{Host, refused_by};
@@ -460,6 +461,106 @@ fn d15_a_pause_stops_seeding_and_not_auditing_and_survives_a_restart() {
     assert!(desk.standing(0).paused.is_some());
     desk.run_for(1);
     assert_eq!(desk.standing(0).paused, None);
+}
+
+#[test]
+fn d16_a_paused_area_is_audited_and_not_changed_and_its_end_comes() {
+    let station = Station::new();
+    let root = station.project.root.to_str().expect("UTF-8");
+    let refused = station.host.run(&["pause", "--area", root]);
+    assert_eq!(refused.status.code(), Some(2), "an area is paused with an end: {refused:?}");
+    station.host.ok(&["pause", "--area", root, "--for", "2h", "--reason", "a release"]);
+    // Each command opens the home anew.
+    let (_, found) = station.json(&["audit", "--seed"]);
+    assert_eq!((found["summary"]["findings"].clone(), &found["fixes"][0]["state"]), (1.into(), &"backlog".into()));
+    assert!(found["fixes"][0]["reason"].as_str().expect("said").contains("is paused until"), "{found:#}");
+    assert!(station.project.mesh_branches().is_empty());
+    let (_, status) = station.json(&["status"]);
+    assert_eq!(status["paused"], Value::Null, "the host is not paused");
+    assert!(status["paused_areas"][0].as_str().expect("said").contains("a release"), "{status:#}");
+    assert_eq!(station.json(&["doctor"]).0, Some(1));
+    let id = found["fixes"][0]["id"].as_str().expect("an id");
+    assert!(station.host.ok(&["why", id]).contains("a release"));
+    // The end of a pause of the host is not that of the area, nor the other way round.
+    station.host.ok(&["resume"]);
+    assert_eq!(station.json(&["audit", "--seed"]).1["fixes"][0]["state"], "backlog");
+    station.host.ok(&["pause"]);
+    station.host.ok(&["resume", "--area", root]);
+    assert_eq!(station.json(&["status"]).1["paused_areas"], serde_json::json!([]));
+    assert!(station.json(&["status"]).1["paused"].is_string());
+    station.host.ok(&["resume"]);
+    assert_eq!(station.json(&["audit", "--seed"]).1["fixes"][0]["state"], "seeded");
+    station.host.ok(&["fsck"]);
+
+    let mut desk = Desk::new();
+    let until = desk.moment.wall.as_millisecond() + 7_200_000;
+    let pause = |why: &str| Entry::Pause { until: Some(until), why: why.to_owned() };
+    // A folder in the area, the area itself, and a part of it; a name that only begins the same is another folder.
+    for (paused, holds) in [("/srv", true), (AREA, true), ("/srv/app/data", true), ("/srv/ap", false), ("/opt", false)]
+    {
+        let mut desk = Desk::new();
+        desk.db.note_area(&desk.moment, Path::new(paused), &pause("")).expect("noted");
+        assert_eq!(desk.standing(0).area_paused.is_some(), holds, "{paused}");
+        assert_eq!(desk.standing(0).paused, None);
+    }
+    desk.db.note_area(&desk.moment, Path::new(AREA), &pause("x")).expect("noted");
+    desk.run_for(2 * HOUR - 1);
+    desk.restart();
+    assert!(desk.standing(0).area_paused.expect("paused").contains("/srv/app is paused until"));
+    desk.run_for(1);
+    assert_eq!(desk.standing(0).area_paused, None);
+    assert_eq!(desk.faults(), Vec::<String>::new());
+}
+
+#[test]
+fn d14_the_approval_of_a_risk_is_obeyed_and_shown() {
+    let station = Station::new();
+    let root = format!("[[audit.root]]\npath = \"{}\"\ncheck = [\"true\"]\n", station.project.root.display());
+    let every = |mode: &str| format!("[approve]\nlow = \"{mode}\"\nmedium = \"{mode}\"\nhigh = \"{mode}\"\n{root}");
+    station.configure(&every("never"));
+    let (_, found) = station.json(&["audit", "--seed"]);
+    assert_eq!(found["fixes"][0]["state"], "refused", "{found:#}");
+    assert!(station.project.mesh_branches().is_empty());
+    let id = found["fixes"][0]["id"].as_str().expect("an id").to_owned();
+    assert!(station.host.ok(&["fix", "show", &id]).contains("approval"), "{}", station.host.ok(&["fix", "show", &id]));
+    let lesson = found["fixes"][0]["lesson"].as_str().expect("a lesson");
+    assert!(station.host.ok(&["why", lesson]).contains("`[approve]` says never"));
+    // A person who asks is told the same.
+    assert_eq!(station.json(&["fix", "apply", &id]).0, Some(1));
+    assert!(station.project.mesh_branches().is_empty());
+    // The ban has ended: a branch, which nobody uses yet, is made.
+    let ended = "low_until = \"2020-01-01T00:00:00Z\"\nmedium_until = \"2020-01-01T00:00:00Z\"\n";
+    station.configure(&every("never").replacen("[approve]\n", &format!("[approve]\n{ended}"), 1));
+    assert_eq!(station.json(&["audit", "--seed"]).1["fixes"][0]["state"], "seeded");
+}
+
+#[test]
+fn d23_a_round_on_a_full_disk_leaves_out_scans_first_and_says_so() {
+    let station = Station::new();
+    let round = |free: u64| {
+        let mut command = station.host.command(&["--json", "up", "--once"]);
+        let played = format!("{free},1000000000,0.5");
+        let output = command.current_dir(&station.project.root).env(PLAYED, played).output().expect("runs");
+        assert!(output.status.success(), "{output:?}");
+        serde_json::from_slice::<Value>(&output.stdout).expect("JSON")
+    };
+    let entries = || station.json(&["status"]).1["synced_at"].clone();
+    // Too little even for a sync.
+    let told = round(1_000_000);
+    assert!(told["strain"].as_str().expect("said").starts_with("sync, scans and seeding are left out"), "{told:#}");
+    assert_eq!(entries(), Value::Null);
+    // Little: the small documents are exchanged all the same.
+    let told = round(18_000_000);
+    assert!(told["strain"].as_str().expect("said").starts_with("scans and seeding are left out"), "{told:#}");
+    assert!(entries().is_string());
+    assert_eq!(told["audit"]["summary"]["findings"], 0, "{told:#}");
+    assert!(station.project.mesh_branches().is_empty());
+    assert!(station.json(&["status"]).1["strain"].as_str().expect("said").contains("17 MiB (1.8 %)"));
+    // Enough.
+    let told = round(900_000_000);
+    assert_eq!((&told["strain"], &told["audit"]["summary"]["findings"]), (&Value::Null, &1.into()), "{told:#}");
+    assert_eq!(station.json(&["status"]).1["strain"], Value::Null);
+    assert_eq!(station.project.mesh_branches().len(), 1);
 }
 
 #[test]

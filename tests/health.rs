@@ -241,6 +241,18 @@ fn d5_a_freeze_a_pause_and_a_closed_door_are_in_health_and_outlive_the_agent() {
     health_until(&address, |health| health["frozen_areas"] == serde_json::json!([]));
 }
 
+#[test]
+fn d16_d23_a_paused_area_and_a_short_host_are_among_the_reasons() {
+    let mut agent = Agent::new(&format!("{ANY}[reserve]\nfree_mib = 4294967295\n"));
+    agent.command(&["pause", "--area", "/tmp", "--for", "2h", "--reason", "a release"]).output().expect("runs");
+    let address = agent.start();
+    let (_, health) = health_until(&address, |health| health["reasons"].to_string().contains("left out"));
+    let reasons = health["reasons"].to_string();
+    assert!(reasons.contains("/tmp is paused until") && reasons.contains("a release"), "{reasons}");
+    assert!(reasons.contains("scans and seeding are left out"), "{reasons}");
+    assert_eq!((&health["paused"], &health["status"]), (&false.into(), &"degraded".into()));
+}
+
 /// The most memory that a process has had so far, in MB.
 fn peak_mb(pid: u32) -> f64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use mesh::domain::finding::{Finding, Fingerprint, Suppression};
 use mesh::domain::fix::{CheckResult, Fix, FixState, KnownLesson};
-use mesh::domain::guard::{Answer, Check};
+use mesh::domain::guard::{Answer, Approvals, Check};
 use mesh::domain::id::{HostId, Slug};
 use mesh::domain::lesson::Lesson;
 use mesh::domain::pace::Pace;
@@ -141,6 +141,7 @@ impl Host {
                 max_lines: 100,
                 max_open: 10,
                 blocked_kinds: Vec::new(),
+                approvals: Approvals::default(),
                 pace: Pace::default(),
             },
             home,

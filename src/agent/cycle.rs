@@ -9,6 +9,7 @@ use super::workshop::{Workshop, configured_areas, mesh_areas};
 use crate::domain::detect::LanguageName;
 use crate::domain::fix::{Fix, KnownLesson};
 use crate::domain::foreign_text::error_line;
+use crate::domain::strain::{Strain, strain};
 use crate::loops::audit::{RootAudit, audit};
 use crate::loops::exchange::SyncReport;
 use crate::loops::library::{Library, LibraryError, Origin};
@@ -19,6 +20,10 @@ use crate::store::db::DbError;
 use crate::store::peer_log::InboxState;
 use crate::store::standing::Frozen;
 use crate::sys::exec::SystemExec;
+use crate::sys::strain::reading;
+
+/// The fact that says what the last round left out, and why; empty when it left out nothing.
+pub const STRAIN_FACT: &str = "strain";
 
 /// Why a round was broken off. What was done until then is remembered.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +63,8 @@ pub struct Round {
     pub frozen: Vec<Frozen>,
     /// What would be settled and judged, a sentence each, where nothing is to be done.
     pub foreseen: Vec<String>,
+    /// What was left out because the host is short of space or time.
+    pub strain: Option<Strain>,
     /// What is wrong with the configuration as it is now; the one that was read before is used.
     pub bad_config: Option<ConfigError>,
 }
@@ -82,7 +89,11 @@ pub fn round(
     progress: &mut dyn FnMut(ScanProgress),
 ) -> Result<Round, CycleError> {
     let bad_config = parts.refresh().map_err(SyncError::from)?;
-    let sync = parts.sync()?;
+    let strain = strain(&reading(&parts.home.state()), &parts.config.reserve.reserve());
+    if mode != Mode::Tell {
+        note_strain(parts, strain.as_ref());
+    }
+    let sync = if strain.as_ref().is_none_or(|strain| strain.syncs) { parts.sync()? } else { SyncReport::default() };
     let library = parts.library()?;
     let (mut areas, missing) = configured_areas(parts);
     let extra = more.iter().filter(|area| !areas.iter().any(|known| known.root == area.root));
@@ -100,7 +111,7 @@ pub fn round(
     let mut roots = Vec::new();
     let mut failed: Vec<(PathBuf, String)> =
         missing.into_iter().map(|path| (path, "it is not there: mend or remove it in the config".to_owned())).collect();
-    for area in &areas {
+    for area in areas.iter().filter(|_| strain.is_none()) {
         match audit(&mut workshop.with(&mut parts.db), area, &lessons, mode, now, progress) {
             Ok(audited) => roots.push(audited),
             Err(SeedError::Db(error)) => return Err(error.into()),
@@ -118,13 +129,14 @@ pub fn round(
         ended: Vec::new(),
         frozen: Vec::new(),
         foreseen: Vec::new(),
+        strain,
         bad_config,
     };
     if mode == Mode::Tell {
         round.foreseen = undo::foresee(parts, &round.areas, &lessons)?;
         return Ok(round);
     }
-    if mode == Mode::Seed {
+    if mode == Mode::Seed && round.strain.is_none() {
         round.made = undo::make_ready(parts, &round.areas, &lessons, &mut round.roots)?;
     }
     round.ended = undo::validate(parts, &round.areas, &lessons)?;
@@ -134,8 +146,25 @@ pub fn round(
     for frozen in &round.frozen {
         tracing::warn!("{} is frozen: {}", frozen.area.display(), frozen.why);
     }
-    note_inbox(parts, &round.library, &round.roots)?;
+    // Where nothing was scanned, nothing is known of what lessons find.
+    if round.strain.is_none() {
+        note_inbox(parts, &round.library, &round.roots)?;
+    }
     Ok(round)
+}
+
+/// Remembers what this round leaves out. On a disk that is full this fails, and the log has it.
+fn note_strain(parts: &mut Parts, strain: Option<&Strain>) {
+    let words = strain.map(Strain::words).unwrap_or_default();
+    if strain.is_some() {
+        tracing::warn!("{words}");
+    }
+    let known = parts.db.fact(STRAIN_FACT).ok().flatten().unwrap_or_default();
+    if known != words
+        && let Err(error) = parts.db.set_fact(STRAIN_FACT, &words)
+    {
+        tracing::warn!("not remembered: {}", error_line(&error));
+    }
 }
 
 /// Notes in the inbox what the lessons of peers found and led to here.

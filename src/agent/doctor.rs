@@ -125,8 +125,7 @@ fn disk(state: &Path) -> Examined {
 }
 
 fn config(parts: &Parts) -> Vec<Examined> {
-    let weak: Vec<Examined> =
-        parts.config.pace().weaknesses().into_iter().map(|weak| attend("config", weak, "")).collect();
+    let weak: Vec<Examined> = parts.config.weaknesses().into_iter().map(|weak| attend("config", weak, "")).collect();
     if weak.is_empty() { vec![good("config", "no limit is set in the unsafe direction")] } else { weak }
 }
 
@@ -235,6 +234,9 @@ fn standing(parts: &mut Parts) -> Result<Vec<Examined>, DbError> {
     }
     if let Some(paused) = parts.db.paused(&moment)? {
         examined.push(attend("changes", format!("paused {}", paused.words()), "`mesh resume` ends that"));
+    }
+    for paused in parts.db.paused_areas(&moment)? {
+        examined.push(attend("changes", paused.words(), "`mesh resume --area PATH` ends that"));
     }
     for frozen in parts.db.frozen(&moment)? {
         let says = format!("{} is frozen: {}", frozen.area.display(), frozen.why);

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::checks::{Views, Wanted, checks};
+use super::cycle::STRAIN_FACT;
 use super::parts::Parts;
 use crate::domain::chain::PeerState;
 use crate::domain::foreign_text::{display_line, error_line};
@@ -24,6 +25,7 @@ use crate::store::db::{Db, DbError};
 use crate::store::files;
 use crate::store::home::Home;
 use crate::store::keyring::{Keyring, RosterStanding};
+use crate::store::standing::PausedArea;
 use crate::sys::apply::read_only;
 use crate::sys::clock::SystemClock;
 
@@ -271,6 +273,8 @@ impl World {
             snapshot.reasons.push(format!("{area} is frozen for {left} min more: {}", frozen.why));
             snapshot.frozen_areas.push(area);
         }
+        snapshot.reasons.extend(self.db.paused_areas(&moment)?.iter().map(PausedArea::words));
+        snapshot.reasons.extend(self.db.fact(STRAIN_FACT)?.filter(|why| !why.is_empty()));
         snapshot.paused = self.db.paused(&moment)?.is_some();
         let door = || read_only::reason(&self.home.state());
         snapshot

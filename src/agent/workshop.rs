@@ -47,6 +47,7 @@ impl Workshop {
             max_lines: MAX_LINES,
             max_open: MAX_OPEN,
             blocked_kinds: parts.config.limits.blocked_kinds.clone(),
+            approvals: parts.config.approve,
             pace: parts.config.pace(),
         };
         Self {

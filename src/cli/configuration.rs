@@ -23,7 +23,7 @@ pub(super) fn run(context: &Context, action: &Action) -> Outcome {
     let warnings = || {
         let unread = Config::unread(&home);
         let unread = unread.iter().map(|path| format!("{} is not read: its name must end in .toml", path.display()));
-        config.pace().weaknesses().into_iter().chain(unread).collect::<Vec<String>>()
+        config.weaknesses().into_iter().chain(unread).collect::<Vec<String>>()
     };
     match action {
         Action::Check if context.json => {

@@ -10,6 +10,7 @@ use crate::agent::parts::Parts;
 use crate::agent::service::{self, Note};
 use crate::domain::fix::FixState;
 use crate::domain::foreign_text::error_line;
+use crate::domain::strain::Strain;
 use crate::loops::seed::{Found, Mode};
 use crate::loops::supervise::{Happened, What};
 use crate::ports::Recovered;
@@ -114,7 +115,7 @@ fn tell(json: bool, round: &Round, mode: Mode) {
             "applied": round.made.iter().map(|fix| &fix.id).collect::<Vec<_>>(),
             "ended": round.ended.iter().map(|ended| json!({ "id": ended.id, "state": ended.state })).collect::<Vec<_>>(),
             "frozen": round.frozen.iter().map(|frozen| frozen.area.to_string_lossy()).collect::<Vec<_>>(),
-            "foreseen": round.foreseen,
+            "foreseen": round.foreseen, "strain": round.strain.as_ref().map(Strain::words),
         }));
         return;
     }
@@ -125,7 +126,10 @@ fn tell(json: bool, round: &Round, mode: Mode) {
     for (path, why) in &round.failed {
         out::line(format!("{} was not audited: {why}", path.display()));
     }
-    out::line(format!("Audited with {} lessons: {findings} findings.", round.library.held.len()));
+    match &round.strain {
+        Some(strain) => out::line(format!("This host is short of space or time: {}.", strain.words())),
+        None => out::line(format!("Audited with {} lessons: {findings} findings.", round.library.held.len())),
+    }
     if mode == Mode::Tell {
         round.foreseen.iter().for_each(out::line);
         report::foretold(&round.roots, &|root, path| round.trials_of(root, path)).iter().for_each(out::line);

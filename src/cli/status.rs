@@ -6,17 +6,21 @@ use serde_json::json;
 
 use super::table::age;
 use super::{Context, ExitKind, Outcome, out, peers};
+use crate::agent::cycle::STRAIN_FACT;
 use crate::agent::parts::Parts;
 use crate::agent::undo;
 use crate::domain::chain::PeerState;
 use crate::loops::exchange::SYNCED_FACT;
 use crate::store::keyring::RosterStanding;
+use crate::store::standing::PausedArea;
 
 pub(super) fn run(context: &Context) -> Outcome {
     let parts = context.open()?;
     let moment = parts.clock.moment();
     let frozen = parts.db.frozen(&moment)?;
     let paused = parts.db.paused(&moment)?;
+    let paused_areas: Vec<String> = parts.db.paused_areas(&moment)?.iter().map(PausedArea::words).collect();
+    let strain = parts.db.fact(STRAIN_FACT)?.filter(|why| !why.is_empty());
     let read_only = undo::stopped(&parts)?;
     let mut states: Vec<(String, PeerState, String)> = Vec::new();
     for peer in parts.keyring.peers() {
@@ -57,7 +61,7 @@ pub(super) fn run(context: &Context) -> Outcome {
             "home": parts.home.root(), "remote": parts.config.remote.url, "synced_at": synced,
             "entries": own, "waiting": waiting, "peers": listed, "roster": peers::roster_json(&parts), "inbox": inbox, "fixes": fixes,
             "services": rows,
-            "paused": paused.as_ref().map(|paused| paused.words()), "read_only": read_only,
+            "paused": paused.as_ref().map(|paused| paused.words()), "paused_areas": paused_areas, "read_only": read_only, "strain": strain,
             "frozen_areas": frozen.iter().map(|frozen| frozen.area.to_string_lossy()).collect::<Vec<_>>(),
         }));
         return Ok(code);
@@ -82,6 +86,12 @@ pub(super) fn run(context: &Context) -> Outcome {
     }
     if let Some(paused) = &paused {
         line("paused", paused.words());
+    }
+    for words in &paused_areas {
+        line("paused", words.clone());
+    }
+    if let Some(why) = &strain {
+        line("strain", format!("in the last round {why}"));
     }
     for frozen in &frozen {
         let left = age(i64::try_from(frozen.left.as_secs()).unwrap_or(i64::MAX));

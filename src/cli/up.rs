@@ -14,6 +14,7 @@ use crate::domain::fix::FixState;
 use crate::domain::foreign_text::error_line;
 use crate::domain::lesson::Lesson;
 use crate::domain::openssh;
+use crate::domain::strain::Strain;
 use crate::loops::seed::{Area, Mode};
 use crate::store::proposal;
 use crate::sys::host;
@@ -62,7 +63,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Outcome {
         out::json(&json!({
             "home": parts.home.root(), "host": parts.key.host(), "new": is_new,
             "sync": sync::as_json(&round.sync), "audit": report::json(&view),
-            "proposed": proposed.as_ref().ok(),
+            "proposed": proposed.as_ref().ok(), "strain": round.strain.as_ref().map(Strain::words),
         }));
     } else {
         tell(&parts, &round, &view, args);
@@ -105,6 +106,9 @@ fn tell(parts: &Parts, round: &Round, view: &View<'_>, args: &Args) {
     }
     for (path, why) in &round.failed {
         out::line(format!("{} was not audited: {why}", path.display()));
+    }
+    if let Some(strain) = &round.strain {
+        out::line(format!("This host is short of space or time: {}.", strain.words()));
     }
     out::line("");
     report::text(view).iter().for_each(out::line);

@@ -10,9 +10,9 @@ use crate::agent::workshop::{Workshop, configured_areas};
 use crate::domain::detect::FixClass;
 use crate::domain::fix::{ActionHash, Fix, FixId, KnownLesson};
 use crate::domain::foreign_text::display_line;
-use crate::domain::guard::Verdict;
+use crate::domain::guard::{ApprovalMode, Verdict};
 use crate::domain::id::Slug;
-use crate::domain::lesson::{Lesson, Risk};
+use crate::domain::lesson::Lesson;
 use crate::domain::trust::Grant;
 use crate::loops::library::{Held, Library, Origin};
 use crate::loops::seed::{Area, PersonError, explain};
@@ -79,7 +79,7 @@ fn subject(parts: &Parts, text: &str) -> Result<Subject, CliError> {
 fn of_fix(parts: &mut Parts, library: &Library, fix: &Fix) -> Result<Vec<Part>, CliError> {
     let mut answer = vec![part("fix", format!("{} in {}", fix.lesson, fix.root.join(&fix.path).display()))];
     answer.push(state_of(fix));
-    answer.extend(rights(library, &fix.lesson));
+    answer.extend(rights(parts, library, &fix.lesson));
     let lessons: Vec<KnownLesson> = library.held.iter().map(Held::known).collect();
     let area = configured_areas(parts).0.into_iter().find(|area| area.root == fix.root);
     let area = area.unwrap_or(Area::bare(fix.root.clone()));
@@ -110,7 +110,7 @@ fn of_fix(parts: &mut Parts, library: &Library, fix: &Fix) -> Result<Vec<Part>, 
 
 fn of_lesson(parts: &mut Parts, library: &Library, slug: &Slug) -> Result<Vec<Part>, CliError> {
     let fixes: Vec<Fix> = parts.db.fixes()?.into_iter().filter(|fix| fix.lesson == *slug).collect();
-    let mut answer = rights(library, slug);
+    let mut answer = rights(parts, library, slug);
     if answer.is_empty() && fixes.is_empty() {
         let error = CliError::new(ExitKind::Usage, format!("no lesson or fix {slug} is known here"));
         return Err(error.hint("see `mesh lesson list` and `mesh inbox list`"));
@@ -133,7 +133,7 @@ fn state_of(fix: &Fix) -> Part {
 }
 
 /// Where the lesson comes from and what it may do here, or why it is out of force.
-fn rights(library: &Library, slug: &Slug) -> Vec<Part> {
+fn rights(parts: &Parts, library: &Library, slug: &Slug) -> Vec<Part> {
     let mut answer = Vec::new();
     for (_, why) in library.left_out.iter().filter(|(name, _)| name == slug.as_str()) {
         answer.push(part("left out", why));
@@ -146,22 +146,23 @@ fn rights(library: &Library, slug: &Slug) -> Vec<Part> {
         Origin::Peer { name, .. } => format!("is by {name}, whose grant comes to {} now", grant.name()),
     };
     answer.push(part("lesson", format!("{slug} rev {}, scope {}, {from}", lesson.rev, lesson.scope)));
-    answer.push(part("may", may(lesson, grant)));
+    answer.push(part("may", may(lesson, grant, parts.config.approve.of(lesson.risk).mode_at(parts.now()))));
     for (_, why) in library.held_back.iter().filter(|(name, _)| name == slug.as_str()) {
         answer.push(part("held back", why));
     }
     answer
 }
 
-fn may(lesson: &Lesson, grant: Grant) -> String {
+fn may(lesson: &Lesson, grant: Grant, approval: ApprovalMode) -> String {
     let (class, risk) = (lesson.fix.class, lesson.risk);
     let what = match (class, grant) {
         (FixClass::None, _) => "finds, and has no fix",
         (_, Grant::Observe | Grant::Audit) => "finds, and mends nothing: the grant ends there",
+        _ if approval == ApprovalMode::Never => "finds, and mends nothing: `[approve]` says never for its risk",
         (FixClass::Review, _) => "finds and lists a fix; a person asks for it",
         (FixClass::Safe, Grant::Propose) => "finds, and makes a branch that a person merges",
-        (FixClass::Safe, Grant::Apply) if risk >= Risk::High => {
-            "finds, and makes a branch that a person merges: its risk is too high for more"
+        (FixClass::Safe, Grant::Apply) if approval == ApprovalMode::Ask => {
+            "finds, and makes a branch that a person merges: `[approve]` says ask for its risk"
         }
         (FixClass::Safe, Grant::Apply) => "finds, and changes what people use where the guard lets it",
     };
@@ -176,6 +177,11 @@ fn host(parts: &mut Parts, area: Option<&Area>) -> Result<Vec<Part>, CliError> {
         answer.push(part("stopped", format!("nothing is changed any more: {why}")));
     }
     if let Some(paused) = parts.db.paused(&moment)? {
+        answer.push(part("paused", paused.words()));
+    }
+    for paused in
+        parts.db.paused_areas(&moment)?.iter().filter(|paused| area.is_none_or(|area| paused.covers(&area.root)))
+    {
         answer.push(part("paused", paused.words()));
     }
     let of_area = |root: &std::path::Path| area.is_none_or(|area| area.root == root);

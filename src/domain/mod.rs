@@ -39,6 +39,7 @@ pub mod signal;
 pub mod snapshot;
 pub mod source_marks;
 pub mod sparkline;
+pub mod strain;
 pub mod strict_json;
 pub mod trust;
 pub mod undo;

@@ -130,6 +130,13 @@ impl<E: Eyes, H: Hands> Healer<E, H> {
             (false, None, Some(paused)) => Some(format!("by a person: {}", paused.why)),
             (false, None, None) => None,
         };
+        let areas = db.paused_areas(moment)?;
+        let held_by = |target: &Target| {
+            let path = target.path.as_deref()?;
+            let area = areas.iter().find(|paused| path.starts_with(&paused.area))?;
+            Some((target.name.as_str().to_owned(), area.words()))
+        };
+        let held = self.setting.targets.iter().filter_map(held_by).collect();
         self.suspended.retain(|_, until| *until > now);
         let world = World {
             rules: &self.setting.rules,
@@ -140,6 +147,7 @@ impl<E: Eyes, H: Hands> Healer<E, H> {
             wall,
             now,
             paused: paused.as_deref(),
+            held: &held,
             suspended: &self.suspended,
             per_hour: self.setting.per_hour,
         };

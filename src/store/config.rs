@@ -7,12 +7,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::files::{self, FileError};
+use super::guard_config::{ApproveFile, ReserveConfig, ReserveFile};
 use super::home::Home;
 use super::rule_config::{self, Declared, RulesConfig, RulesFile};
 use super::service_config::{Service, ServiceSet};
 use super::signal_config::{HttpConfig, HttpFile, SignalsConfig, SignalsFile, Watched, WatchedSet};
 use super::toml_line;
-use crate::domain::guard::ActionKind;
+use crate::domain::guard::{ActionKind, Approvals};
 use crate::domain::heal::target::Target;
 use crate::domain::id::{MeshName, PeerName};
 use crate::domain::lesson::parse_span;
@@ -65,6 +66,10 @@ struct ConfigFile {
     audit: AuditFile,
     #[serde(default)]
     limits: LimitsFile,
+    #[serde(default)]
+    approve: ApproveFile,
+    #[serde(default)]
+    reserve: ReserveFile,
     #[serde(default)]
     lessons: LessonsFile,
     #[serde(default)]
@@ -250,6 +255,10 @@ pub struct Config {
     pub sync_interval: Span,
     /// How much may be changed, and how fast.
     pub limits: Limits,
+    /// How far a change of each risk goes without a person.
+    pub approve: Approvals,
+    /// What is left to others on this host.
+    pub reserve: ReserveConfig,
     /// What is audited.
     pub audit_roots: Vec<AuditRoot>,
     /// Whether the lessons that ship with mesh are used.
@@ -321,6 +330,12 @@ impl Config {
         }
     }
 
+    /// What is set in the unsafe direction, a sentence each.
+    #[must_use]
+    pub fn weaknesses(&self) -> Vec<String> {
+        self.pace().weaknesses().into_iter().chain(self.approve.weaknesses()).collect()
+    }
+
     /// Where the next sync waits to, without jitter.
     #[must_use]
     pub fn interval(&self) -> Duration {
@@ -355,6 +370,8 @@ impl ConfigFile {
             sync: SyncFile { interval: later.sync.interval.or(self.sync.interval) },
             audit: AuditFile { root: later.audit.root.or(self.audit.root) },
             limits: self.limits.overlaid_by(later.limits),
+            approve: self.approve.overlaid_by(later.approve),
+            reserve: self.reserve.overlaid_by(later.reserve),
             lessons: LessonsFile { founding: later.lessons.founding.or(self.lessons.founding) },
             http: self.http.overlaid_by(later.http),
             signals: self.signals.overlaid_by(later.signals),
@@ -394,6 +411,8 @@ impl ConfigFile {
             },
             sync_interval: self.sync.interval.unwrap_or(Span(SYNC_INTERVAL)),
             limits: self.limits.complete(),
+            approve: self.approve.complete(),
+            reserve: self.reserve.complete(),
             founding: self.lessons.founding.unwrap_or(true),
             audit_roots: self
                 .audit
@@ -480,6 +499,8 @@ mod tests {
         let config = Config::load(&home).expect("sound");
         assert_eq!((config.remote.branch.as_str(), config.max_grant), ("two", Grant::Audit));
         assert_eq!(config.remote.url, "/srv/mesh.git");
+        assert_eq!(config.approve, Approvals::default());
+        assert_eq!((config.reserve.free_percent, config.reserve.load_per_core), (2.0, None));
         assert_eq!(config.audit_roots[0].path, home.root().join("app"));
     }
 
@@ -497,6 +518,10 @@ mod tests {
             ("name = \"x\"\nname = \"y\"\n", "mesh.toml:2: duplicate key"),
             ("name = \"x\"\nmesh = \"m\"\n", "`remote.url` is missing"),
             ("name = \"x\"\n[http]\nlisten = \"here\"\n", "mesh.toml:3: `here` is not an address"),
+            ("name = \"x\"\n[approve]\nlow = \"ask\"\nhigh = \"always\"\n", "mesh.toml:4: unknown variant `always`"),
+            ("name = \"x\"\n[approve]\nlow_until = \"soon\"\n", "mesh.toml:3: `soon` is not a time such as"),
+            ("name = \"x\"\n[reserve]\nload_per_core = 0.0\n", "mesh.toml:3: 0 is not a load above 0"),
+            ("name = \"x\"\n[reserve]\nfree_percent = 90.0\n", "mesh.toml:3: 90 is not a share"),
             (&format!("{MAIN}[http]\nlisten = \"0.0.0.0:80\"\n"), "others can reach it: set `http.token_file`"),
             (
                 "name = \"x\"\n[signals.set.\"host.cpu.used\"]\nthreshold = 1.0\n",

@@ -363,16 +363,23 @@ impl Db {
         })
     }
 
+    /// Adds what concerns one area: a pause, and its end.
+    ///
+    /// # Errors
+    /// SQLite refused.
+    pub fn note_area(&mut self, moment: &Moment, area: &Path, entry: &Entry) -> Result<(), DbError> {
+        self.write(|transaction| {
+            let clock = tick(transaction, moment)?;
+            append(transaction, moment, clock, &Place { area: path_bytes(area), ..HOST }, entry)
+        })
+    }
+
     /// Ends the freeze of an area.
     ///
     /// # Errors
     /// SQLite refused.
     pub fn thaw(&mut self, moment: &Moment, area: &Path, why: &str) -> Result<(), DbError> {
-        let entry = Entry::Thaw { why: why.to_owned() };
-        self.write(|transaction| {
-            let clock = tick(transaction, moment)?;
-            append(transaction, moment, clock, &Place { area: path_bytes(area), ..HOST }, &entry)
-        })
+        self.note_area(moment, area, &Entry::Thaw { why: why.to_owned() })
     }
 
     /// The rows of every attempt at a fix, oldest first.

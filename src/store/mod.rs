@@ -11,6 +11,7 @@ pub mod files;
 pub mod fixes;
 pub mod forks;
 pub mod gossip;
+pub mod guard_config;
 pub mod heal;
 pub mod home;
 pub mod keyring;

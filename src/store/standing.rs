@@ -46,6 +46,35 @@ impl Paused {
     }
 }
 
+fn holding(entry: Entry, moment: &Moment) -> Option<Paused> {
+    let Entry::Pause { until, why } = entry else { return None };
+    let until = until.and_then(|until| Timestamp::from_millisecond(until).ok());
+    until.is_none_or(|until| moment.wall < until).then_some(Paused { until, why })
+}
+
+/// A pause of one area that holds.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PausedArea {
+    /// The area.
+    pub area: PathBuf,
+    /// Until when and why.
+    pub paused: Paused,
+}
+
+impl PausedArea {
+    /// What is paused, until when and why, in one phrase.
+    #[must_use]
+    pub fn words(&self) -> String {
+        format!("{} is paused {}", self.area.display(), self.paused.words())
+    }
+
+    /// Whether it holds for `place`: a folder in the area, or one that the area is a part of.
+    #[must_use]
+    pub fn covers(&self, place: &Path) -> bool {
+        place.starts_with(&self.area) || self.area.starts_with(place)
+    }
+}
+
 impl Db {
     /// What the ledger says of the host and of `area`, for a plan that does `action`.
     ///
@@ -61,6 +90,8 @@ impl Db {
         let clock = self.count_on(moment)?;
         let frozen = self.frozen_at(clock)?.into_iter().find(|frozen| frozen.area == area).map(|frozen| frozen.why);
         let paused = self.paused(moment)?.map(|paused| paused.words());
+        let area_paused = self.paused_areas(moment)?.into_iter().find(|paused| paused.covers(area));
+        let area_paused = area_paused.map(|paused| paused.words());
         let read_only = self.read_only()?;
         let (now, day) = (signed(clock), i64::try_from(DAY.as_millis()).unwrap_or(i64::MAX));
         self.read(|connection| {
@@ -76,6 +107,7 @@ impl Db {
             let tried = tried.map(|tried| Running::from_millis(tried.max(0).cast_unsigned()));
             Ok(Standing {
                 paused,
+                area_paused,
                 read_only,
                 frozen,
                 interventions: count("applied")?,
@@ -119,13 +151,24 @@ impl Db {
     /// # Errors
     /// SQLite refused, or the row is not one of ours.
     pub fn paused(&self, moment: &Moment) -> Result<Option<Paused>, DbError> {
-        Ok(match self.newest("'pause', 'resume'")? {
-            Some(Entry::Pause { until, why }) => {
-                let until = until.and_then(|until| Timestamp::from_millisecond(until).ok());
-                until.is_none_or(|until| moment.wall < until).then_some(Paused { until, why })
-            }
-            _ => None,
-        })
+        Ok(self.newest("'pause', 'resume'")?.and_then(|entry| holding(entry, moment)))
+    }
+
+    /// The areas that a person has paused, newest first.
+    ///
+    /// # Errors
+    /// SQLite refused, or a row is not one of ours.
+    pub fn paused_areas(&self, moment: &Moment) -> Result<Vec<PausedArea>, DbError> {
+        let rows = self.read(|connection| {
+            let sql = format!(
+                "SELECT {ROW} FROM ledger WHERE seq IN (SELECT max(seq) FROM ledger \
+                 WHERE word IN ('pause', 'resume') AND length(area) > 0 GROUP BY area) ORDER BY seq DESC"
+            );
+            let rows = connection.prepare(&sql)?.query_map([], row_of)?.collect::<rusqlite::Result<Vec<_>>>()?;
+            rows.into_iter().map(|row| said(&row).map(|entry| (row.area, entry))).collect::<rusqlite::Result<Vec<_>>>()
+        })?;
+        let holds = |(area, entry)| Some(PausedArea { area: path_of(area), paused: holding(entry, moment)? });
+        Ok(rows.into_iter().filter_map(holds).collect())
     }
 
     /// Why nothing may be changed any more, if that is so.
@@ -141,7 +184,9 @@ impl Db {
 
     fn newest(&self, words: &str) -> Result<Option<Entry>, DbError> {
         self.read(|connection| {
-            let sql = format!("SELECT {ROW} FROM ledger WHERE word IN ({words}) ORDER BY seq DESC LIMIT 1");
+            let sql = format!(
+                "SELECT {ROW} FROM ledger WHERE word IN ({words}) AND length(area) = 0 ORDER BY seq DESC LIMIT 1"
+            );
             connection.query_row(&sql, [], row_of).optional()?.map(|row| said(&row)).transpose()
         })
     }

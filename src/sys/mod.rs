@@ -13,5 +13,6 @@ pub mod probes;
 pub mod ready;
 pub mod remote;
 pub mod repo;
+pub mod strain;
 pub mod tree;
 mod trial;

@@ -10,6 +10,8 @@ use crate::domain::foreign_text::display_line;
 pub struct Standing {
     /// Why mesh is paused, if it is.
     pub paused: Option<String>,
+    /// Why the area is paused, if it is.
+    pub area_paused: Option<String>,
     /// Why nothing may be changed any more: a rollback has failed.
     pub read_only: Option<String>,
     /// Why the area is frozen, if it is.
@@ -83,9 +85,12 @@ pub(super) fn not_frozen(standing: &Standing) -> Result<(), No> {
 }
 
 pub(super) fn not_paused(standing: &Standing) -> Result<(), No> {
-    match &standing.paused {
-        None => Ok(()),
-        Some(why) => block(format!("mesh is paused: {}; `mesh resume` ends that", display_line(why))),
+    match (&standing.paused, &standing.area_paused) {
+        (None, None) => Ok(()),
+        (Some(why), _) => block(format!("mesh is paused: {}; `mesh resume` ends that", display_line(why))),
+        (None, Some(why)) => {
+            block(format!("the area is paused: {}; `mesh resume --area` ends that", display_line(why)))
+        }
     }
 }
 

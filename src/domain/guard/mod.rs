@@ -1,6 +1,7 @@
 //! What stands between a plan and a change. Every check is evaluated and its verdict kept by name; only [`approve`]
 //! makes an [`Approved`] plan, and only [`prove`] a [`Proved`] one.
 
+mod approval;
 mod house;
 mod merit;
 mod place;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::fix::{FixPlan, TextHash};
 use super::pace::Pace;
 
+pub use approval::{Approval, ApprovalMode, Approvals};
 pub use house::Standing;
 pub use place::is_blocked_name;
 pub use proof::{Proof, Proved, StateHash, Trial, prove};
@@ -161,6 +163,8 @@ pub struct Policy {
     pub blocked_kinds: Vec<ActionKind>,
     /// What would try the change before it is made.
     pub canary: Canary,
+    /// How far a change of each risk goes without a person.
+    pub approvals: Approvals,
     /// How much and how fast.
     pub pace: Pace,
     /// Now.
@@ -211,7 +215,9 @@ pub enum Check {
     CanFail,
     /// The lesson is sound and not retired.
     LessonInForce,
-    /// Nobody has paused mesh.
+    /// The configuration lets a change of this risk be made.
+    Approval,
+    /// Nobody has paused mesh, or this area.
     NotPaused,
     /// No rollback has failed here.
     Writable,
@@ -254,6 +260,7 @@ impl Check {
             Self::NotFrozen => "not-frozen",
             Self::CanFail => "can-fail",
             Self::LessonInForce => "lesson-in-force",
+            Self::Approval => "approval",
             Self::NotPaused => "not-paused",
             Self::Writable => "writable",
             Self::RollbackProved => "rollback-proved",
@@ -412,6 +419,7 @@ pub fn approve(plan: FixPlan, scene: Scene<'_>) -> Result<Approved<FixPlan>, Ref
         (Check::NotFrozen, house::not_frozen(standing)),
         (Check::CanFail, merit::can_fail(&plan, drill)),
         (Check::LessonInForce, merit::lesson_in_force(&plan, policy)),
+        (Check::Approval, approval::approval(&plan, policy)),
         (Check::NotPaused, house::not_paused(standing)),
         (Check::Writable, house::writable(standing)),
     ]

@@ -47,6 +47,7 @@ fn policy() -> Policy {
         kind: ActionKind::Commit,
         blocked_kinds: Vec::new(),
         canary: Canary::None,
+        approvals: Approvals::default(),
         pace: Pace::default(),
         now: "2026-06-01T00:00:00Z".parse().expect("a time"),
     }
@@ -105,11 +106,11 @@ fn held_up_by(change: impl FnOnce(&mut Case)) -> Vec<(Check, Answer)> {
     match case.judged() {
         Ok(approved) => {
             assert!(approved.verdicts().iter().all(Verdict::passes));
-            assert_eq!(approved.verdicts().len(), 22);
+            assert_eq!(approved.verdicts().len(), 23);
             Vec::new()
         }
         Err(refusal) => {
-            assert_eq!(refusal.verdicts.len(), 22, "every check is evaluated");
+            assert_eq!(refusal.verdicts.len(), 23, "every check is evaluated");
             let stopped = refusal.verdicts.iter().filter(|verdict| !verdict.passes());
             stopped
                 .map(|verdict| {
@@ -213,7 +214,7 @@ fn a_file_outside_git_may_be_replaced_and_one_inside_may_not() {
 #[test]
 fn each_guard_holds_up_and_lets_through() {
     type Change = fn(&mut Case);
-    let table: [(Check, Answer, bool, Change, Change); 18] = [
+    let table: [(Check, Answer, bool, Change, Change); 22] = [
         (
             Check::ActionKind,
             Answer::Refuse,
@@ -267,7 +268,7 @@ fn each_guard_holds_up_and_lets_through() {
             },
         ),
         (
-            Check::Canary,
+            Check::Approval,
             Answer::Ask,
             true,
             |case| (case.plan.risk, case.policy.canary) = (Risk::High, Canary::There),
@@ -297,6 +298,32 @@ fn each_guard_holds_up_and_lets_through() {
             |case| case.plan.retired_after = "2026-06-01T00:00:00Z".to_owned(),
         ),
         (Check::NotPaused, Answer::Block, false, |case| case.standing.paused = Some("x".to_owned()), |_| ()),
+        (Check::NotPaused, Answer::Block, false, |case| case.standing.area_paused = Some("x".to_owned()), |_| ()),
+        (
+            Check::Approval,
+            Answer::Refuse,
+            false,
+            |case| case.policy.approvals.low.mode = ApprovalMode::Never,
+            |case| case.policy.approvals.high.mode = ApprovalMode::Never,
+        ),
+        (
+            Check::Approval,
+            Answer::Ask,
+            true,
+            |case| case.policy.approvals.low.mode = ApprovalMode::Ask,
+            |case| {
+                (case.policy.approvals.low.mode, case.policy.asked_by) = (ApprovalMode::Ask, AskedBy::Person);
+            },
+        ),
+        (
+            Check::Approval,
+            Answer::Ask,
+            true,
+            |case| case.policy.approvals.low.until = Some(case.policy.now),
+            |case| {
+                case.policy.approvals.low.until = Some(case.policy.now + Duration::from_secs(1));
+            },
+        ),
         (Check::Writable, Answer::Refuse, false, |case| case.standing.read_only = Some("x".to_owned()), |_| ()),
         (
             Check::Grant,
@@ -346,6 +373,7 @@ fn spoil(check: Check, case: &mut Case) -> Option<()> {
         Check::NotFrozen => case.standing.frozen = Some("x".to_owned()),
         Check::CanFail => case.plan.claim = "true".to_owned(),
         Check::LessonInForce => case.plan.lesson_fault = Some("x".to_owned()),
+        Check::Approval => case.policy.approvals.low.mode = ApprovalMode::Never,
         Check::NotPaused => case.standing.paused = Some("x".to_owned()),
         Check::Writable => case.standing.read_only = Some("x".to_owned()),
         Check::RollbackProved | Check::TrialPassed | Check::FindingGone => return None,
@@ -355,9 +383,9 @@ fn spoil(check: Check, case: &mut Case) -> Option<()> {
 
 /// A check that is added without a case that it is against does not compile, and one that is against nothing fails here.
 #[test]
-fn every_one_of_the_22_checks_passes_something_and_refuses_something() {
+fn every_one_of_the_23_checks_passes_something_and_refuses_something() {
     let sound = Case::sound().judged().expect("approved");
-    assert_eq!(sound.verdicts().len(), 22);
+    assert_eq!(sound.verdicts().len(), 23);
     for passed in sound.verdicts() {
         assert!(passed.passes());
         let mut case = Case::sound();
@@ -375,6 +403,48 @@ fn a_checker_that_is_not_installed_is_named_with_its_package() {
     (case.plan.risk, case.policy.canary) = (Risk::Medium, missing);
     let why = case.judged().expect_err("blocked").why();
     assert!(why.starts_with("blocked on missing canary") && why.ends_with("apt-get install nginx-light"), "{why}");
+}
+
+/// Each mode with each risk, before its end and from then on: what the check says to the audit and to a person.
+#[test]
+fn d14_each_mode_of_each_risk_and_its_end() {
+    use ApprovalMode::{Ask, Auto, Never};
+    let said = |risk, mode, ended: bool, asked_by, kind| {
+        let stopped = held_up_by(|case| {
+            (case.plan.risk, case.policy.canary) = (risk, Canary::There);
+            (case.policy.asked_by, case.policy.kind) = (asked_by, kind);
+            let second = Duration::from_secs(1);
+            let until = if ended { case.policy.now } else { case.policy.now + second };
+            let approval = Approval { mode, until: Some(until) };
+            match risk {
+                Risk::Low => case.policy.approvals.low = approval,
+                Risk::Medium => case.policy.approvals.medium = approval,
+                Risk::High => case.policy.approvals.high = approval,
+            }
+        });
+        assert!(stopped.iter().all(|(check, _)| *check == Check::Approval), "{stopped:?}");
+        stopped.first().map_or(Answer::Pass, |(_, answer)| *answer)
+    };
+    let (audit, person) = (AskedBy::Audit, AskedBy::Person);
+    let (commit, branch) = (ActionKind::Commit, ActionKind::Branch);
+    for risk in [Risk::Low, Risk::Medium, Risk::High] {
+        for (mode, by_itself, for_a_person) in [
+            (Auto, Answer::Pass, Answer::Pass),
+            (Ask, Answer::Ask, Answer::Pass),
+            (Never, Answer::Refuse, Answer::Refuse),
+        ] {
+            assert_eq!(said(risk, mode, false, audit, commit), by_itself, "{risk:?} {mode:?}");
+            assert_eq!(said(risk, mode, false, person, commit), for_a_person, "{risk:?} {mode:?}");
+            assert_eq!(said(risk, mode, false, audit, branch), for_a_person, "{risk:?} {mode:?}");
+            // From its end on it asks, whatever it was.
+            assert_eq!(said(risk, mode, true, audit, commit), Answer::Ask, "{risk:?} {mode:?}");
+            assert_eq!(said(risk, mode, true, person, commit), Answer::Pass, "{risk:?} {mode:?}");
+        }
+    }
+    let mut approvals = Approvals::default();
+    assert_eq!(approvals.weaknesses(), Vec::<String>::new());
+    approvals.high.mode = Auto;
+    assert_eq!(approvals.weaknesses().len(), 1);
 }
 
 #[test]

@@ -96,6 +96,8 @@ pub struct World<'a> {
     pub now: i64,
     /// Why nothing is done on this host for now.
     pub paused: Option<&'a str>,
+    /// Why nothing is done to a target for now, by its name.
+    pub held: &'a BTreeMap<String, String>,
     /// Until when no rule may interrupt a target, by the engine's clock.
     pub suspended: &'a BTreeMap<String, i64>,
     /// Most actions of all rules within an hour.
@@ -432,6 +434,9 @@ impl Engine {
         }
         if let Some(why) = world.paused {
             return wait(format!("paused: {why}"));
+        }
+        if let Some(why) = world.held.get(&key.1) {
+            return wait(why.clone());
         }
         let interrupts = rung.steps.iter().any(Action::interrupts);
         if interrupts && world.suspended.get(&key.1).is_some_and(|until| *until > world.now) {

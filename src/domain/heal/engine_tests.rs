@@ -52,6 +52,7 @@ struct Host {
     facts: BTreeMap<(&'static str, String), f64>,
     suspended: BTreeMap<String, i64>,
     paused: Option<&'static str>,
+    held: BTreeMap<String, String>,
     occurrences: Vec<Occurrence>,
     now: i64,
     /// Whether the actions work.
@@ -74,6 +75,7 @@ impl Host {
             facts: BTreeMap::new(),
             suspended: BTreeMap::new(),
             paused: None,
+            held: BTreeMap::new(),
             occurrences: Vec::new(),
             now: 1_000_000,
             works: true,
@@ -110,6 +112,7 @@ impl Host {
             wall: self.now,
             now: self.now,
             paused: self.paused,
+            held: &self.held,
             suspended: &self.suspended,
             per_hour: 100,
         };
@@ -239,6 +242,19 @@ fn c11_an_undrilled_rule_reports_and_does_nothing() {
         host.step(60);
         assert_eq!(host.acted.len(), 1, "drilled meanwhile");
     }
+}
+
+#[test]
+fn d16_what_holds_one_target_holds_no_other() {
+    let mut host = Host::new(vec![rule(&[])], &["web", "mail"]);
+    host.held.insert("web".to_owned(), "/srv/web is paused".to_owned());
+    host.set("unit.failed", "web", 1.0);
+    host.set("unit.failed", "mail", 1.0);
+    (0..3).for_each(|_| host.step(60));
+    assert!(!host.acted.is_empty() && host.acted.iter().all(|(_, key)| key.1 == "mail"), "{:?}", host.acted);
+    host.held.clear();
+    (0..3).for_each(|_| host.step(60));
+    assert!(host.acted.iter().any(|(_, key)| key.1 == "web"), "{:?}", host.acted);
 }
 
 #[test]

@@ -22,7 +22,7 @@ use crate::domain::canary::Kind;
 use crate::domain::detect::{ENGINE, FixClass};
 use crate::domain::finding::Finding;
 use crate::domain::fix::{EndedBy, Fix, FixId, FixPlan, FixState, KnownLesson};
-use crate::domain::guard::{ActionKind, AskedBy, Canary, Drill, FileId, RepoFacts, Verdict};
+use crate::domain::guard::{ActionKind, Approvals, AskedBy, Canary, Drill, FileId, RepoFacts, Verdict};
 use crate::domain::id::Slug;
 use crate::domain::lesson::{Lesson, Risk};
 use crate::domain::pace::Pace;
@@ -132,6 +132,8 @@ pub struct House {
     pub max_open: u32,
     /// What no change may do here.
     pub blocked_kinds: Vec<ActionKind>,
+    /// How far a change of each risk goes without a person.
+    pub approvals: Approvals,
     /// How much and how fast.
     pub pace: Pace,
 }

@@ -150,6 +150,7 @@ pub(super) fn judge(
         kind: wish.kind,
         blocked_kinds: house.blocked_kinds.clone(),
         canary: area.trials(&plan.path, parts.exec).1,
+        approvals: house.approvals,
         pace: house.pace.clone(),
         now,
     };
