@@ -1,6 +1,7 @@
 //! Where things stand on the shared branch. Paths are only ever constructed here, never taken from what a server sent.
 
 use super::id::{EntryId, HostId};
+use super::limits;
 
 /// The branch's format, for people; programs go by the payload types.
 pub const FORMAT_FILE: (&str, &str) = ("mesh-format", "mesh-branch/1\n");
@@ -69,13 +70,13 @@ pub fn roster(version: u64) -> String {
 pub fn seq_of_entry_name(name: &[u8]) -> Option<u64> {
     let digits = name.strip_suffix(b".json")?;
     let seq = number(digits, 10)?;
-    (seq > 0).then_some(seq)
+    (1..=limits::INTEGER_MAX).contains(&seq).then_some(seq)
 }
 
 /// The number of a chunk directory, when its name is one that [`chunk_name`] makes.
 #[must_use]
 pub fn chunk_of_name(name: &[u8]) -> Option<u64> {
-    number(name, 8)
+    number(name, 8).filter(|chunk| *chunk <= (limits::INTEGER_MAX - 1) / CHUNK)
 }
 
 /// A decimal number padded to `width`; longer ones only without padding.
@@ -127,6 +128,8 @@ mod tests {
         }
         assert_eq!(seq_of_entry_name(b"99999999999999999999999.json"), None);
         assert_eq!(chunk_of_name(b"0000000\xff"), None);
+        assert_eq!(seq_of_entry_name(b"9007199254740992.json"), None, "no entry has this seq");
+        assert_eq!(chunk_of_name(b"1284467440737095516"), None, "no entry is in there");
     }
 
     #[test]

@@ -93,6 +93,10 @@ impl PeerLine {
             let bad = || TrustError::Option { option: option.to_owned() };
             let (name, value) = option.split_once('=').ok_or_else(bad)?;
             let value = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).ok_or_else(bad)?;
+            if value.contains('"') {
+                // It could be read in two ways, and not be written again.
+                return Err(bad());
+            }
             match name {
                 "grant" => parsed.grant = value.parse()?,
                 "scope" => parsed.scope = value.split_ascii_whitespace().map(str::to_owned).collect(),
@@ -319,7 +323,14 @@ mod tests {
 
     #[test]
     fn unknown_or_malformed_options_are_refused() {
-        for bad in [r#"grant="root""#, "grant=apply", r#"command="sh""#, r#"not-after="soon""#, "no-pty"] {
+        for bad in [
+            r#"scope="python/* s,not-after="2027-05-20""#,
+            r#"grant="root""#,
+            "grant=apply",
+            r#"command="sh""#,
+            r#"not-after="soon""#,
+            "no-pty",
+        ] {
             assert!(line(bad).is_err(), "{bad}");
         }
         assert!(PeerLine::parse("# only a remark\n").is_err());
