@@ -23,6 +23,7 @@ mod granted;
 mod guarded;
 mod health;
 mod hostile_servers;
+mod https;
 mod intervening;
 mod learn;
 mod moving;

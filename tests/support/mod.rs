@@ -10,4 +10,5 @@ pub(crate) mod lessons;
 pub(crate) mod memory_branch;
 pub(crate) mod project;
 pub(crate) mod sample;
+pub(crate) mod tls;
 pub(crate) mod services;
