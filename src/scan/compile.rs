@@ -11,7 +11,7 @@ use crate::domain::lesson::{Lesson, Severity};
 use super::config::{self, ConfigMatcher};
 use super::error::CompileError;
 use super::line_rule::LineRule;
-use super::needs::{self, Atom, Needs};
+use super::needs::{self, Atom, Group, Needs};
 use super::scope::Globs;
 use super::syntax::SyntaxRule;
 
@@ -51,7 +51,7 @@ pub(super) fn compile(
     let detect = &lesson.detect;
     let conditions: HashSet<&Slug> =
         detect.when_repo.iter().flat_map(|when| when.any_file.iter().chain(&when.no_file)).collect();
-    let hint: Needs = detect
+    let hint: Vec<Group> = detect
         .requires_text
         .iter()
         .map(|group| group.iter().map(|text| Atom::AnyCase(text.clone())).collect())
@@ -72,10 +72,10 @@ pub(super) fn compile(
             Rule::Config(rule) => {
                 let set = edit(&rule.id).and_then(|edit| edit.set.as_ref());
                 let body = Body::Config(ConfigMatcher::compile(rule, set)?);
-                (&rule.id, rule.severity, rule.confidence, body, Needs::new())
+                (&rule.id, rule.severity, rule.confidence, body, Needs::default())
             }
         };
-        needs.extend(hint.iter().cloned());
+        needs.groups.extend(hint.iter().cloned());
         rules.push((
             CompiledRule {
                 lesson: place,

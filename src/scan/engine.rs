@@ -1,7 +1,8 @@
 //! The compiled lessons and the scan of one file.
 
 use std::collections::{HashMap, HashSet};
-use std::time::{Duration, Instant};
+use std::marker::PhantomData;
+use std::time::Duration;
 
 use crate::domain::detect::LanguageName;
 use crate::domain::finding::{Finding, Fingerprint};
@@ -14,25 +15,29 @@ use super::config;
 use super::error::{CompileError, FileRefusal};
 use super::filter::Filter;
 use super::hit::Hit;
-use super::parse::Trees;
+use super::parse::{Trees, cpu_time};
 use super::place::Lines;
 use super::suppress::{self, Mark};
 
-/// A point in time after which a scan stops.
+/// The processor time of one thread after which its scan stops: on a loaded host, waiting costs nobody a scan.
 #[derive(Clone, Copy, Debug)]
-pub struct Deadline(Instant);
+pub struct Deadline {
+    at: Duration,
+    /// Another thread has another clock.
+    of_this_thread: PhantomData<*const ()>,
+}
 
 impl Deadline {
-    /// The deadline that is `limit` from now.
+    /// The deadline that is `limit` from now, for this thread.
     #[must_use]
     pub fn after(limit: Duration) -> Self {
-        Self(Instant::now() + limit)
+        Self { at: cpu_time() + limit, of_this_thread: PhantomData }
     }
 
     /// True once it has passed.
     #[must_use]
     pub fn passed(&self) -> bool {
-        Instant::now() >= self.0
+        cpu_time() >= self.at
     }
 }
 
@@ -232,15 +237,17 @@ impl Engine {
         taken: &mut Taken<'_>,
     ) -> Result<(), FileRefusal> {
         let Some(by_kind) = self.kinds.get(&language) else { return Ok(()) };
-        let parsed = trees.get(language)?;
+        let rules = |kind: u16| by_kind.get(usize::from(kind)).into_iter().flatten().filter(|at| wanted[**at]);
+        let tree = trees.take(language)?;
+        let nodes = tree.pick(|kind| rules(kind).next().is_some())?;
         if deadline.passed() {
             return Err(FileRefusal::Overrun { lesson: None });
         }
         let mut tried = 0_u32;
-        for node in parsed.root().dfs() {
-            for &at in by_kind.get(usize::from(node.kind_id())).into_iter().flatten().filter(|at| wanted[**at]) {
+        for node in &nodes {
+            for &at in rules(node.kind_id()) {
                 let Body::Syntax(syntax) = &self.rules[at].body else { continue };
-                if let Some(hit) = syntax.at(at, &node, edits) {
+                if let Some(hit) = syntax.at(at, node, edits) {
                     taken.take(hit);
                 }
                 tried = tried.wrapping_add(1);
@@ -250,6 +257,8 @@ impl Engine {
                 }
             }
         }
+        drop(nodes);
+        trees.give_back(language, tree);
         Ok(())
     }
 

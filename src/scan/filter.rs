@@ -1,11 +1,18 @@
-//! The literal filter: one pass over a file's bytes says which rules can match it at all.
+//! The filter: one pass over a file's bytes for all literals, and then the regular expressions of the rules that
+//! are left, say which rules can match it at all.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap};
 
 use aho_corasick::AhoCorasick;
+use regex::bytes::{Regex, RegexBuilder};
 
 use super::needs::{Atom, Needs, is_word_byte};
 use super::suppress::MARKERS;
+use crate::domain::limits;
+
+/// Most regular expressions that are searched for on behalf of one rule.
+const FOUND_MAX: usize = 4;
 
 /// The needs of all rules, searched for together.
 #[derive(Default)]
@@ -17,12 +24,21 @@ pub(super) struct Filter {
     /// The first literals are suppression markers.
     markers: usize,
     atoms: Vec<Atom>,
-    needs: Vec<Vec<Vec<usize>>>,
+    found: Vec<Regex>,
+    rules: Vec<Demands>,
+}
+
+/// What one rule needs, by place in the filter.
+struct Demands {
+    groups: Vec<Vec<usize>>,
+    found: Vec<usize>,
 }
 
 /// What one file holds.
-pub(super) struct Present {
+pub(super) struct Present<'b> {
+    bytes: &'b [u8],
     atoms: Option<Vec<bool>>,
+    found: Vec<OnceCell<bool>>,
     /// A suppression marker is there.
     pub(super) marker: bool,
 }
@@ -31,9 +47,9 @@ impl Filter {
     /// The filter for rules with these needs, in order.
     pub(super) fn build(rules: &[Needs]) -> Self {
         let mut filter = Self::default();
-        let mut known = HashMap::new();
+        let (mut known, mut compiled) = (HashMap::new(), HashMap::new());
         for rule in rules {
-            let groups = rule.iter().map(|group| {
+            let groups = rule.groups.iter().map(|group| {
                 let ids = group.iter().map(|atom| {
                     *known.entry(atom.clone()).or_insert_with(|| {
                         filter.atoms.push(atom.clone());
@@ -43,7 +59,14 @@ impl Filter {
                 ids.collect()
             });
             let groups = groups.collect();
-            filter.needs.push(groups);
+            let found = rule.found.iter().take(FOUND_MAX).filter_map(|pattern| {
+                *compiled.entry(pattern.clone()).or_insert_with(|| {
+                    filter.found.push(searcher(pattern)?);
+                    Some(filter.found.len() - 1)
+                })
+            });
+            let found = found.collect();
+            filter.rules.push(Demands { groups, found });
         }
         // The automaton ignores case, so literals that differ in case alone are one of its literals; each
         // atom then looks at the bytes itself.
@@ -65,9 +88,10 @@ impl Filter {
     }
 
     /// What these bytes hold.
-    pub(super) fn search(&self, bytes: &[u8]) -> Present {
+    pub(super) fn search<'b>(&self, bytes: &'b [u8]) -> Present<'b> {
+        let regexes = vec![OnceCell::new(); self.found.len()];
         let Some(automaton) = &self.automaton else {
-            return Present { atoms: None, marker: true };
+            return Present { bytes, atoms: None, found: regexes, marker: true };
         };
         let mut found = vec![false; self.atoms.len()];
         let mut marker = false;
@@ -80,16 +104,22 @@ impl Filter {
                 }
             }
         }
-        Present { atoms: Some(found), marker }
+        Present { bytes, atoms: Some(found), found: regexes, marker }
     }
 
     /// Whether a rule can match a text that holds this.
-    pub(super) fn allows(&self, rule: usize, present: &Present) -> bool {
-        present
-            .atoms
-            .as_ref()
-            .is_none_or(|found| self.needs[rule].iter().all(|group| group.iter().any(|&atom| found[atom])))
+    pub(super) fn allows(&self, rule: usize, present: &Present<'_>) -> bool {
+        let Demands { groups, found } = &self.rules[rule];
+        let literals =
+            present.atoms.as_ref().is_none_or(|atoms| groups.iter().all(|group| group.iter().any(|&atom| atoms[atom])));
+        literals && found.iter().all(|&at| *present.found[at].get_or_init(|| self.found[at].is_match(present.bytes)))
     }
+}
+
+/// Compiled within the limits of a rule's own expression; `None` when it is too large, and then not demanded.
+fn searcher(pattern: &str) -> Option<Regex> {
+    let limit = limits::REGEX_COMPILED_BYTES;
+    RegexBuilder::new(pattern).size_limit(limit).dfa_size_limit(limit).nest_limit(limits::REGEX_NEST).build().ok()
 }
 
 /// Whether an atom is at `at`, where its literal was found in some case.
@@ -98,7 +128,10 @@ fn holds(atom: &Atom, bytes: &[u8], at: usize) -> bool {
         Atom::AnyCase(_) => true,
         Atom::Text(text) => bytes[at..].starts_with(text.as_bytes()),
         Atom::Word(word) => word_at(bytes, at, word),
-        Atom::Chain(words) => chain_at(bytes, at, words),
+        Atom::Chain(words) => chain_at(bytes, at, words, |_| true),
+        Atom::Call(words) => {
+            chain_at(bytes, at, words, |end| blank(bytes, end).is_none_or(|next| bytes.get(next) == Some(&b'(')))
+        }
     }
 }
 
@@ -116,7 +149,7 @@ fn starts(bytes: &[u8], at: usize) -> bool {
     run.first().is_none_or(u8::is_ascii_digit) || !run.is_ascii()
 }
 
-fn chain_at(bytes: &[u8], at: usize, words: &[String]) -> bool {
+fn chain_at(bytes: &[u8], at: usize, words: &[String], goes_on: impl Fn(usize) -> bool) -> bool {
     let mut at = at;
     for (index, word) in words.iter().enumerate() {
         if index > 0 {
@@ -135,7 +168,7 @@ fn chain_at(bytes: &[u8], at: usize, words: &[String]) -> bool {
         }
         at += word.len();
     }
-    true
+    goes_on(at)
 }
 
 /// Whether these words come somewhere behind `at`, in this order: what is between them was not understood.
@@ -184,7 +217,7 @@ mod tests {
     use super::*;
 
     fn allows(atom: Atom, text: &str) -> bool {
-        let filter = Filter::build(&[vec![vec![atom]]]);
+        let filter = Filter::build(&[Needs::of_groups(vec![vec![atom]])]);
         filter.allows(0, &filter.search(text.as_bytes()))
     }
 
@@ -219,10 +252,10 @@ mod tests {
     #[test]
     fn literals_that_differ_in_case_alone_stay_apart() {
         let filter = Filter::build(&[
-            vec![vec![Atom::Word("Popen".into())]],
-            vec![vec![Atom::Word("popen".into())]],
-            vec![vec![Atom::AnyCase("POPEN".into())]],
-            Needs::new(),
+            Needs::of_groups(vec![vec![Atom::Word("Popen".into())]]),
+            Needs::of_groups(vec![vec![Atom::Word("popen".into())]]),
+            Needs::of_groups(vec![vec![Atom::AnyCase("POPEN".into())]]),
+            Needs::default(),
         ]);
         let present = filter.search(b"Popen()");
         assert_eq!([0, 1, 2, 3].map(|rule| filter.allows(rule, &present)), [true, false, true, true]);

@@ -1,12 +1,12 @@
 //! One text as syntax trees, each language at most once, within time, depth and size.
 
 use std::ops::ControlFlow;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ast_grep_core::AstGrep;
 use ast_grep_core::tree_sitter::{LanguageExt, StrDoc};
 use rustix::time::{ClockId, clock_gettime};
-use tree_sitter::{ParseOptions, Parser, Tree};
+use tree_sitter::{ParseOptions, Parser};
 
 use crate::domain::detect::LanguageName;
 use crate::domain::limits;
@@ -26,25 +26,32 @@ pub(super) fn cpu_time() -> Duration {
 
 /// Parses within [`limits::AUDIT_PARSE`] and the file limits.
 pub(super) fn parse(language: LanguageName, text: &str) -> Result<Parsed, FileRefusal> {
+    let parsed = parse_unmeasured(language, text)?;
+    measure(&parsed, |_| {})?;
+    Ok(parsed)
+}
+
+fn parse_unmeasured(language: LanguageName, text: &str) -> Result<Parsed, FileRefusal> {
     let lang = Lang::from(language);
     let mut parser = Parser::new();
     parser.set_language(&lang.get_ts_language()).expect("grammars of this build fit its parser, a test parses each");
-    let start = cpu_time();
-    let late = || cpu_time().saturating_sub(start) > limits::AUDIT_PARSE;
+    let (began, start) = (Instant::now(), cpu_time());
+    // The parser asks thousands of times for one file, and only the wall clock is read without a system call.
+    let late = || began.elapsed() > limits::AUDIT_PARSE && cpu_time().saturating_sub(start) > limits::AUDIT_PARSE;
     let mut stop = |_: &_| if late() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
     let options = ParseOptions::new().progress_callback(&mut stop);
     let bytes = text.as_bytes();
     let mut read = |offset: usize, _| bytes.get(offset..).unwrap_or_default();
     let tree = parser.parse_with_options(&mut read, None, Some(options)).ok_or(FileRefusal::ParseTimeout)?;
-    measure(&tree)?;
     Ok(AstGrep::doc(StrDoc { src: text.to_owned(), lang, tree }))
 }
 
-/// Refuses a tree that could exhaust the stack or the time of a matcher, before one runs on it.
-fn measure(tree: &Tree) -> Result<(), FileRefusal> {
-    let mut cursor = tree.walk();
+/// Shows every node to `visit`, and refuses a tree that could exhaust the stack or the time of a matcher.
+fn measure<'t>(parsed: &'t Parsed, mut visit: impl FnMut(tree_sitter::Node<'t>)) -> Result<(), FileRefusal> {
+    let mut cursor = parsed.root().get_inner_node().walk();
     let (mut depth, mut nodes) = (1, 1);
     loop {
+        visit(cursor.node());
         if cursor.goto_first_child() {
             depth += 1;
         } else {
@@ -62,6 +69,22 @@ fn measure(tree: &Tree) -> Result<(), FileRefusal> {
         if nodes > limits::AUDIT_TREE_NODES {
             return Err(FileRefusal::TooManyNodes);
         }
+    }
+}
+
+/// A tree that nobody has looked at: what it holds is known only once it was measured.
+pub(super) struct Fresh(Parsed);
+
+impl Fresh {
+    /// The nodes of these kinds, in the order of the text.
+    pub(super) fn pick(&self, wanted: impl Fn(u16) -> bool) -> Result<Vec<Node<'_>>, FileRefusal> {
+        let mut picked = Vec::new();
+        measure(&self.0, |node| {
+            if wanted(node.kind_id()) {
+                picked.push(self.0.adopt(node));
+            }
+        })?;
+        Ok(picked)
     }
 }
 
@@ -86,6 +109,19 @@ impl<'t> Trees<'t> {
             }
         };
         Ok(&self.made[at].1)
+    }
+
+    /// The tree in a language, taken out; give it back once it was picked from.
+    pub(super) fn take(&mut self, language: LanguageName) -> Result<Fresh, FileRefusal> {
+        match self.made.iter().position(|(made, _)| *made == language) {
+            Some(at) => Ok(Fresh(self.made.swap_remove(at).1)),
+            None => parse_unmeasured(language, self.text).map(Fresh),
+        }
+    }
+
+    /// Keeps a tree for whoever asks next.
+    pub(super) fn give_back(&mut self, language: LanguageName, fresh: Fresh) {
+        self.made.push((language, fresh.0));
     }
 
     /// A language that was parsed already.

@@ -11,15 +11,12 @@ use crate::domain::limits;
 use super::engine::{Candidates, Deadline, Engine, FileReport};
 use super::error::{FileRefusal, ProofError};
 use super::mend::mend;
-use super::parse::cpu_time;
 use super::stress;
 
 /// Time for one example; they have at most [`limits::TEST_BYTES`].
 const EXAMPLE: Duration = Duration::from_secs(1);
 /// A build without optimisation is several times slower; attacks exceed the limit in any build.
 const UNOPTIMISED: u32 = if cfg!(debug_assertions) { 4 } else { 1 };
-/// A scan stops at this multiple of what it may need, because other work may hold the processor meanwhile.
-const PATIENCE: u32 = 4 * UNOPTIMISED;
 
 /// Proves a lesson: its examples with and without the literal filter, its fix, and its speed.
 ///
@@ -50,11 +47,9 @@ pub fn prove(lesson: &Lesson) -> Result<(), ProofError> {
 }
 
 fn withstand(engine: &Engine, candidates: &Candidates, name: &'static str, text: &str) -> Result<(), ProofError> {
-    let start = cpu_time();
-    let result = engine.scan(name, text, candidates, Deadline::after(limits::STRESS_FILE * PATIENCE));
-    let in_time = cpu_time().saturating_sub(start) <= limits::STRESS_FILE * UNOPTIMISED;
-    match result {
-        Ok(_) if in_time => Ok(()),
+    let deadline = Deadline::after(limits::STRESS_FILE * UNOPTIMISED);
+    match engine.scan(name, text, candidates, deadline) {
+        Ok(_) if !deadline.passed() => Ok(()),
         Ok(_) | Err(FileRefusal::Overrun { .. } | FileRefusal::ParseTimeout) => Err(ProofError::Stress { file: name }),
         Err(cause) => Err(ProofError::File { example: format!("the stress file `{name}`"), cause }),
     }

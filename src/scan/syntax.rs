@@ -17,7 +17,7 @@ use super::expand::{self, Variable};
 use super::hit::{Hit, HitEdit};
 use super::lang::Lang;
 use super::line_rule::compile_regex;
-use super::needs::is_chain_kind;
+use super::needs::{is_call_kind, is_chain_kind};
 use super::parse::Node;
 
 type Match<'t> = ast_grep_core::NodeMatch<'t, StrDoc<Lang>>;
@@ -110,7 +110,7 @@ impl SyntaxRule {
     /// The match at this node.
     pub(super) fn at(&self, rule: usize, node: &Node<'_>, edits: bool) -> Option<Hit> {
         let found = self.matcher.match_node(node.clone())?;
-        if breaks_a_chain(&found) {
+        if is_broken(&found) {
             return None;
         }
         let edit = match &self.template {
@@ -134,11 +134,24 @@ fn bound(found: &Match<'_>, variable: Variable<'_>) -> Option<String> {
     }
 }
 
-/// A syntax error in the middle of `a.b` hides whatever the parser skipped there: not a match. It also keeps
-/// the literal filter exact, which looks for the chain in the bytes.
-fn breaks_a_chain(found: &Match<'_>) -> bool {
-    found.get_inner_node().has_error()
-        && found.dfs().any(|node| {
-            is_chain_kind(&node.kind()) && node.children().any(|child| child.is_error() || child.is_missing())
+/// A syntax error in the middle of `a.b` or before the bracket of `f(x)` hides whatever the parser skipped there,
+/// and a word that is missing was made up by it: not a match. It also keeps the filter exact, which looks for all
+/// of these in the bytes.
+fn is_broken(found: &Match<'_>) -> bool {
+    let wrong = |node: &Node<'_>| node.is_error() || node.is_missing();
+    let made_up = |node: &Node<'_>| !node.is_named() && node.is_missing();
+    let inside = || {
+        found.dfs().any(|node| {
+            let call = is_call_kind(&node.kind());
+            made_up(&node)
+                || ((call || is_chain_kind(&node.kind()))
+                    && node
+                        .children()
+                        .any(|child| wrong(&child) || (call && child.child(0).is_some_and(|first| wrong(&first)))))
         })
+    };
+    (found.get_inner_node().has_error() && inside())
+        || found
+            .ancestors()
+            .any(|above| above.get_inner_node().has_error() && above.children().any(|child| made_up(&child)))
 }

@@ -178,7 +178,7 @@ impl<'a> Run<'a> {
         let digests = by_id(lessons);
         let set = self.known.set(&digests.values().cloned().collect());
         let files = batch.iter().map(|&path| path.to_owned()).collect();
-        // A backstop in wall time: what counts is CPU time, which is watched from here.
+        // A backstop: the time that counts is watched from here.
         let deadline_ms = u64::try_from(PATIENCE.as_millis()).unwrap_or(u64::MAX);
         worker.send(Request::Scan { files, deadline_ms }).map_err(|e| failed(&e))?;
         let base = self.at.done;

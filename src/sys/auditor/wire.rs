@@ -36,7 +36,7 @@ pub enum Request {
     Scan {
         /// Relative to the root.
         files: Vec<String>,
-        /// Time for one file, in milliseconds of wall time; the parent kills by CPU time.
+        /// Processor time for one file, in milliseconds; the parent kills by its own watch of the same.
         deadline_ms: u64,
     },
     /// Compile, prove and stress one lesson.
