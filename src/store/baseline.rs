@@ -36,6 +36,10 @@ impl Db {
         findings: &[Finding],
         now: Timestamp,
     ) -> Result<(), DbError> {
+        // Most audits find what the one before found, and then there is nothing to write.
+        if self.is_saved(root, lessons, findings)? {
+            return Ok(());
+        }
         let root = path_bytes(root);
         self.write(|transaction| {
             let mut since = BTreeMap::new();
@@ -63,6 +67,13 @@ impl Db {
             }
             Ok(())
         })
+    }
+
+    fn is_saved(&self, root: &Path, lessons: &[Slug], findings: &[Finding]) -> Result<bool, DbError> {
+        let mut saved = self.findings_of(root)?;
+        saved.retain(|finding| lessons.contains(&finding.lesson));
+        let found: BTreeMap<_, _> = findings.iter().map(|finding| (finding.fingerprint, finding)).collect();
+        Ok(saved.len() == found.len() && saved.iter().all(|one| found.get(&one.fingerprint) == Some(&one)))
     }
 
     /// What the last audit of `root` found, by path and line.

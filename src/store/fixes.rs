@@ -174,6 +174,9 @@ impl Db {
             })
             .map(|fix| fix.id)
             .collect();
+        if stale.is_empty() {
+            return Ok(());
+        }
         self.write(|transaction| {
             stale
                 .iter()

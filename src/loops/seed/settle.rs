@@ -90,7 +90,11 @@ pub(super) fn settle(
             prior
         }
         prior => {
-            if !prior.is_some_and(|prior| says_the_same(&prior, &fix)) {
+            if let Some(prior) = prior.filter(|prior| says_the_same(prior, &fix)) {
+                if prior.reason == fix.reason {
+                    return Ok(prior);
+                }
+            } else {
                 record(parts, plan, &fix, &happenings, wish)?;
             }
             fix
