@@ -259,16 +259,24 @@ def case_new_lesson(mesh, runs):
     measure("one new selective lesson on a known tree", [own, *peers("new-lesson", found)], runs)
 
 
-def case_hundred(mesh, runs):
+def many_rules(mesh, runs, name, calls, what):
     lessons, found = {}, []
-    for start in range(0, len(rules.CALLS), 8):
-        lesson, some = rules.generated(f"calls-{start:03}", rules.CALLS[start:start + 8])
+    for start in range(0, len(calls), 8):
+        lesson, some = rules.generated(f"calls-{start:03}", calls[start:start + 8])
         lessons[f"calls-{start:03}.toml"] = lesson
         found += some
-    home = Home(mesh, "hundred", lessons)
+    home = Home(mesh, name, lessons)
     chosen = [word for name in lessons for word in ("--lesson", name.removesuffix(".toml"))]
     own = Program("mesh", home.argv(*chosen), home.fresh, mesh_count)
-    measure(f"{len(found)} rules, nothing known", [own, *peers("hundred", found)], runs)
+    measure(f"{len(found)} rules over {what}, nothing known", [own, *peers(name, found)], runs)
+
+
+def case_common(mesh, runs):
+    many_rules(mesh, runs, "common", rules.CALLS, "the commonest calls")
+
+
+def case_regretted(mesh, runs):
+    many_rules(mesh, runs, "regretted", rules.REGRETTED, "deprecated and dangerous calls")
 
 
 def case_unchanged(mesh, runs):
@@ -284,7 +292,7 @@ def case_unchanged(mesh, runs):
     measure("unchanged tree, known lessons", programs, runs * 5)
 
 
-CASES = {"founding": case_founding, "new-lesson": case_new_lesson, "hundred": case_hundred, "unchanged": case_unchanged}
+CASES = {"founding": case_founding, "new-lesson": case_new_lesson, "common": case_common, "regretted": case_regretted, "unchanged": case_unchanged}
 
 
 def run(arguments):

@@ -21,6 +21,25 @@ yaml.load yaml.safe_load tempfile.mkdtemp tempfile.NamedTemporaryFile shutil.rmt
 sys.stdout.write sys.stderr.write isinstance hasattr getattr setattr super sorted zip
 """.split()
 
+# Calls that people write rules about: deprecated, removed, or dangerous. What a set of lessons looks like.
+REGRETTED = """
+asyncio.coroutine asyncio.ensure_future asyncore.dispatcher base64.decodestring base64.encodestring cgi.escape
+cgi.parse_qs collections.Callable commands.getoutput contextlib.nested crypt.crypt ctypes.CDLL datetime.utcfromtimestamp
+datetime.datetime.utcnow distutils.core.setup distutils.version.LooseVersion dill.loads ftplib.FTP gc.set_debug
+gettext.lgettext hashlib.md5 hashlib.sha1 imp.find_module imp.load_module imp.load_source importlib.find_loader
+importlib.resources.path inspect.getargspec inspect.getmoduleinfo itertools.imap itertools.izip jinja2.Environment
+locale.format locale.getdefaultlocale logging.warn lxml.etree.parse mark_safe marshal.loads multiprocessing.set_start_method
+np.bool np.float np.object operator.isCallable os.execvp os.fork os.forkpty os.getcwdu os.getlogin os.killpg os.popen
+os.popen2 os.setuid os.spawnl os.spawnvp os.startfile os.system os.tempnam os.tmpnam os.umask paramiko.AutoAddPolicy
+pickle.load pickle.loads pkg_resources.iter_entry_points pkg_resources.require pkgutil.find_loader platform.dist
+platform.linux_distribution plistlib.readPlist random.jumpahead shelve.open shutil.unpack_archive signal.siginterrupt
+smtpd.SMTPServer spwd.getspnam ssl.wrap_socket ssl._create_unverified_context string.maketrans sys._getframe
+sys.exc_clear sys.setcheckinterval sys.setrecursionlimit tarfile.open telnetlib.Telnet tempfile.mktemp thread.allocate_lock
+thread.start_new_thread threading._shutdown time.clock types.ClassType unittest.findTestCases
+unittest.makeSuite urllib.urlencode urllib.urlopen urllib.unquote warnings.warnpy3k xml.dom.minidom.parseString
+xml.etree.ElementTree.parse xml.sax.parse yaml.load zipimport.zipimporter
+""".split()
+
 
 def generated(name, calls):
     """A lesson that finds these calls, as TOML, and its rules."""
