@@ -1,6 +1,7 @@
 //! What the loops need of the world and tests must be able to replace. Each has one real adapter in `sys`.
 
 mod applier;
+mod courier;
 pub mod heal;
 pub mod manager;
 
@@ -19,6 +20,8 @@ use crate::domain::guard::{Approved, Facts, Trial};
 use crate::domain::id::{HostId, Slug};
 use crate::domain::lesson::Lesson;
 use crate::domain::signal::SeriesName;
+
+pub use courier::{Address, Courier, DingTalk, Email, Hook, Ntfy, Secret, Secrets, Tls, Undelivered, Way, Webhook};
 
 pub use applier::{AppliedAs, Applier, ApplyError, Recovered, Shadow, Trials};
 

@@ -27,6 +27,7 @@ mod https;
 mod intervening;
 mod learn;
 mod moving;
+mod notify;
 mod own_chain;
 mod packaged;
 mod probes;

@@ -4,9 +4,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::invariants;
 use super::parts::Parts;
 use super::rules::{self, MESH, RulesError};
+use super::{invariants, notifying};
 use crate::domain::foreign_text::{display_line, error_line};
 use crate::domain::heal::condition::EventName;
 use crate::domain::heal::drill::standing;
@@ -196,7 +196,10 @@ where
         healer.setting.drills.insert(number, stands);
     }
     let looked = healer.look(db, &moment)?;
-    looked.notices.iter().filter(|notice| !notice.quiet).for_each(|notice| log(&words(notice)));
+    for notice in looked.notices.iter().filter(|notice| !notice.quiet) {
+        log(&words(notice));
+        notifying::tell(db, &notifying::of_incident(notice))?;
+    }
     Ok(())
 }
 

@@ -15,6 +15,7 @@ pub mod invariants;
 pub mod learning;
 #[cfg(debug_assertions)]
 mod misbehave;
+pub mod notifying;
 pub mod parts;
 pub mod propose;
 pub mod reload;

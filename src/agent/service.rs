@@ -9,6 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::cycle::{self, CycleError, Round};
 use super::heal::{self, Heal};
+use super::notifying::{self, Notifying};
 use super::parts::{Parts, PartsError};
 use super::rules::RulesError;
 use super::services::{Say, Services};
@@ -74,6 +75,7 @@ struct Running {
     watch: Watch,
     services: Services,
     heal: Option<Heal>,
+    notifying: Notifying,
     mode: Mode,
 }
 
@@ -82,6 +84,7 @@ impl Running {
     fn refresh(&mut self) {
         self.watch.refresh(&self.parts);
         self.services.refresh(&self.parts);
+        self.notifying.refresh(&self.parts);
         if let Some(heal) = &mut self.heal {
             heal.refresh(&self.parts, is_dry(self.mode));
         }
@@ -141,7 +144,8 @@ pub fn serve(
     }
     let services = Services::start(&parts, mode, watch.door(), say)?;
     let heal = Heal::start(&parts, is_dry(mode), mode != Mode::Tell, log)?;
-    let running = Running { parts, watch, services, heal, mode };
+    let notifying = Notifying::start(&parts, mode == Mode::Tell)?;
+    let running = Running { parts, watch, services, heal, notifying, mode };
     tell_notes(&running, tell);
     let manager = Arc::new(Ready::from_environment());
     manager.ready();
@@ -152,6 +156,7 @@ pub fn serve(
         heal.stop();
     }
     running.services.stop();
+    running.notifying.stop();
     running.watch.stop();
     Ok(())
 }
@@ -179,7 +184,12 @@ async fn rounds(
     loop {
         let round;
         (running, round) = aside(running, move |running| {
-            let round = cycle::round(&mut running.parts, &[], mode, &mut |_| {});
+            let round = cycle::round(&mut running.parts, &[], mode, &mut |_| {}).and_then(|round| {
+                if !is_dry(mode) {
+                    notifying::tell_round(&mut running.parts, &round)?;
+                }
+                Ok(round)
+            });
             running.refresh();
             round
         })
@@ -232,6 +242,6 @@ async fn aside<T: Send + 'static>(
 
 fn tell_notes(running: &Running, tell: &mut dyn FnMut(Note<'_>)) {
     let rules = running.heal.iter().flat_map(|heal| &heal.notes);
-    let notes = running.watch.notes.iter().chain(&running.services.notes).chain(rules);
+    let notes = running.watch.notes.iter().chain(&running.services.notes).chain(rules).chain(&running.notifying.notes);
     notes.for_each(|note| tell(Note::Cannot(note)));
 }

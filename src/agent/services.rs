@@ -6,12 +6,15 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use tokio::sync::oneshot;
 
+use super::notifying;
 use super::parts::Parts;
 use super::watch::Door;
 use crate::domain::foreign_text::error_line;
 use crate::domain::id::ServiceName;
+use crate::domain::notice::Notice;
 use crate::domain::service::{Ask, Child, ManagerKind, Process};
 use crate::domain::signal::{SeriesName, Subject};
 use crate::loops::seed::Mode;
@@ -300,13 +303,14 @@ impl World for RealWorld {
 fn record(mut db: Option<Db>, remembered: &Receiver<Memory>, say: Say) {
     let mut refused = false;
     while let Ok(first) = remembered.recv() {
-        let (mut events, mut rows) = (Vec::new(), None);
+        let (mut events, mut rows, mut notices) = (Vec::new(), None, Vec::new());
         let until = Instant::now() + GATHER;
         let mut next = Some(first);
         while let Some(memory) = next {
             match memory {
                 Memory::Happened(at, happened) => {
                     say(&happened);
+                    notices.extend(notice_of(at, &happened));
                     events.push(event_row(at, &happened));
                 }
                 Memory::Shown(at, shown) => rows = Some(service_rows(at, &shown)),
@@ -315,6 +319,7 @@ fn record(mut db: Option<Db>, remembered: &Receiver<Memory>, say: Say) {
         }
         let Some(db) = &mut db else { continue };
         let stored = db.record_services(&events, rows.as_deref());
+        let stored = stored.and_then(|()| notices.iter().try_for_each(|notice| notifying::tell(db, notice)));
         if let Err(error) = &stored
             && !refused
         {
@@ -323,6 +328,13 @@ fn record(mut db: Option<Db>, remembered: &Receiver<Memory>, say: Say) {
         }
         refused = stored.is_err();
     }
+}
+
+/// What people are told beside the log; nothing of a service that is optional.
+fn notice_of(at: i64, happened: &Happened) -> Option<Notice> {
+    let (false, What::Notice(notice)) = (happened.optional, &happened.what) else { return None };
+    let name = happened.service.as_ref()?.to_string();
+    notifying::of_service(&name, notice, Timestamp::from_millisecond(at).ok()?)
 }
 
 fn event_row(at: i64, happened: &Happened) -> ServiceEvent {

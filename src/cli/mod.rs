@@ -16,6 +16,7 @@ mod incident;
 mod init;
 mod learn;
 mod lesson;
+mod notify;
 mod out;
 mod outbox;
 mod pause;
@@ -124,6 +125,9 @@ enum Command {
     /// List and show what is measured here
     #[command(subcommand)]
     Signal(signal::Action),
+    /// Whether people are reached
+    #[command(subcommand)]
+    Notify(notify::Action),
     /// Why a fix or a lesson did or did not do something here
     Why(why::Args),
     /// List services, show what happened to one, keep one down
@@ -248,6 +252,7 @@ fn run(context: &Context, command: Command) -> Outcome {
         Command::Audit(ask) => audit::open_and_run(context, &ask),
         Command::Fix(ask) => fix::open_and_run(context, &ask),
         Command::Signal(action) => signal::run(context, &action),
+        Command::Notify(action) => notify::run(context, &action),
         Command::Why(args) => why::run(context, &args),
         Command::Service(action) => service::run(context, &action),
         Command::Rule(action) => rule::run(context, &action),

@@ -25,6 +25,7 @@ pub mod join;
 pub mod ledger;
 pub mod lesson;
 pub mod limits;
+pub mod notice;
 pub mod openssh;
 pub mod outcome;
 pub mod pace;

@@ -6,5 +6,6 @@ pub mod exchange;
 pub mod heal;
 pub mod library;
 pub mod measure;
+pub mod notify;
 pub mod seed;
 pub mod supervise;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::files::{self, FileError};
 use super::guard_config::{ApproveFile, ReserveConfig, ReserveFile};
 use super::home::Home;
+use super::notify_config::{self, ChannelConfig, NotifyFile};
 use super::rule_config::{self, Declared, RulesConfig, RulesFile};
 use super::service_config::{Service, ServiceSet};
 use super::signal_config::{HttpConfig, HttpFile, SignalsConfig, SignalsFile, Watched, WatchedSet};
@@ -78,6 +79,8 @@ struct ConfigFile {
     signals: SignalsFile,
     #[serde(default)]
     signal: WatchedSet,
+    #[serde(default)]
+    notify: Vec<NotifyFile>,
     #[serde(default)]
     service: ServiceSet,
     #[serde(default)]
@@ -269,6 +272,8 @@ pub struct Config {
     pub signals: SignalsConfig,
     /// What else is measured.
     pub signal: Vec<Watched>,
+    /// Where notices go.
+    pub notify: Vec<ChannelConfig>,
     /// What is kept alive.
     pub services: Vec<Service>,
     /// How rules are applied.
@@ -376,6 +381,7 @@ impl ConfigFile {
             http: self.http.overlaid_by(later.http),
             signals: self.signals.overlaid_by(later.signals),
             signal: self.signal.overlaid_by(later.signal),
+            notify: notify_config::overlaid(self.notify, later.notify),
             service: self.service.overlaid_by(later.service),
             rules: self.rules.overlaid_by(later.rules),
             target: rule_config::joined(self.target, later.target),
@@ -388,6 +394,8 @@ impl ConfigFile {
         let remote = self.remote;
         let url = remote.url.ok_or_else(|| missing("remote.url", "[remote]\nurl = \"git@example.org:me/mesh.git\""))?;
         let branch = remote.branch.unwrap_or_else(|| "mesh".to_owned());
+        let notify: Result<Vec<_>, _> = self.notify.into_iter().map(|channel| channel.complete(home)).collect();
+        let notify = notify.map_err(|reason| ConfigError::Line { path: main.to_owned(), line: 1, reason })?;
         if !git_branch_name(&branch) {
             let reason = format!("`remote.branch`: `{branch}` is not a plain branch name");
             return Err(ConfigError::Line { path: main.to_owned(), line: 1, reason });
@@ -427,6 +435,7 @@ impl ConfigFile {
             services,
             rules: self.rules.complete(),
             target: rule_config::targets(self.target),
+            notify,
         })
     }
 }

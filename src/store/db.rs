@@ -19,6 +19,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0010_stopped_lessons.sql"),
     include_str!("migrations/0011_services.sql"),
     include_str!("migrations/0012_rules.sql"),
+    include_str!("migrations/0013_notices.sql"),
 ];
 
 /// Why the database cannot be used.

@@ -16,6 +16,8 @@ pub mod heal;
 pub mod home;
 pub mod keyring;
 pub mod ledger;
+pub mod notices;
+pub mod notify_config;
 pub mod own_log;
 pub mod peer_log;
 pub mod proposal;

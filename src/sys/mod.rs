@@ -4,6 +4,7 @@ pub mod apply;
 pub mod auditor;
 pub mod cache;
 pub mod clock;
+pub mod couriers;
 pub mod exec;
 pub mod heal;
 pub mod host;

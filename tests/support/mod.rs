@@ -9,6 +9,7 @@ pub(crate) mod hostile_git;
 pub(crate) mod lessons;
 pub(crate) mod memory_branch;
 pub(crate) mod project;
+pub(crate) mod recorder;
 pub(crate) mod sample;
-pub(crate) mod tls;
 pub(crate) mod services;
+pub(crate) mod tls;
