@@ -17,3 +17,4 @@ pub mod repo;
 pub mod strain;
 pub mod tree;
 mod trial;
+mod web;

@@ -20,7 +20,7 @@ pub(super) struct Mail {
 
 impl Mail {
     pub(super) fn new(mail: Email, secrets: Arc<dyn Secrets>) -> Result<Self, String> {
-        let _already_installed = rustls::crypto::ring::default_provider().install_default();
+        crate::sys::web::choose_tls();
         let mailbox = |text: &String| text.parse::<Mailbox>().map_err(|error| format!("`{text}`: {error}"));
         let to = mail.to.iter().map(mailbox).collect::<Result<_, _>>()?;
         Ok(Self { from: mailbox(&mail.from)?, to, mail, secrets })

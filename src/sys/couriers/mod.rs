@@ -9,8 +9,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::blocking::Client;
-
 use crate::ports::{Courier, Secrets, Undelivered, Way};
 
 /// How long one letter may take.
@@ -18,17 +16,12 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 /// Bytes of an answer that are read, and of output that is kept.
 const ANSWER: u64 = 4 * 1024;
 
-/// The courier for `way`; programs run in `home`. Secrets are read with each letter. No redirect is followed, so that no secret
-/// goes to another host.
+/// The courier for `way`; programs run in `home`. Secrets are read with each letter.
 ///
 /// # Errors
 /// There is no TLS, or an address in it is none.
 pub fn courier(way: &Way, home: &Path, secrets: Arc<dyn Secrets>) -> Result<Box<dyn Courier>, String> {
-    let client = || {
-        let _already_installed = rustls::crypto::ring::default_provider().install_default();
-        let builder = Client::builder().user_agent("mesh").redirect(reqwest::redirect::Policy::none());
-        builder.timeout(TIMEOUT).no_proxy().build().map_err(|error| error.to_string())
-    };
+    let client = || crate::sys::web::client("mesh").timeout(TIMEOUT).build().map_err(|error| error.to_string());
     Ok(match way {
         Way::DingTalk(robot) => Box::new(web::DingTalk { robot: robot.clone(), client: client()?, secrets }),
         Way::Slack(hook) => Box::new(web::Slack { hook: hook.clone(), client: client()?, secrets }),

@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::reading;
 use crate::domain::signal::{SeriesName, Subject};
 use crate::ports::{Probe, Reading};
+use crate::sys::web;
 
 /// Most bytes of a body that are read.
 const BODY_BYTES: u64 = 256 * 1024;
@@ -24,12 +25,7 @@ impl HttpClient {
     /// # Errors
     /// There is no TLS.
     pub fn new() -> Result<Self, String> {
-        let _already_installed = rustls::crypto::ring::default_provider().install_default();
-        let builder = Client::builder()
-            .user_agent("mesh")
-            .redirect(reqwest::redirect::Policy::none())
-            .pool_max_idle_per_host(0)
-            .no_proxy();
+        let builder = web::client("mesh").pool_max_idle_per_host(0);
         builder.build().map(Self).map_err(|error| error.to_string())
     }
 }

@@ -14,6 +14,7 @@ use super::traffic::{Counted, Traffic};
 use crate::domain::foreign_text::error_line;
 use crate::domain::limits;
 use crate::ports::RemoteError;
+use crate::sys::web;
 
 /// One server and the credentials for it.
 #[derive(Clone)]
@@ -33,13 +34,9 @@ impl Http {
         limits: &Limits,
         traffic: Traffic,
     ) -> Result<Self, RemoteError> {
-        let _already_installed = rustls::crypto::ring::default_provider().install_default();
-        let mut builder = Client::builder()
-            .user_agent(concat!("git/2.0 (mesh ", env!("CARGO_PKG_VERSION"), ")"))
-            .redirect(reqwest::redirect::Policy::none())
+        let mut builder = web::client(concat!("git/2.0 (mesh ", env!("CARGO_PKG_VERSION"), ")"))
             .connect_timeout(limits::CONNECT)
-            .timeout(limits.wall)
-            .no_proxy();
+            .timeout(limits.wall);
         if let Some(proxy) = &config.proxy {
             let proxy = reqwest::Proxy::all(proxy)
                 .map_err(|_| RemoteError::Address("the http proxy is not a URL such as http://host:3128".to_owned()))?;
