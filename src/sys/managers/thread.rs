@@ -1,7 +1,10 @@
 //! A manager that works in a thread of its own: what it is asked, and how it tells.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::pin::pin;
 use std::thread;
+use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
@@ -35,6 +38,24 @@ impl Orders {
     pub(super) fn give(&self, order: Order) {
         // The thread ends before this only by a fault, which its own message tells of.
         drop(self.0.send(order));
+    }
+}
+
+/// Waits so long, while orders that cannot be followed go to `put_off`. Breaks off once nobody can give any more.
+pub(super) async fn wait_out(
+    time: Duration,
+    orders: &mut UnboundedReceiver<Order>,
+    mut put_off: impl FnMut(Order),
+) -> ControlFlow<()> {
+    let mut wait = pin!(tokio::time::sleep(time));
+    loop {
+        tokio::select! {
+            () = &mut wait => return ControlFlow::Continue(()),
+            order = orders.recv() => match order {
+                None => return ControlFlow::Break(()),
+                Some(order) => put_off(order),
+            }
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::domain::id::ServiceName;
 use crate::domain::service::{Observation, Verb};
 use crate::ports::manager::{Target, Teller};
 use crate::sys::managers::retry;
-use crate::sys::managers::thread::{Order, Voice};
+use crate::sys::managers::thread::{self, Order, Voice};
 
 /// Serves until nobody can give orders any more.
 pub(super) async fn serve(socket: PathBuf, mut orders: UnboundedReceiver<Order>, teller: Teller) {
@@ -35,16 +35,8 @@ pub(super) async fn serve(socket: PathBuf, mut orders: UnboundedReceiver<Order>,
             Err(error) => error.to_string(),
         };
         watch.voice.unknown(watch.containers.keys(), &why);
-        let wait = tokio::time::sleep(pause.next());
-        tokio::pin!(wait);
-        loop {
-            tokio::select! {
-                () = &mut wait => break,
-                order = orders.recv() => match order {
-                    None => return,
-                    Some(order) => watch.put_off(order, &why),
-                }
-            }
+        if thread::wait_out(pause.next(), &mut orders, |order| watch.put_off(order, &why)).await.is_break() {
+            return;
         }
     }
 }

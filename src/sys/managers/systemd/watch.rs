@@ -11,7 +11,7 @@ use super::unit::{Facts, Unit};
 use crate::domain::id::ServiceName;
 use crate::domain::service::{Observation, Verb};
 use crate::ports::manager::{Target, Teller};
-use crate::sys::managers::thread::{Order, Voice};
+use crate::sys::managers::thread::{self, Order, Voice};
 use crate::sys::managers::{kernel_log, retry};
 
 /// Serves until nobody can give orders any more.
@@ -30,16 +30,8 @@ pub(super) async fn serve(address: String, own: OwnStops, mut orders: UnboundedR
             Err(error) => error.to_string(),
         };
         watch.voice.unknown(watch.units.keys(), &why);
-        let wait = tokio::time::sleep(pause.next());
-        tokio::pin!(wait);
-        loop {
-            tokio::select! {
-                () = &mut wait => break,
-                order = orders.recv() => match order {
-                    None => return,
-                    Some(order) => watch.put_off(order, &why),
-                }
-            }
+        if thread::wait_out(pause.next(), &mut orders, |order| watch.put_off(order, &why)).await.is_break() {
+            return;
         }
     }
 }
