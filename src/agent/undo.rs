@@ -41,6 +41,20 @@ pub fn measured(now: Timestamp) -> impl Fn(&Db, &str) -> Result<Measured, DbErro
     move |db, claim| claim_measured(db, claim, now)
 }
 
+/// Works with the hand that makes changes in this home, while nobody else makes any.
+fn in_hand<T>(
+    parts: &mut Parts,
+    work: impl FnOnce(&mut SeedParts<'_>, Hand<'_>, Timestamp) -> Result<T, UndoError>,
+) -> Result<T, UndoError> {
+    let applier = applier(parts);
+    let lock = parts.home.lock_changes().map_err(UndoError::Lock)?;
+    let now = parts.now();
+    let measure = measured(now);
+    let hand = Hand { applier: &applier, measure: &measure, lock: &lock };
+    let mut workshop = Workshop::of(parts);
+    work(&mut workshop.with(&mut parts.db), hand, now)
+}
+
 /// Makes, where people use it, what the audits of a round found ready: plans of lessons whose issuer has the grant to apply
 /// by itself. Each is put before the guard again. Returns what is in place now.
 ///
@@ -55,27 +69,22 @@ pub fn make_ready(
     if roots.iter().all(|root| root.seeding.outcomes.iter().all(|outcome| outcome.ready.is_none())) {
         return Ok(Vec::new());
     }
-    let applier = applier(parts);
-    let lock = parts.home.lock_changes().map_err(UndoError::Lock)?;
-    let now = parts.now();
-    let measure = measured(now);
-    let hand = Hand { applier: &applier, measure: &measure, lock: &lock };
-    let mut workshop = Workshop::of(parts);
-    let mut work = workshop.with(&mut parts.db);
-    let mut made = Vec::new();
-    for root in roots {
-        let Some(area) = areas.iter().find(|area| area.root == root.root) else { continue };
-        for outcome in &mut root.seeding.outcomes {
-            let known = lessons.iter().find(|known| known.lesson.id == outcome.plan.lesson);
-            let (Some(kind), Some(known)) = (outcome.ready, known) else { continue };
-            let wish = (kind, AskedBy::Audit);
-            outcome.fix = seed::intervene(&mut work, hand, area, known, &outcome.plan, wish, now)?;
-            if outcome.fix.state == FixState::Validating {
-                made.push(outcome.fix.clone());
+    in_hand(parts, |work, hand, now| {
+        let mut made = Vec::new();
+        for root in roots {
+            let Some(area) = areas.iter().find(|area| area.root == root.root) else { continue };
+            for outcome in &mut root.seeding.outcomes {
+                let known = lessons.iter().find(|known| known.lesson.id == outcome.plan.lesson);
+                let (Some(kind), Some(known)) = (outcome.ready, known) else { continue };
+                let wish = (kind, AskedBy::Audit);
+                outcome.fix = seed::intervene(work, hand, area, known, &outcome.plan, wish, now)?;
+                if outcome.fix.state == FixState::Validating {
+                    made.push(outcome.fix.clone());
+                }
             }
         }
-    }
-    Ok(made)
+        Ok(made)
+    })
 }
 
 /// Judges what is in place and queues what peers are told of it. Returns what ended.
@@ -83,17 +92,12 @@ pub fn make_ready(
 /// # Errors
 /// The ledger or the audit worker cannot be used.
 pub fn validate(parts: &mut Parts, areas: &[Area], lessons: &[KnownLesson]) -> Result<Vec<Finished>, UndoError> {
-    let applier = applier(parts);
-    let lock = parts.home.lock_changes().map_err(UndoError::Lock)?;
-    let now = parts.now();
-    let measure = measured(now);
-    let hand = Hand { applier: &applier, measure: &measure, lock: &lock };
-    let mut workshop = Workshop::of(parts);
-    let mut work = workshop.with(&mut parts.db);
-    let ended = seed::validate(&mut work, hand, areas, lessons, now)?;
-    tell_peers(&mut work, now)?;
-    seed::prune(&mut work, hand)?;
-    Ok(ended)
+    in_hand(parts, |work, hand, now| {
+        let ended = seed::validate(work, hand, areas, lessons, now)?;
+        tell_peers(work, now)?;
+        seed::prune(work, hand)?;
+        Ok(ended)
+    })
 }
 
 /// Queues what peers are to be told of interventions that are over. Whatever ended them, and whenever the process was
@@ -117,21 +121,19 @@ pub fn tell_peers(work: &mut SeedParts<'_>, now: Timestamp) -> Result<(), UndoEr
 /// # Errors
 /// The ledger or the audit worker cannot be used.
 pub fn foresee(parts: &mut Parts, areas: &[Area], lessons: &[KnownLesson]) -> Result<Vec<String>, UndoError> {
-    let applier = applier(parts);
-    let lock = parts.home.lock_changes().map_err(UndoError::Lock)?;
-    let measure = measured(parts.now());
-    let hand = Hand { applier: &applier, measure: &measure, lock: &lock };
-    let mut said = Vec::new();
-    for id in hand.applier.pending().unwrap_or_default() {
-        let known = parts.db.intervention(&id.fix)?.filter(|known| known.id == id);
-        if !known.is_some_and(|known| known.state.is_under_way()) {
-            said.push(format!(
-                "intervention {id}: was begun by a process that was killed, and would be finished or undone"
-            ));
+    in_hand(parts, |work, hand, _| {
+        let mut said = Vec::new();
+        for id in hand.applier.pending().unwrap_or_default() {
+            let known = work.db.intervention(&id.fix)?.filter(|known| known.id == id);
+            if !known.is_some_and(|known| known.state.is_under_way()) {
+                said.push(format!(
+                    "intervention {id}: was begun by a process that was killed, and would be finished or undone"
+                ));
+            }
         }
-    }
-    said.extend(seed::foresee(&mut Workshop::of(parts).with(&mut parts.db), hand, areas, lessons)?);
-    Ok(said)
+        said.extend(seed::foresee(work, hand, areas, lessons)?);
+        Ok(said)
+    })
 }
 
 /// What makes changes in this home.
@@ -145,12 +147,7 @@ pub fn applier(parts: &Parts) -> SystemApplier {
 /// # Errors
 /// The ledger or the undo journal cannot be used: nothing may be changed then.
 pub fn recover(parts: &mut Parts) -> Result<Vec<Found>, UndoError> {
-    let applier = applier(parts);
-    let lock = parts.home.lock_changes().map_err(UndoError::Lock)?;
-    let now = parts.now();
-    let measure = measured(now);
-    let hand = Hand { applier: &applier, measure: &measure, lock: &lock };
-    let found = seed::recover(&mut Workshop::of(parts).with(&mut parts.db), hand, now)?;
+    let found = in_hand(parts, |work, hand, now| Ok(seed::recover(work, hand, now)?))?;
     // Closed by a process that could not tell the ledger any more.
     if let Some(why) = read_only::reason(&parts.home.state())
         && parts.db.read_only()?.is_none()

@@ -1,6 +1,5 @@
 //! The queue of what people are to know, and where each channel stands in it.
 
-use jiff::Timestamp;
 use rusqlite::{OptionalExtension as _, params};
 
 use super::db::{Db, DbError};
@@ -97,23 +96,12 @@ impl Db {
                 .optional()
         })
     }
-
-    /// The newest notices, the newest first.
-    ///
-    /// # Errors
-    /// SQLite refused, or a row is not one of ours.
-    pub fn notices_since(&self, since: Timestamp, count: u32) -> Result<Vec<Notice>, DbError> {
-        self.read(|connection| {
-            connection
-                .prepare_cached("SELECT body FROM notices WHERE at >= ?1 ORDER BY id DESC LIMIT ?2")?
-                .query_map(params![since.as_second(), count], |row| parsed(row, 0))?
-                .collect()
-        })
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+
     use super::*;
     use crate::domain::notice::{Severity, Standing};
 
