@@ -7,13 +7,14 @@ use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Command;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::{Duration, Instant};
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
-use mesh::domain::id::ServiceName;
 use mesh::domain::service::{EndCause, Health, Observation, Run, Verb};
-use mesh::ports::manager::{Manager, Target, Teller, Told};
+use mesh::ports::manager::{Teller, Told};
 use mesh::sys::managers::docker::{Docker, SOCKET};
+
+use crate::support::following::{Following, cause};
 
 /// Longer than anything here takes, and shorter than a person waits.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -48,64 +49,13 @@ impl Drop for Container {
     }
 }
 
-/// A manager with one service, and all it tells.
-struct Following {
-    manager: Docker,
-    service: ServiceName,
-    told: Receiver<Told>,
-    heard: Vec<Told>,
+fn at(socket: &Path, unit: &str) -> Following<Docker> {
+    let (sender, told) = channel();
+    Following::by(Docker::at(socket, Teller::from(sender)).expect("a thread"), told, unit, LIMIT)
 }
 
-impl Following {
-    fn at(socket: &Path, unit: &str) -> Self {
-        let (sender, told) = channel();
-        let mut manager = Docker::at(socket, Teller::from(sender)).expect("a thread");
-        let service: ServiceName = "web".parse().expect("a name");
-        manager.watch(&[Target { service: service.clone(), unit: unit.to_owned() }]);
-        Self { manager, service, told, heard: Vec::new() }
-    }
-
-    fn new(unit: &str) -> Self {
-        Self::at(Path::new(SOCKET), unit)
-    }
-
-    fn act(&mut self, verb: Verb) {
-        self.manager.act(&self.service.clone(), verb);
-    }
-
-    fn hear(&mut self, what: &str, until: impl Fn(&Told) -> bool) -> Told {
-        let limit = Instant::now() + LIMIT;
-        loop {
-            match self.told.recv_timeout(limit.saturating_duration_since(Instant::now())) {
-                Ok(told) => {
-                    self.heard.push(told.clone());
-                    if until(&told) {
-                        return told;
-                    }
-                }
-                Err(RecvTimeoutError::Timeout) => {
-                    panic!("{what} was not told within {LIMIT:?}; heard {:#?}", self.heard)
-                }
-                Err(RecvTimeoutError::Disconnected) => panic!("the manager ended; heard {:#?}", self.heard),
-            }
-        }
-    }
-
-    /// Waits for a sight of the service.
-    fn see(&mut self, what: &str, until: impl Fn(&Observation) -> bool) -> Observation {
-        match self.hear(what, |told| matches!(told, Told::Seen(seen) if until(seen))) {
-            Told::Seen(seen) => seen,
-            _ => unreachable!("only a sight ends the waiting"),
-        }
-    }
-
-    fn see_run(&mut self, run: &Run) -> Observation {
-        self.see(&format!("{run:?}"), |seen| seen.run == *run)
-    }
-}
-
-fn cause(seen: &Observation) -> EndCause {
-    seen.end.clone().unwrap_or_else(|| panic!("an end: {seen:?}")).cause
+fn follow(unit: &str) -> Following<Docker> {
+    at(Path::new(SOCKET), unit)
 }
 
 fn kill(seen: &Observation) {
@@ -117,7 +67,7 @@ fn kill(seen: &Observation) {
 #[test]
 fn an_engine_that_is_not_there_is_unknown_and_every_order_refused() {
     let folder = tempfile::tempdir().expect("a temp dir");
-    let mut following = Following::at(&folder.path().join("docker.sock"), "web");
+    let mut following = at(&folder.path().join("docker.sock"), "web");
     let seen = following.see("unknown", |seen| matches!(seen.run, Run::Unknown(_)));
     assert!(
         matches!(&seen.run, Run::Unknown(why) if why.contains("docker.sock") && why.contains("not reached")),
@@ -132,7 +82,7 @@ fn an_engine_that_hangs_is_unknown() {
     let folder = tempfile::tempdir().expect("a temp dir");
     let socket = folder.path().join("docker.sock");
     let _never_accepts = UnixListener::bind(&socket).expect("a socket");
-    let mut following = Following::at(&socket, "web");
+    let mut following = at(&socket, "web");
     let seen = following.see("unknown", |seen| matches!(seen.run, Run::Unknown(_)));
     assert!(matches!(&seen.run, Run::Unknown(why) if why.contains("did not answer")), "{seen:?}");
 }
@@ -141,7 +91,7 @@ fn an_engine_that_hangs_is_unknown() {
 #[ignore = "needs a Docker engine: run by scripts/harness test"]
 fn a_killed_container_is_told_with_its_cause_and_can_be_started() {
     let container = Container::new("killed", &[], &["sleep", "1000"]);
-    let mut following = Following::new(&container.0);
+    let mut following = follow(&container.0);
     let up = following.see_run(&Run::Up);
     assert!(up.since.is_some() && up.health.is_none());
     kill(&up);
@@ -161,7 +111,7 @@ fn a_killed_container_is_told_with_its_cause_and_can_be_started() {
 #[ignore = "needs a Docker engine: run by scripts/harness test"]
 fn a_stop_by_a_person_is_told_from_ours_and_from_a_crash() {
     let container = Container::new("stopped", &[], &["sleep", "1000"]);
-    let mut following = Following::new(&container.0);
+    let mut following = follow(&container.0);
     following.see_run(&Run::Up);
     docker(&["stop", &container.0]);
     let down = following.see_run(&Run::Down);
@@ -197,7 +147,7 @@ fn the_engines_own_health_check_is_passed_on() {
         "2",
     ];
     let container = Container::new("health", &check, &["sleep", "1000"]);
-    let mut following = Following::new(&container.0);
+    let mut following = follow(&container.0);
     following.see("healthy", |seen| seen.run == Run::Up && seen.health == Some(Health::Alive));
     docker(&["exec", &container.0, "touch", "/tmp/sick"]);
     let dead = following.see("unhealthy", |seen| matches!(seen.health, Some(Health::Dead(_))));
@@ -211,7 +161,7 @@ fn the_engines_own_health_check_is_passed_on() {
 #[ignore = "needs a Docker engine: run by scripts/harness test"]
 fn restarts_of_the_engines_own_are_counted_and_their_causes_seen() {
     let container = Container::new("loop", &["--restart", "on-failure:3"], &["sh", "-c", "sleep 0.3; exit 3"]);
-    let mut following = Following::new(&container.0);
+    let mut following = follow(&container.0);
     let down = following.see("that the engine gave up", |seen| seen.run == Run::Down && seen.restarts == Some(3));
     assert_eq!(cause(&down), EndCause::Exit(3));
     assert!(!down.stopped_by_operator);
@@ -222,7 +172,7 @@ fn restarts_of_the_engines_own_are_counted_and_their_causes_seen() {
 fn a_container_that_was_out_of_memory_says_so() {
     let greedy = "x = []\nwhile True: x.append(b'1' * 1000000)";
     let container = Container::new("memory", &["-m", "40m", "--memory-swap", "40m"], &["python3", "-c", greedy]);
-    let mut following = Following::new(&container.0);
+    let mut following = follow(&container.0);
     let down = following.see("an end", |seen| seen.end.is_some() && seen.run == Run::Down);
     assert_eq!(cause(&down), EndCause::OutOfMemory);
 }
@@ -231,7 +181,7 @@ fn a_container_that_was_out_of_memory_says_so() {
 #[ignore = "needs a Docker engine: run by scripts/harness test"]
 fn a_container_that_does_not_exist_is_named_and_found_once_it_does() {
     let name = format!("mesh-t-later-{}", std::process::id());
-    let mut following = Following::new(&name);
+    let mut following = follow(&name);
     let down = following.see_run(&Run::Down);
     assert!(matches!(cause(&down), EndCause::NotStarted(why) if why.contains(&name)), "{down:?}");
     let _container = Container::new("later", &[], &["sleep", "1000"]);
@@ -244,7 +194,7 @@ fn an_engine_that_comes_is_found() {
     let container = Container::new("back", &[], &["sleep", "1000"]);
     let folder = tempfile::tempdir().expect("a temp dir");
     let socket = folder.path().join("docker.sock");
-    let mut following = Following::at(&socket, &container.0);
+    let mut following = at(&socket, &container.0);
     following.see("unknown", |seen| matches!(seen.run, Run::Unknown(_)));
     symlink(SOCKET, &socket).expect("a link");
     following.see_run(&Run::Up);

@@ -1,6 +1,7 @@
 //! People are told: by every way, once, after an outage too, and no secret leaves its place.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,9 +14,9 @@ use mesh::store::db::Db;
 use mesh::sys::couriers::courier;
 use serde_json::Value;
 
-use crate::support::git_servers::set_private;
+use crate::support::git_servers::{HttpRequest, set_private};
 use crate::support::homes::Host;
-use crate::support::recorder::{Recorded, mail_server, recorder};
+use crate::support::recorder::{mail_server, recorder};
 
 /// A home with these channels.
 fn host(above: &Path, channels: &str) -> Host {
@@ -31,7 +32,11 @@ fn secret(host: &Host, name: &str, text: &str) {
     set_private(&path);
 }
 
-fn query<'r>(recorded: &'r Recorded, name: &str) -> Option<&'r str> {
+fn text(request: &HttpRequest) -> &str {
+    std::str::from_utf8(&request.body).expect("UTF-8")
+}
+
+fn query<'r>(recorded: &'r HttpRequest, name: &str) -> Option<&'r str> {
     let (_, query) = recorded.target.split_once('?')?;
     query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
 }
@@ -66,7 +71,7 @@ fn i1_a_dingtalk_robot_gets_signed_requests() {
     assert_eq!(query(&request, "access_token"), Some("t0ken"));
     let timestamp = query(&request, "timestamp").expect("signed");
     assert_eq!(query(&request, "sign"), Some(documented_sign(timestamp, "SECthis is secret").as_str()));
-    let body: Value = serde_json::from_str(&request.body).expect("JSON");
+    let body: Value = serde_json::from_slice(&request.body).expect("JSON");
     assert_eq!((&body["msgtype"], &body["markdown"]["title"]), (&"markdown".into(), &"[web-1] test of mesh".into()));
     let refused = host.run(&["notify", "test"]);
     let said = String::from_utf8_lossy(&refused.stdout).into_owned();
@@ -102,13 +107,13 @@ file = "outbox/notices.jsonl"
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(0), "{said}");
     assert_eq!(said.matches(": delivered\n").count(), 5, "{said}");
-    let mut seen: Vec<Recorded> = (0..3).map(|_| requests.recv().expect("it came")).collect();
+    let mut seen: Vec<HttpRequest> = (0..3).map(|_| requests.recv().expect("it came")).collect();
     seen.sort_by(|a, b| a.target.cmp(&b.target));
     let [hook, slack, topic] = seen.as_slice() else { panic!("{seen:?}") };
-    assert_eq!(hook.body, r#"{"what":"[web-1] test of mesh","how":"info"}"#);
+    assert_eq!(text(hook), r#"{"what":"[web-1] test of mesh","how":"info"}"#);
     assert_eq!(hook.header("authorization"), Some("Bearer h00k"));
-    assert!(slack.body.contains("*[web-1] test of mesh*"), "{}", slack.body);
-    assert_eq!((topic.header("priority"), topic.body.lines().next()), (Some("2"), Some("[web-1] test of mesh")));
+    assert!(text(slack).contains("*[web-1] test of mesh*"), "{}", text(slack));
+    assert_eq!((topic.header("priority"), text(topic).lines().next()), (Some("2"), Some("[web-1] test of mesh")));
     let letter: Value =
         serde_json::from_slice(&fs::read(host.home.join("letter.json")).expect("written")).expect("JSON");
     assert_eq!(letter["notices"][0]["thread"], "test");
@@ -153,12 +158,7 @@ fn secrets_stay_where_they_are_and_open_ones_are_refused() {
     }
     assert!(everything.contains("403"), "{everything}");
     assert!(!everything.contains("t0ps3cret") && !everything.contains("s1gn"), "{everything}");
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        let open = fs::Permissions::from_mode(0o644);
-        fs::set_permissions(host.home.join("keys/sign"), open).expect("changed");
-    }
+    fs::set_permissions(host.home.join("keys/sign"), fs::Permissions::from_mode(0o644)).expect("changed");
     let said = String::from_utf8_lossy(&host.run(&["notify", "test"]).stdout).into_owned();
     assert!(said.contains("chmod"), "the command that mends it is named: {said}");
 }
@@ -245,7 +245,7 @@ fn i6_what_could_not_be_sent_waits_on_disk_and_goes_out_once() {
         step(&mut one, &clock, &mut db, &mut || 1.0).expect("stepped");
         clock.wait(60);
     }
-    let bodies: Vec<String> = requests.try_iter().map(|request| request.body).collect();
+    let bodies: Vec<String> = requests.try_iter().map(|request| text(&request).to_owned()).collect();
     assert_eq!(bodies.len(), 3, "{bodies:?}");
     assert!(bodies.iter().all(|body| body.contains("2 notices") && body.contains("first") && body.contains("second")));
 }

@@ -9,14 +9,14 @@
 
 use std::fs;
 use std::process::Command;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::{Duration, Instant};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
 
-use mesh::domain::id::ServiceName;
-use mesh::domain::service::{EndCause, Observation, Run, Verb};
-use mesh::ports::manager::{Manager, Target, Teller, Told};
+use mesh::domain::service::{EndCause, Run, Verb};
+use mesh::ports::manager::{Teller, Told};
 use mesh::sys::managers::systemd::Systemd;
 
+use crate::support::following::{Following, cause};
 use crate::support::services::Supervising;
 
 /// Longer than anything here takes, and shorter than a person waits.
@@ -74,74 +74,13 @@ impl Drop for Unit {
     }
 }
 
-/// A manager with one service, and all it tells.
-struct Following {
-    manager: Systemd,
-    service: ServiceName,
-    told: Receiver<Told>,
-    heard: Vec<Told>,
+fn follow(unit: &str) -> Following<Systemd> {
+    let (sender, told) = channel();
+    by(Systemd::start(Teller::from(sender)).expect("a thread"), told, unit)
 }
 
-impl Following {
-    fn new(unit: &str) -> Self {
-        let (sender, told) = channel();
-        Self::by(Systemd::start(Teller::from(sender)).expect("a thread"), told, unit)
-    }
-
-    fn by(mut manager: Systemd, told: Receiver<Told>, unit: &str) -> Self {
-        let service: ServiceName = "web".parse().expect("a name");
-        manager.watch(&[Target { service: service.clone(), unit: unit.to_owned() }]);
-        Self { manager, service, told, heard: Vec::new() }
-    }
-
-    fn act(&mut self, verb: Verb) {
-        self.manager.act(&self.service.clone(), verb);
-    }
-
-    fn look(&mut self) {
-        self.manager.look(&self.service.clone());
-    }
-
-    fn hear(&mut self, what: &str, until: impl Fn(&Told) -> bool) -> Told {
-        let limit = Instant::now() + LIMIT;
-        loop {
-            match self.told.recv_timeout(limit.saturating_duration_since(Instant::now())) {
-                Ok(told) => {
-                    self.heard.push(told.clone());
-                    if until(&told) {
-                        return told;
-                    }
-                }
-                Err(RecvTimeoutError::Timeout) => {
-                    panic!("{what} was not told within {LIMIT:?}; heard {:#?}", self.heard)
-                }
-                Err(RecvTimeoutError::Disconnected) => panic!("the manager ended; heard {:#?}", self.heard),
-            }
-        }
-    }
-
-    /// Waits for a sight of the service.
-    fn see(&mut self, what: &str, until: impl Fn(&Observation) -> bool) -> Observation {
-        match self.hear(what, |told| matches!(told, Told::Seen(seen) if until(seen))) {
-            Told::Seen(seen) => seen,
-            _ => unreachable!("only a sight ends the waiting"),
-        }
-    }
-
-    fn see_run(&mut self, run: &Run) -> Observation {
-        self.see(&format!("{run:?}"), |seen| seen.run == *run)
-    }
-
-    fn refused(&mut self) -> String {
-        match self.hear("a refusal", |told| matches!(told, Told::Refused { .. })) {
-            Told::Refused { why, .. } => why,
-            _ => unreachable!("only a refusal ends the waiting"),
-        }
-    }
-}
-
-fn cause(seen: &Observation) -> EndCause {
-    seen.end.clone().unwrap_or_else(|| panic!("an end: {seen:?}")).cause
+fn by(manager: Systemd, told: Receiver<Told>, unit: &str) -> Following<Systemd> {
+    Following::by(manager, told, unit, LIMIT)
 }
 
 /// The one test here that needs no systemd.
@@ -151,7 +90,7 @@ fn a_bus_that_is_not_there_is_unknown_and_every_order_refused() {
     let (sender, told) = channel();
     let address = format!("unix:path={}/bus", folder.path().display());
     let manager = Systemd::at(&address, Teller::from(sender)).expect("a thread");
-    let mut following = Following::by(manager, told, "web.service");
+    let mut following = by(manager, told, "web.service");
     let seen = following.see("unknown", |seen| matches!(seen.run, Run::Unknown(_)));
     assert!(matches!(&seen.run, Run::Unknown(why) if why.contains("bus is not reached")), "{seen:?}");
     for verb in [Verb::Start, Verb::Stop, Verb::Kill, Verb::Reload] {
@@ -166,7 +105,7 @@ fn a_bus_that_is_not_there_is_unknown_and_every_order_refused() {
 #[ignore = "needs systemd as PID 1: run by scripts/harness test"]
 fn a_killed_service_is_told_with_its_process_cause_and_time() {
     let unit = Unit::new("mesh-t-killed.service", "ExecStart=/bin/sleep 1000");
-    let mut following = Following::new(unit.0);
+    let mut following = follow(unit.0);
     let down = following.see_run(&Run::Down);
     assert!(down.end.is_none() && !down.stopped_by_operator, "never started is neither an end nor a stop: {down:?}");
     following.act(Verb::Start);
@@ -192,7 +131,7 @@ fn a_killed_service_is_told_with_its_process_cause_and_time() {
 #[ignore = "needs systemd as PID 1: run by scripts/harness test"]
 fn a_program_that_is_not_there_was_never_started() {
     let unit = Unit::new("mesh-t-noexec.service", "ExecStart=/nowhere/program");
-    let mut following = Following::new(unit.0);
+    let mut following = follow(unit.0);
     following.see_run(&Run::Down);
     following.act(Verb::Start);
     let down = following.see("an end", |seen| seen.end.is_some() && seen.run == Run::Down);
@@ -206,7 +145,7 @@ fn each_end_of_a_crash_loop_is_told_and_systemd_gives_up() {
         "mesh-t-loop.service",
         "ExecStart=/bin/sh -c 'exit 3'\nRestart=always\nRestartSec=0\n[Unit]\nStartLimitBurst=5\nStartLimitIntervalSec=60",
     );
-    let mut following = Following::new(unit.0);
+    let mut following = follow(unit.0);
     following.see_run(&Run::Down);
     following.act(Verb::Start);
     let down = following.see("that systemd gave up", |seen| seen.run == Run::Down && seen.restarts == Some(5));
@@ -236,13 +175,13 @@ fn a_stop_by_a_person_is_told_from_every_other_end() {
     for section in ["ExecStart=/bin/sleep 1000", stubborn] {
         let unit = Unit::new("mesh-t-stop.service", section);
         systemctl(&["enable", "--now", unit.0]);
-        let mut following = Following::new(unit.0);
+        let mut following = follow(unit.0);
         following.see_run(&Run::Up);
         systemctl(&["stop", unit.0]);
         let down = following.see_run(&Run::Down);
         assert!(down.stopped_by_operator, "{section}: {down:?}");
         // Also when nobody looked while it was stopped.
-        let down = Following::new(unit.0).see_run(&Run::Down);
+        let down = follow(unit.0).see_run(&Run::Down);
         assert!(down.stopped_by_operator, "{section}, afterwards: {down:?}");
         systemctl(&["start", unit.0]);
         following.see_run(&Run::Up);
@@ -252,7 +191,7 @@ fn a_stop_by_a_person_is_told_from_every_other_end() {
     }
     let unit = Unit::new("mesh-t-quit.service", "ExecStart=/bin/sleep 0.3");
     systemctl(&["enable", "--now", unit.0]);
-    let mut following = Following::new(unit.0);
+    let mut following = follow(unit.0);
     let down = following.see("an end", |seen| seen.end.is_some() && seen.run == Run::Down);
     assert_eq!(cause(&down), EndCause::Exit(0));
     assert!(!down.stopped_by_operator, "it ended by itself: {down:?}");
@@ -273,7 +212,7 @@ fn a_stop_by_mesh_is_no_persons_for_the_agent_that_comes_after() {
     let folder = tempfile::tempdir().expect("a temp dir");
     let remembering = || {
         let (sender, told) = channel();
-        Following::by(Systemd::remembering(folder.path(), Teller::from(sender)).expect("a thread"), told, unit.0)
+        by(Systemd::remembering(folder.path(), Teller::from(sender)).expect("a thread"), told, unit.0)
     };
     let mut following = remembering();
     following.see_run(&Run::Up);
@@ -281,7 +220,7 @@ fn a_stop_by_mesh_is_no_persons_for_the_agent_that_comes_after() {
     following.see_run(&Run::Down);
     drop(following);
     assert!(!remembering().see_run(&Run::Down).stopped_by_operator);
-    assert!(Following::new(unit.0).see_run(&Run::Down).stopped_by_operator, "who wrote nothing down cannot know");
+    assert!(follow(unit.0).see_run(&Run::Down).stopped_by_operator, "who wrote nothing down cannot know");
     systemctl(&["start", unit.0]);
     systemctl(&["stop", unit.0]);
     assert!(remembering().see_run(&Run::Down).stopped_by_operator, "that was another run of it");
@@ -312,7 +251,7 @@ fn the_agent_starts_a_killed_unit_again_names_the_cause_and_leaves_one_that_a_pe
 #[ignore = "needs systemd as PID 1: run by scripts/harness test"]
 fn kill_and_stop_of_one_that_is_down_are_no_errors() {
     let unit = Unit::new("mesh-t-kill.service", "ExecStart=/bin/sh -c 'trap \"\" TERM; while :; do sleep 1; done'");
-    let mut following = Following::new(unit.0);
+    let mut following = follow(unit.0);
     following.see_run(&Run::Down);
     following.act(Verb::Stop);
     following.act(Verb::Kill);
@@ -328,7 +267,7 @@ fn kill_and_stop_of_one_that_is_down_are_no_errors() {
 #[ignore = "needs systemd as PID 1: run by scripts/harness test"]
 fn an_edited_unit_needs_a_reload_and_gets_one_without_a_restart() {
     let unit = Unit::new("mesh-t-edited.service", "ExecStart=/bin/sleep 1000");
-    let mut following = Following::new(unit.0);
+    let mut following = follow(unit.0);
     following.see_run(&Run::Down);
     following.act(Verb::Start);
     let up = following.see_run(&Run::Up);
@@ -344,7 +283,7 @@ fn an_edited_unit_needs_a_reload_and_gets_one_without_a_restart() {
 #[test]
 #[ignore = "needs systemd as PID 1: run by scripts/harness test"]
 fn a_unit_that_does_not_exist_is_named_and_found_once_it_does() {
-    let mut following = Following::new("mesh-t-nowhere.service");
+    let mut following = follow("mesh-t-nowhere.service");
     let down = following.see_run(&Run::Down);
     assert!(
         matches!(cause(&down), EndCause::NotStarted(why) if why.contains("mesh-t-nowhere.service")),
@@ -361,7 +300,7 @@ fn a_unit_that_does_not_exist_is_named_and_found_once_it_does() {
 #[ignore = "needs systemd as PID 1: run by scripts/harness test"]
 fn a_broken_unit_file_says_what_is_wrong() {
     let unit = Unit::new("mesh-t-broken.service", "Type=nonsense");
-    let mut following = Following::new(unit.0);
+    let mut following = follow(unit.0);
     let down = following.see_run(&Run::Down);
     assert!(matches!(cause(&down), EndCause::NotStarted(why) if why.contains("not in order")), "{down:?}");
 }
@@ -373,7 +312,7 @@ fn a_kill_for_want_of_memory_is_named() {
         "ExecStart=/usr/bin/python3 -c 'import time; time.sleep(0.5); x = []\\nwhile True: x.append(b\"1\" * 1000000)'";
     let greedy = greedy.replace("\\n", "\\x0a");
     let unit = Unit::new("mesh-t-memory.service", &format!("{greedy}\nMemoryMax=40M\nMemorySwapMax=0"));
-    let mut following = Following::new(unit.0);
+    let mut following = follow(unit.0);
     following.see_run(&Run::Down);
     following.act(Verb::Start);
     let down = following.see("an end", |seen| seen.end.is_some() && seen.run == Run::Down);
@@ -393,7 +332,7 @@ fn a_hang_by_the_watchdog_and_a_start_that_takes_too_long_are_named() {
         "mesh-t-hung.service",
         "Type=notify\nNotifyAccess=all\nWatchdogSec=1\nExecStart=/bin/sh -c 'systemd-notify --ready; exec sleep 1000'",
     );
-    let mut following = Following::new(unit.0);
+    let mut following = follow(unit.0);
     following.see_run(&Run::Down);
     following.act(Verb::Start);
     following.see_run(&Run::Up);
@@ -401,7 +340,7 @@ fn a_hang_by_the_watchdog_and_a_start_that_takes_too_long_are_named() {
     assert_eq!(cause(&down), EndCause::Watchdog);
     assert!(!down.stopped_by_operator);
     let unit = Unit::new("mesh-t-slow.service", "Type=notify\nTimeoutStartSec=1\nExecStart=/bin/sleep 1000");
-    let mut following = Following::new(unit.0);
+    let mut following = follow(unit.0);
     following.see_run(&Run::Down);
     following.act(Verb::Start);
     following.see_run(&Run::Starting);
@@ -414,7 +353,7 @@ fn a_hang_by_the_watchdog_and_a_start_that_takes_too_long_are_named() {
 #[ignore = "needs systemd as PID 1: run by scripts/harness test"]
 fn a_bus_that_is_killed_leaves_services_unknown_and_then_seen_again() {
     let unit = Unit::new("mesh-t-bus.service", "ExecStart=/bin/sleep 1000");
-    let mut following = Following::new(unit.0);
+    let mut following = follow(unit.0);
     following.see_run(&Run::Down);
     following.act(Verb::Start);
     let up = following.see_run(&Run::Up);
@@ -441,7 +380,7 @@ fn a_bus_that_is_killed_leaves_services_unknown_and_then_seen_again() {
 #[ignore = "needs systemd as PID 1: run by scripts/harness test"]
 fn a_bus_that_hangs_is_unknown_and_an_order_meanwhile_is_refused() {
     let unit = Unit::new("mesh-t-hang.service", "ExecStart=/bin/sleep 1000");
-    let mut following = Following::new(unit.0);
+    let mut following = follow(unit.0);
     following.see_run(&Run::Down);
     let daemon = systemctl(&["show", "--value", "-p", "MainPID", "dbus.service"]);
     ran("kill", &["-STOP", &daemon]);
@@ -471,7 +410,7 @@ fn another_user_sees_everything_and_is_told_how_to_be_let_do_it() {
         assert_ne!(unit.pid(), 0, "it still runs");
         return;
     }
-    let mut following = Following::new("mesh-t-user.service");
+    let mut following = follow("mesh-t-user.service");
     following.see_run(&Run::Up);
     for verb in [Verb::Stop, Verb::Kill, Verb::Reload] {
         following.act(verb);

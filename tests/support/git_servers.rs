@@ -264,15 +264,18 @@ pub(crate) fn http_canned(status: &'static str, headers: String) -> (String, Rec
     (format!("http://{address}"), receive)
 }
 
-struct HttpRequest {
+/// A request, whole; header names are in lower case.
+#[derive(Clone, Debug)]
+pub(crate) struct HttpRequest {
     method: String,
-    target: String,
+    /// Path and query.
+    pub(crate) target: String,
     headers: Vec<(String, String)>,
-    body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl HttpRequest {
-    fn read(connection: &TcpStream) -> Option<Self> {
+    pub(crate) fn read(connection: &TcpStream) -> Option<Self> {
         let mut reader = BufReader::new(connection);
         let mut line = String::new();
         reader.read_line(&mut line).ok().filter(|&read| read > 0)?;
@@ -295,7 +298,7 @@ impl HttpRequest {
         Some(request)
     }
 
-    fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
     }
 

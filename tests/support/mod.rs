@@ -1,6 +1,7 @@
 //! Real parts for tests: projects, servers, repositories, hosts, hostile bytes.
 
 pub(crate) mod agent;
+pub(crate) mod following;
 pub(crate) mod git_servers;
 pub(crate) mod homes;
 pub(crate) mod host;

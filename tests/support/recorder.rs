@@ -1,53 +1,18 @@
 //! A loopback server that records whole requests and answers as it is told.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::sync::mpsc::{Receiver, channel};
 
-use super::git_servers::listen;
-
-/// A request as it came.
-#[derive(Clone, Debug)]
-pub(crate) struct Recorded {
-    /// Path and query.
-    pub(crate) target: String,
-    /// Header lines, names in lower case.
-    pub(crate) headers: Vec<(String, String)>,
-    pub(crate) body: String,
-}
-
-impl Recorded {
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
-    }
-
-    fn read(connection: &TcpStream) -> Option<Self> {
-        let mut reader = BufReader::new(connection);
-        let mut line = String::new();
-        reader.read_line(&mut line).ok()?;
-        let target = line.split_whitespace().nth(1)?.to_owned();
-        let mut headers = Vec::new();
-        loop {
-            let mut line = String::new();
-            reader.read_line(&mut line).ok()?;
-            let Some((name, value)) = line.trim_end().split_once(':') else { break };
-            headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
-        }
-        let mut recorded = Self { target, headers, body: String::new() };
-        let length = recorded.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
-        reader.take(length).read_to_string(&mut recorded.body).ok()?;
-        Some(recorded)
-    }
-}
+use super::git_servers::{HttpRequest, listen};
 
 /// Answers request number n (from 0) with `answer(n)`: a status line and a body. Returns `http://127.0.0.1:port`.
 pub(crate) fn recorder(
     answer: impl Fn(usize) -> (&'static str, String) + Send + Sync + 'static,
-) -> (String, Receiver<Recorded>) {
+) -> (String, Receiver<HttpRequest>) {
     let (send, receive) = channel();
     let count = std::sync::atomic::AtomicUsize::new(0);
     let address = listen(move |mut connection| {
-        let Some(recorded) = Recorded::read(&connection) else { return };
+        let Some(recorded) = HttpRequest::read(&connection) else { return };
         let (status, body) = answer(count.fetch_add(1, std::sync::atomic::Ordering::SeqCst));
         // Told before it is answered: who has the answer finds the record.
         let _test_may_be_over = send.send(recorded);
