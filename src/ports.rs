@@ -281,6 +281,8 @@ pub struct ScanReport {
     pub parsed: u64,
     /// Files whose findings were known from an earlier audit.
     pub unchanged: u64,
+    /// Files that were not read again for a new lesson: they hold none of the identifiers that it looks for.
+    pub unread: u64,
 }
 
 /// How far an audit is.

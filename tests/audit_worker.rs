@@ -345,13 +345,45 @@ impl mesh::ports::Clock for Later {
 }
 
 #[test]
+fn a_new_lesson_reads_only_files_that_hold_its_words_and_finds_what_a_first_audit_finds() {
+    let place = Place::new();
+    place.write("a.py", "eval(a)\n");
+    place.write("b.py", "exec(b)\n");
+    place.write("c.py", "print(c)\n");
+    place.write("d.py", "x = 1  # mesh-ignore\n");
+    let state = place.temp.path().join("state");
+    let mut later = WorkerAuditor::new(place.program.clone(), state, Later(10));
+    let mut lessons = vec![calls("no-eval", "eval")];
+    let first = later.scan(&place.root, &lessons, &mut |_| ()).unwrap();
+    assert_eq!((places(&first), first.unread), (vec!["a.py:1 no-eval".to_owned()], 0));
+    lessons.push(calls("no-exec", "exec"));
+    let second = later.scan(&place.root, &lessons, &mut |_| ()).unwrap();
+    assert_eq!(places(&second), ["a.py:1 no-eval", "b.py:1 no-exec"]);
+    assert_eq!(
+        second.unread, 2,
+        "a.py and c.py hold no such word; a comment that suppresses nothing is looked for again"
+    );
+    place.write("c.py", "exec(c); compile(c)\n");
+    lessons.push(calls("no-compile", "compile"));
+    let third = later.scan(&place.root, &lessons, &mut |_| ()).unwrap();
+    assert_eq!(third.unread, 2, "a.py and b.py, since c.py has changed");
+    let fresh = WorkerAuditor::new(place.program.clone(), place.temp.path().join("fresh"), Later(10))
+        .scan(&place.root, &lessons, &mut |_| ())
+        .unwrap();
+    assert_eq!(content(&third), content(&fresh));
+    assert_eq!(places(&third).len(), 4);
+}
+
+#[test]
 fn a_damaged_snapshot_means_a_full_audit() {
     let place = Place::new();
     place.write("a.py", "eval(a)\n");
     let lessons = [calls("no-eval", "eval")];
     let first = place.scan(&lessons);
     let state = place.temp.path().join("state");
-    let file = fs::read_dir(&state).unwrap().next().unwrap().unwrap().path();
+    let files = fs::read_dir(&state).unwrap().map(|entry| entry.unwrap().path());
+    let mut snapshots = files.filter(|file| file.extension().is_some_and(|end| end == "snapshot"));
+    let file = snapshots.next().expect("a snapshot");
     for text in ["", "mesh-snapshot-1\n", "something else altogether"] {
         fs::write(&file, text).unwrap();
         assert_eq!(content(&place.scan(&lessons)), content(&first));

@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use mesh::domain::lesson::Lesson;
+use mesh::domain::words::Words;
 use mesh::founding;
 use mesh::scan::{Deadline, Engine, FileReport};
 use proptest::prelude::*;
@@ -13,11 +14,13 @@ use crate::support::lessons::{lesson_with_rules, samples};
 
 const LONG: Duration = Duration::from_secs(20);
 
-/// The reports with and without the filter.
+/// The reports with and without the filter. A file whose identifiers meet no demand is not even filtered.
 fn both(engine: &Engine, path: &str, text: &str) -> (FileReport, FileReport) {
     let Some(interest) = engine.interest(path) else { return Default::default() };
     let scan = |candidates| engine.scan(path, text, &candidates, Deadline::after(LONG)).expect("scanned");
-    let with = engine.candidates(&interest, text.as_bytes()).map(scan).unwrap_or_default();
+    let words = Words::of(text.as_bytes());
+    let read = engine.word_demands().iter().any(|demand| demand.may_be_met(&words));
+    let with = engine.candidates(&interest, text.as_bytes()).filter(|_| read).map(scan).unwrap_or_default();
     (with, scan(engine.all_candidates(&interest)))
 }
 

@@ -12,14 +12,18 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use landlock::{
     ABI, Access, AccessFs, AccessNet, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr, Scope,
 };
 use rustix::process::{Resource, Rlimit, Signal};
 
+use crate::domain::detect::LanguageName;
 use crate::domain::id::Slug;
 use crate::domain::lesson::Lesson;
 use crate::domain::limits;
+use crate::domain::words::Words;
 use crate::ports::{Admission, Mended};
 use crate::scan::{Deadline, Engine, FileRefusal, MendRefusal, mend, prove};
 use crate::sys::auditor::flight::{self, THREADS};
@@ -33,6 +37,8 @@ const STACK_BYTES: usize = 32 * 1024 * 1024;
 /// A backstop should the parent ever forget this process.
 const CPU: Duration = Duration::from_secs(15 * 60);
 const OPEN_FILES: u64 = 64;
+/// Files whose identifiers go to the parent in one answer: an answer each would cost a write for every file.
+const WORDS_AT_ONCE: usize = 64;
 /// Only the flight record is ever written to.
 const WRITTEN_BYTES: u64 = 64 * 1024;
 
@@ -120,7 +126,10 @@ pub fn serve() -> Result<(), WorkerError> {
                 names = lessons.into_iter().map(|lesson| lesson.id).collect::<Vec<_>>();
                 #[cfg(debug_assertions)]
                 super::misbehave::at("(compile)", &names);
-                Answer::Compiled(refused.into_iter().map(|(lesson, why)| (lesson, chain(&why))).collect())
+                Answer::Compiled {
+                    refused: refused.into_iter().map(|(lesson, why)| (lesson, chain(&why))).collect(),
+                    demands: engine.word_demands().to_vec(),
+                }
             }
             Request::Scan { files, deadline_ms } => {
                 let scan =
@@ -220,6 +229,7 @@ impl Scan<'_> {
 
     fn thread(&self, slot: usize, next: &Mutex<usize>, parsed: &AtomicU64) -> Result<(), WorkerError> {
         let mut buffer = Vec::new();
+        let mut words = Vec::new();
         let mut last = 0;
         loop {
             let at = {
@@ -234,23 +244,39 @@ impl Scan<'_> {
                 flight::note(slot, self.round, last as u64, left);
                 at
             };
-            let Some(path) = self.files.get(at) else { return Ok(()) };
-            if let Some(answer) = self.file(at, path, &mut buffer, parsed) {
+            let Some(path) = self.files.get(at) else { return say(&Answer::Words(words)) };
+            if let Some(answer) = self.file(at, path, &mut buffer, &mut words, parsed) {
                 say(&Answer::File(answer))?;
+            }
+            if words.len() >= WORDS_AT_ONCE {
+                say(&Answer::Words(std::mem::take(&mut words)))?;
             }
         }
     }
 
     /// `None`: nothing to say of it.
-    fn file(&self, at: usize, path: &str, buffer: &mut Vec<u8>, parsed: &AtomicU64) -> Option<FileAnswer> {
+    fn file(
+        &self,
+        at: usize,
+        path: &str,
+        buffer: &mut Vec<u8>,
+        words: &mut Vec<(usize, String)>,
+        parsed: &AtomicU64,
+    ) -> Option<FileAnswer> {
         let refused = |why: String| Some(FileAnswer { file: at, refused: Some(why), ..FileAnswer::default() });
-        let interest = self.engine.interest(path)?;
+        let interest = self.engine.interest(path);
+        // What no lesson of today looks at is read once for its words, so that one of tomorrow need not.
+        if interest.is_none() && LanguageName::of_path(path).is_none() {
+            return None;
+        }
         let text = match self.root?.text(path, buffer) {
             Ok(text) => text,
             // It went since the tree was listed; the next look will know.
             Err(Unread::Gone) => return None,
-            Err(why) => return refused(why.to_string()),
+            Err(why) => return interest.and_then(|_| refused(why.to_string())),
         };
+        words.push((at, STANDARD.encode(Words::of(text.as_bytes()).as_bytes())));
+        let interest = interest?;
         #[cfg(debug_assertions)]
         super::misbehave::at(path, self.names);
         let candidates = self.engine.candidates(&interest, text.as_bytes())?;

@@ -46,3 +46,4 @@ pub mod trust;
 pub mod undo;
 pub mod utc_time;
 pub mod wave;
+pub mod words;

@@ -9,12 +9,14 @@ use crate::domain::finding::{Finding, Fingerprint};
 use crate::domain::id::Slug;
 use crate::domain::lesson::Lesson;
 use crate::domain::limits;
+use crate::domain::words::WordDemand;
 
 use super::compile::{Asked, Body, CompiledLesson, CompiledRule, compile};
 use super::config;
 use super::error::{CompileError, FileRefusal};
 use super::filter::Filter;
 use super::hit::Hit;
+use super::needs::Needs;
 use super::parse::{Trees, cpu_time};
 use super::place::Lines;
 use super::suppress::{self, Mark};
@@ -81,6 +83,7 @@ pub struct Engine {
     /// By language and node kind, the syntax rules that can match there.
     kinds: HashMap<LanguageName, Vec<Vec<usize>>>,
     filter: Filter,
+    words: Vec<WordDemand>,
 }
 
 /// A scan before it is a report: what was matched, with its edits.
@@ -94,8 +97,13 @@ impl Engine {
     /// Compiles; a lesson that does not compile is left out and named.
     #[must_use]
     pub fn compile(lessons: &[Lesson]) -> (Self, Vec<(Slug, CompileError)>) {
-        let mut engine =
-            Self { lessons: Vec::new(), rules: Vec::new(), kinds: HashMap::new(), filter: Filter::default() };
+        let mut engine = Self {
+            lessons: Vec::new(),
+            rules: Vec::new(),
+            kinds: HashMap::new(),
+            filter: Filter::default(),
+            words: Vec::new(),
+        };
         let (mut refused, mut all_needs) = (Vec::new(), Vec::new());
         for lesson in lessons {
             match compile(lesson, engine.lessons.len()) {
@@ -121,6 +129,7 @@ impl Engine {
             }
         }
         engine.filter = Filter::build(&all_needs);
+        engine.words = all_needs.iter().map(Needs::words).chain([suppress::words()]).collect();
         (engine, refused)
     }
 
@@ -141,6 +150,13 @@ impl Engine {
         let allowed = |rule: &usize| self.filter.allows(*rule, &present);
         let rules: Vec<usize> = interest.rules.iter().copied().filter(allowed).collect();
         (present.marker || !rules.is_empty()).then_some(Candidates { rules, marks: present.marker })
+    }
+
+    /// What each rule demands of the identifiers of a file, and what a suppression comment does. A file that meets none of these
+    /// need not be scanned.
+    #[must_use]
+    pub fn word_demands(&self) -> &[WordDemand] {
+        &self.words
     }
 
     /// As [`Self::candidates`] without the filter, for the proof that the filter loses nothing.

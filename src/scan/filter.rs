@@ -7,9 +7,10 @@ use std::collections::{BTreeMap, HashMap};
 use aho_corasick::AhoCorasick;
 use regex::bytes::{Regex, RegexBuilder};
 
-use super::needs::{Atom, Needs, is_word_byte};
+use super::needs::{Atom, Needs};
 use super::suppress::MARKERS;
 use crate::domain::limits;
+use crate::domain::words::is_word_byte;
 
 /// Most regular expressions that are searched for on behalf of one rule.
 const FOUND_MAX: usize = 4;

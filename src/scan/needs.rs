@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use crate::domain::detect::{AstRule, LanguageName};
 use crate::domain::limits;
+use crate::domain::words::{WordDemand, is_word_byte};
 
 use super::lang::Lang;
 
@@ -54,6 +55,12 @@ impl Needs {
         self.groups.extend(more.groups);
         self.found.extend(more.found);
     }
+
+    /// The part of it that speaks of whole identifiers alone.
+    pub(super) fn words(&self) -> WordDemand {
+        let group = |group: &Group| group.iter().map(|atom| atom.words().map(<[String]>::to_vec)).collect();
+        WordDemand(self.groups.iter().filter_map(group).collect())
+    }
 }
 
 /// More alternatives than this filter nothing worth their search.
@@ -71,6 +78,15 @@ impl Atom {
         match self {
             Self::Text(text) | Self::AnyCase(text) | Self::Word(text) => text,
             Self::Chain(words) | Self::Call(words) => &words[0],
+        }
+    }
+
+    /// The identifiers that are there with it, when it is made of them.
+    fn words(&self) -> Option<&[String]> {
+        match self {
+            Self::Text(_) | Self::AnyCase(_) => None,
+            Self::Word(word) => Some(std::slice::from_ref(word)),
+            Self::Chain(words) | Self::Call(words) => Some(words),
         }
     }
 
@@ -330,11 +346,6 @@ fn captures(node: &PatternNode, names: &mut Vec<String>) {
 /// ([`super::syntax`]): the parser may have skipped anything there, and the filter could not follow.
 pub(super) fn is_chain_kind(kind: &str) -> bool {
     matches!(kind, "attribute" | "member_expression" | "selector_expression" | "field_expression")
-}
-
-/// True for the bytes of an ASCII identifier.
-pub(super) const fn is_word_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'_'
 }
 
 /// The word without which there is no node of a kind, where it is rare enough to be worth looking for.

@@ -3,12 +3,19 @@
 use crate::domain::finding::{Finding, Suppression};
 use crate::domain::foreign_text;
 use crate::domain::id::Slug;
+use crate::domain::words::WordDemand;
 
 use super::parse::{Parsed, is_comment};
 use super::place::Lines;
 
 /// The words that start such a comment. The second is honoured by the same rule, for people who use both.
 pub(super) const MARKERS: [&str; 2] = ["mesh-ignore", "ast-grep-ignore"];
+
+/// The identifiers of a text that holds such a comment.
+pub(super) fn words() -> WordDemand {
+    let words = |marker: &str| marker.split('-').map(ToOwned::to_owned).collect();
+    WordDemand(vec![MARKERS.map(words).to_vec()])
+}
 
 /// Longest reason that is kept, in bytes.
 const REASON_BYTES: usize = 256;

@@ -78,6 +78,7 @@ pub(crate) fn value(view: &View<'_>) -> Value {
             "files": sum(|report| report.files),
             "parsed": sum(|report| report.parsed),
             "unchanged": sum(|report| report.unchanged),
+            "unread": sum(|report| report.unread),
             "lessons": view.lessons.len(),
             "milliseconds": u64::try_from(view.took.as_millis()).unwrap_or(u64::MAX),
         },

@@ -8,6 +8,7 @@ mod mends;
 mod process;
 mod run;
 pub mod wire;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -18,6 +19,7 @@ use self::mends::Mends;
 use self::process::{Event, Worker};
 use self::run::Run;
 use self::wire::{Answer, Request};
+use self::words::FileWords;
 use super::tree::snapshot::{self, Snapshot};
 use super::tree::{Entry, Kind, News, Tree, refresh, walk};
 use crate::domain::detect::ENGINE;
@@ -106,6 +108,7 @@ impl<C: Clock> Auditor for WorkerAuditor<C> {
         let file = snapshot::path_of(&self.state, &root);
         let old = snapshot::load(&file, &root);
         let mut known: Known = old.as_ref().and_then(|old| serde_json::from_slice(&old.known).ok()).unwrap_or_default();
+        let old_at = old.as_ref().map(|old| old.seen_at);
         let old = old.map(|old| (old.tree, old.seen_at));
         let looked = Looked::at(&root, old).map_err(at_root)?;
 
@@ -121,14 +124,17 @@ impl<C: Clock> Auditor for WorkerAuditor<C> {
         }
         let (old_lessons, new_lessons): (Vec<_>, Vec<_>) =
             lessons.iter().cloned().partition(|(digest, _)| known.knows(digest));
-        let mut run = Run::new(&self.program, &root, &mut known, progress);
+        dirty |= !new_lessons.is_empty();
+        let words_file = file.with_extension("words");
+        let mut words = if dirty { FileWords::load(&words_file, &build, old_at) } else { FileWords::default() };
+        looked.gone().chain(changed.iter().copied()).for_each(|path| words.forget(path));
+        let mut run = Run::new(&self.program, &root, &mut known, &mut words, progress);
         let unchanged = if new_lessons.is_empty() { files.len() - changed.len() } else { 0 };
         if new_lessons.is_empty() || changed.len() == files.len() {
             let which: Vec<&str> = if new_lessons.is_empty() { changed.into_iter().collect() } else { files.clone() };
-            dirty |= !which.is_empty() || !new_lessons.is_empty();
+            dirty |= !which.is_empty();
             run.job(&lessons, &which)?;
         } else {
-            dirty = true;
             run.job(&new_lessons, &files)?;
             run.job(&old_lessons, &changed.into_iter().collect::<Vec<_>>())?;
         }
@@ -144,6 +150,7 @@ impl<C: Clock> Auditor for WorkerAuditor<C> {
             files: files.len() as u64,
             parsed: run.parsed,
             unchanged: unchanged as u64,
+            unread: run.unread,
             ..ScanReport::default()
         };
         known.report(&lessons, &mut report);
@@ -151,8 +158,10 @@ impl<C: Clock> Auditor for WorkerAuditor<C> {
         if dirty {
             known.tidy();
             let known = serde_json::to_vec(&known).expect("what is known is text, numbers, lists and maps");
-            let stored = snapshot::store(&file, &root, &Snapshot { seen_at, tree: looked.tree, known });
-            if let Err(error) = stored {
+            // The words first: without the snapshot of the same moment nobody reads them.
+            let stored = words.store(&words_file, &build, seen_at);
+            let snapshot = Snapshot { seen_at, tree: looked.tree, known };
+            if let Err(error) = stored.and_then(|()| snapshot::store(&file, &root, &snapshot)) {
                 tracing::warn!(%error, "snapshot of the audit is not kept; the next one starts anew");
             }
         }

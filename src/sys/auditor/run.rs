@@ -11,10 +11,12 @@ use super::by_id;
 use super::known::{Known, LessonDigest};
 use super::process::{Event, PATIENCE, Worker};
 use super::wire::{Answer, Request};
+use super::words::FileWords;
 use crate::domain::foreign_text::display_line;
 use crate::domain::id::Slug;
 use crate::domain::lesson::Lesson;
 use crate::domain::limits;
+use crate::domain::words::WordDemand;
 use crate::ports::{AuditorError, ScanProgress};
 
 /// Files of one request: enough that the end of a request, where threads wait for each other, is rare.
@@ -49,6 +51,12 @@ pub(super) struct Run<'a> {
     at: ScanProgress,
     /// Files that were parsed.
     pub(super) parsed: u64,
+    /// Files that hold nothing the lessons look for, by what is known of them.
+    pub(super) unread: u64,
+    /// What the files hold, as far as that is known.
+    words: &'a mut FileWords,
+    /// What the rules demand that were compiled last.
+    demands: Vec<WordDemand>,
 }
 
 fn failed(error: &std::io::Error) -> AuditorError {
@@ -60,9 +68,11 @@ impl<'a> Run<'a> {
         program: &'a Path,
         root: &'a Path,
         known: &'a mut Known,
+        words: &'a mut FileWords,
         progress: &'a mut dyn FnMut(ScanProgress),
     ) -> Self {
-        Self { program, root, known, progress, at: ScanProgress { done: 0, total: 0, findings: 0 }, parsed: 0 }
+        let at = ScanProgress { done: 0, total: 0, findings: 0 };
+        Self { program, root, known, progress, at, parsed: 0, unread: 0, words, demands: Vec::new() }
     }
 
     fn able<'l>(&self, lessons: &Lessons<'l>) -> Lessons<'l> {
@@ -90,7 +100,11 @@ impl<'a> Run<'a> {
             }
             let Some(ready) = worker.as_mut() else { continue };
             let batch = queue.split_off(queue.len().saturating_sub(BATCH));
-            let batch: Vec<&str> = batch.into_iter().rev().collect();
+            let before = batch.len();
+            let batch: Vec<&str> =
+                batch.into_iter().rev().filter(|path| self.words.may_meet(path, &self.demands)).collect();
+            self.unread += (before - batch.len()) as u64;
+            self.at.done += (before - batch.len()) as u64;
             let mut suspects = BTreeSet::new();
             match self.scan(ready, &ran, &batch, &mut suspects)? {
                 End::Done => barren = 0,
@@ -149,7 +163,8 @@ impl<'a> Run<'a> {
             match worker.next(COMPILE_CPU) {
                 Event::Quiet => {}
                 Event::Answer(Answer::Ready) => ready = true,
-                Event::Answer(Answer::Compiled(refused)) => {
+                Event::Answer(Answer::Compiled { refused, demands }) => {
+                    self.demands = demands;
                     let digests = by_id(lessons);
                     for (lesson, why) in refused {
                         if let Some(digest) = digests.get(&lesson) {
@@ -231,8 +246,19 @@ impl<'a> Run<'a> {
         digests: &BTreeMap<Slug, LessonDigest>,
         late: &mut BTreeSet<&'f str>,
     ) {
-        // Whatever else a worker says that is about to die is not an answer to this question.
-        let Answer::File(answer) = answer else { return };
+        let answer = match answer {
+            Answer::File(answer) => answer,
+            Answer::Words(files) => {
+                for (at, words) in files {
+                    if let Some(path) = batch.get(at) {
+                        self.words.learn(path, &words);
+                    }
+                }
+                return;
+            }
+            // Whatever else a worker says that is about to die is not an answer to this question.
+            _ => return,
+        };
         let Some(&path) = batch.get(answer.file) else { return };
         if answer.overrun {
             late.insert(path);

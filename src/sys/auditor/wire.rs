@@ -1,5 +1,5 @@
 //! What the audit worker and its parent say to each other: JSON lines over the worker's standard input and
-//! output, one request at a time, any number of answers, the last of which is not [`Answer::File`].
+//! output, one request at a time, any number of answers, the last of which is neither [`Answer::File`] nor [`Answer::Words`].
 
 use std::path::PathBuf;
 
@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::finding::{Finding, Fingerprint};
 use crate::domain::id::Slug;
 use crate::domain::lesson::Lesson;
+use crate::domain::words::WordDemand;
 use crate::ports::{Admission, Mended};
 
 /// A request and its number.
@@ -62,10 +63,17 @@ pub enum Request {
 pub enum Answer {
     /// To `Hello`: limits are set.
     Ready,
-    /// To `Compile`: these lessons are left out, and why.
-    Compiled(Vec<(Slug, String)>),
+    /// To `Compile`.
+    Compiled {
+        /// These lessons are left out, and why.
+        refused: Vec<(Slug, String)>,
+        /// What the rules of the others, and suppression comments, demand of the identifiers of a file.
+        demands: Vec<WordDemand>,
+    },
     /// During `Scan`: a file of which there is something to say.
     File(FileAnswer),
+    /// During `Scan`: the identifiers ([`crate::domain::words::Words`]) of some files by their place, in base64.
+    Words(Vec<(usize, String)>),
     /// To `Scan`: every file is done.
     Scanned {
         /// Files that were parsed.

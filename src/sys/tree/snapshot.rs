@@ -133,12 +133,20 @@ pub fn store(file: &Path, root: &Path, snapshot: &Snapshot) -> std::io::Result<(
     let Some(bytes) = encode(snapshot, root) else {
         return Err(std::io::Error::other("tree is too large for a snapshot"));
     };
+    write_whole(file, &[&bytes])
+}
+
+/// Writes these parts, one behind the other, to `file`, whole or not at all.
+///
+/// # Errors
+/// The folder cannot be made or written.
+pub fn write_whole(file: &Path, parts: &[&[u8]]) -> std::io::Result<()> {
     let folder = file.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder)?;
     let temporary = file.with_extension(format!("{}.tmp", std::process::id()));
     let mut options = std::fs::OpenOptions::new();
     let mut out = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-    out.write_all(&bytes)?;
+    parts.iter().try_for_each(|part| out.write_all(part))?;
     out.sync_all()?;
     drop(out);
     std::fs::rename(&temporary, file)?;

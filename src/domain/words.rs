@@ -1,0 +1,160 @@
+//! Which identifiers a text may hold, in a few bytes: enough to say, without reading it again, that a lesson has nothing to
+//! look for there.
+
+use serde::{Deserialize, Serialize};
+
+/// Bytes of text for each byte of the map: about one identifier in fifty then seems to be there and is not.
+const TEXT_PER_BYTE: usize = 16;
+/// Least and most bytes of a map; both are powers of two.
+const BYTES: (usize, usize) = (8, 8 * 1024);
+
+/// A Bloom filter over the identifiers of one text. It may say yes to one that is not there, and never no to one that is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Words(Vec<u8>);
+
+/// What a rule demands of the identifiers of a text: of each group one alternative, of that every word. Empty demands
+/// nothing.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct WordDemand(pub Vec<Vec<Vec<String>>>);
+
+/// Whether a byte can be part of an ASCII identifier.
+#[must_use]
+pub const fn is_word_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_'
+}
+
+/// Hashes from the last byte to the first, so that the ends of a run come one after the other.
+#[derive(Clone, Copy)]
+struct Backwards(u64);
+
+impl Backwards {
+    const START: Self = Self(0xcbf2_9ce4_8422_2325);
+
+    const fn then(self, byte: u8) -> Self {
+        Self((self.0 ^ byte as u64).wrapping_mul(0x0000_0100_0000_01b3))
+    }
+
+    /// Three places in a map of so many bits, a power of two.
+    fn places(self, bits: usize) -> [usize; 3] {
+        let mixed = (self.0 ^ (self.0 >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        [mixed >> 45, mixed >> 26, mixed >> 7].map(|part| usize::try_from(part & 0x7_ffff).unwrap_or(0) & (bits - 1))
+    }
+}
+
+impl Words {
+    /// The identifiers of `text`. An identifier ends where no byte of one follows. It starts a run of such bytes, or stands
+    /// anywhere in a run that begins with a digit, which a lexer may end first, or behind bytes beyond ASCII, which may be
+    /// letters or not.
+    #[must_use]
+    pub fn of(text: &[u8]) -> Self {
+        let size = (text.len() / TEXT_PER_BYTE).next_power_of_two().clamp(BYTES.0, BYTES.1);
+        let mut words = Self(vec![0; size]);
+        let mut at = 0;
+        // True inside a run that began with a digit or holds bytes beyond ASCII.
+        let mut loose = false;
+        while at < text.len() {
+            if !is_word_byte(text[at]) {
+                loose = !text[at].is_ascii();
+                at += 1;
+                continue;
+            }
+            let end = at + text[at..].iter().take_while(|byte| is_word_byte(**byte)).count();
+            loose |= text[at].is_ascii_digit();
+            let mut hash = Backwards::START;
+            for start in (at..end).rev() {
+                hash = hash.then(text[start]);
+                if loose || start == at {
+                    words.add(hash);
+                }
+            }
+            at = end;
+        }
+        words
+    }
+
+    fn add(&mut self, hash: Backwards) {
+        for place in hash.places(self.0.len() * 8) {
+            self.0[place / 8] |= 1 << (place % 8);
+        }
+    }
+
+    /// False: `word`, of the bytes of an identifier, is surely not one of the text's.
+    #[must_use]
+    pub fn may_hold(&self, word: &str) -> bool {
+        let hash = word.bytes().rev().fold(Backwards::START, Backwards::then);
+        hash.places(self.0.len() * 8).iter().all(|place| self.0[place / 8] & (1 << (place % 8)) != 0)
+    }
+
+    /// The map.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// A map that was kept; `None` when it cannot be one.
+    #[must_use]
+    pub fn from_bytes(bytes: Vec<u8>) -> Option<Self> {
+        let fits = bytes.len().is_power_of_two() && (BYTES.0..=BYTES.1).contains(&bytes.len());
+        fits.then_some(Self(bytes))
+    }
+}
+
+impl WordDemand {
+    /// False: no text with these words meets it.
+    #[must_use]
+    pub fn may_be_met(&self, words: &Words) -> bool {
+        let met = |alternative: &Vec<String>| alternative.iter().all(|word| words.may_hold(word));
+        self.0.iter().all(|group| group.iter().any(met))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn holds(text: &str, word: &str) -> bool {
+        Words::of(text.as_bytes()).may_hold(word)
+    }
+
+    #[test]
+    fn every_identifier_is_there_wherever_it_may_start() {
+        for text in ["open", "x = open(p)", "os.open", "1open", "0xopen", "äopen", "openä", "é1open", "a\u{301}open"]
+        {
+            assert!(holds(text, "open"), "{text}");
+        }
+    }
+
+    #[test]
+    fn parts_and_other_cases_of_identifiers_are_not() {
+        for text in ["reopen(p)", "opened", "Open(p)", "open1", "_open", ""] {
+            assert!(!holds(text, "open"), "{text}");
+        }
+    }
+
+    #[test]
+    fn few_of_the_words_that_are_not_there_seem_to_be() {
+        let text: String = (0..2_000).map(|n| format!("name_{n} = value_{n}\n")).collect();
+        let words = Words::of(text.as_bytes());
+        assert!((0..2_000).all(|n| words.may_hold(&format!("name_{n}")) && words.may_hold(&format!("value_{n}"))));
+        let wrong = (0..10_000).filter(|n| words.may_hold(&format!("absent_{n}"))).count();
+        assert!(wrong < 1_000, "{wrong} of 10,000");
+    }
+
+    #[test]
+    fn a_demand_is_met_by_one_alternative_of_each_group() {
+        let words = Words::of(b"import os\nos.replace(a, b)\n");
+        let word = |text: &str| vec![text.to_owned()];
+        let met = |groups| WordDemand(groups).may_be_met(&words);
+        assert!(met(vec![]));
+        assert!(met(vec![vec![word("shutil"), word("os")], vec![word("replace")]]));
+        assert!(!met(vec![vec![word("os")], vec![word("rename")]]));
+        assert!(!met(vec![vec![vec!["os".into(), "rename".into()]]]));
+    }
+
+    #[test]
+    fn what_was_kept_is_read_again_and_nothing_else() {
+        let words = Words::of(b"open");
+        assert_eq!(Words::from_bytes(words.as_bytes().to_vec()), Some(words));
+        assert_eq!([0, 7, 12, 16 * 1024].map(|len| Words::from_bytes(vec![0; len])), [const { None }; 4]);
+    }
+}
