@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use aho_corasick::AhoCorasick;
+
 /// Texts that silence a checker, in lower case.
 const SUPPRESSIONS: [&str; 34] = [
     "mesh-ignore",
@@ -40,16 +42,12 @@ const SUPPRESSIONS: [&str; 34] = [
     "@suppresswarnings",
 ];
 
-/// Every mark in `text` with the rest of its line, and how often.
-fn marks(text: &str) -> HashMap<(&'static str, String), usize> {
+/// Every mark in `text` with the rest of its line, and how often. `searcher` finds [`SUPPRESSIONS`].
+fn marks(searcher: &AhoCorasick, text: &str) -> HashMap<(&'static str, String), usize> {
     let mut found = HashMap::new();
-    for line in text.lines() {
-        let line = line.to_lowercase();
-        for mark in SUPPRESSIONS {
-            for (at, _) in line.match_indices(mark) {
-                *found.entry((mark, line[at..].trim_end().to_owned())).or_insert(0) += 1;
-            }
-        }
+    for hit in searcher.find_overlapping_iter(text) {
+        let rest = text[hit.start()..].lines().next().unwrap_or_default();
+        *found.entry((SUPPRESSIONS[hit.pattern().as_usize()], rest.trim_end().to_lowercase())).or_insert(0) += 1;
     }
     found
 }
@@ -59,9 +57,13 @@ fn marks(text: &str) -> HashMap<(&'static str, String), usize> {
 /// The rest of the line counts too, so that taking out one such comment does not pay for another.
 #[must_use]
 pub fn suppressions_added(before: &str, after: &str) -> Option<&'static str> {
-    let had = marks(before);
-    let mut added: Vec<_> =
-        marks(after).into_iter().filter(|(mark, count)| had.get(mark).is_none_or(|had| had < count)).collect();
+    let searcher = AhoCorasick::builder().ascii_case_insensitive(true).build(SUPPRESSIONS);
+    let searcher = searcher.expect("a few short texts make an automaton");
+    let had = marks(&searcher, before);
+    let mut added: Vec<_> = marks(&searcher, after)
+        .into_iter()
+        .filter(|(mark, count)| had.get(mark).is_none_or(|had| had < count))
+        .collect();
     added.sort();
     added.first().map(|((mark, _), _)| *mark)
 }
