@@ -81,13 +81,13 @@ impl Db {
     /// # Errors
     /// SQLite refused, or a row is not one of ours.
     pub fn standing(
-        &mut self,
+        &self,
         moment: &Moment,
         area: &Path,
         action: ActionHash,
         area_limit: Option<u32>,
     ) -> Result<Standing, DbError> {
-        let clock = self.count_on(moment)?;
+        let clock = self.clock_at(moment)?;
         let frozen = self.frozen_at(clock)?.into_iter().find(|frozen| frozen.area == area).map(|frozen| frozen.why);
         let paused = self.paused(moment)?.map(|paused| paused.words());
         let area_paused = self.paused_areas(moment)?.into_iter().find(|paused| paused.covers(area));
