@@ -1,6 +1,10 @@
 //! The payloads of chain entries: the chain header and, in the same object, what the entry says.
 
-use serde::de::DeserializeOwned;
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, Error as _, IntoDeserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -13,7 +17,7 @@ use super::id::{EntryId, HostId, Slug};
 use super::lesson::{Lesson, LessonError};
 use super::limits;
 use super::rotate::Rotate;
-use super::strict_json::{self, JsonError};
+use super::strict_json::{self, JsonError, Key};
 
 /// Why a validly signed entry says nothing that can be used.
 #[derive(Debug, thiserror::Error)]
@@ -182,6 +186,62 @@ pub fn payload<T: Serialize>(header: &ChainHeader, body: &T) -> Result<Vec<u8>, 
     Ok(bytes)
 }
 
+/// The names that a payload has of the chain header.
+const HEADER: [&str; 5] = ["mesh", "host", "seq", "prev", "issued_at"];
+
+/// The two parts of a payload, told apart by the names of their fields while it is read.
+struct Parts<T> {
+    header: ChainHeader,
+    body: T,
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Parts<T> {
+    fn deserialize<D: Deserializer<'de>>(payload: D) -> Result<Self, D::Error> {
+        payload.deserialize_map(PartsVisitor(PhantomData))
+    }
+}
+
+struct PartsVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for PartsVisitor<T> {
+    type Value = Parts<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a chain header and what the entry says in one object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<Parts<T>, A::Error> {
+        let mut header = Map::new();
+        let body = T::deserialize(MapAccessDeserializer::new(BodyFields { fields, header: &mut header }))?;
+        let header = ChainHeader::deserialize(Value::Object(header)).map_err(A::Error::custom)?;
+        Ok(Parts { header, body })
+    }
+}
+
+/// The fields of a payload but for those of the header, which are put aside.
+struct BodyFields<'a, A> {
+    fields: A,
+    header: &'a mut Map<String, Value>,
+}
+
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for BodyFields<'_, A> {
+    type Error = A::Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, A::Error> {
+        while let Some(key) = self.fields.next_key_seed(Key)? {
+            if !HEADER.contains(&key.as_ref()) {
+                return seed.deserialize(key.into_deserializer()).map(Some);
+            }
+            self.header.insert(key.into_owned(), self.fields.next_value()?);
+        }
+        Ok(None)
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, A::Error> {
+        self.fields.next_value_seed(seed)
+    }
+}
+
 /// Reads what `signed` says, and checks all that needs no pattern to run.
 ///
 /// # Errors
@@ -191,10 +251,8 @@ pub fn read<T: Body>(signed: &Signed) -> Result<Verified<T>, EntryError> {
         return Err(EntryError::OtherKind(T::KIND));
     }
     let shape = |cause| EntryError::Shape { kind: T::KIND, cause };
-    let mut fields: Map<String, Value> = signed.read().map_err(EntryError::Json)?;
-    let header = ["mesh", "host", "seq", "prev", "issued_at"].into_iter().filter_map(|name| fields.remove_entry(name));
-    let header = ChainHeader::deserialize(Value::Object(header.collect())).map_err(shape)?;
-    let body = T::deserialize(Value::Object(fields)).map_err(shape)?;
+    let Parts { header, body } =
+        serde_json::from_slice::<Parts<T>>(signed.strict_payload().map_err(EntryError::Json)?).map_err(shape)?;
     body.check()?;
     Ok(Verified { body, host: signed.host(), entry: signed.entry(), seq: header.seq })
 }

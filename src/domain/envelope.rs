@@ -277,11 +277,19 @@ impl Signed {
     /// # Errors
     /// Not strict JSON, or of another shape.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, JsonError> {
+        serde_json::from_slice(self.strict_payload()?).map_err(JsonError::Syntax)
+    }
+
+    /// The payload of a chain entry, found to be strict JSON.
+    ///
+    /// # Errors
+    /// It is not.
+    pub fn strict_payload(&self) -> Result<&[u8], JsonError> {
         if self.strict.get().is_none() {
             strict_json::check(&self.payload, strict_json::PAYLOAD)?;
             self.strict.get_or_init(|| ());
         }
-        serde_json::from_slice(&self.payload).map_err(JsonError::Syntax)
+        Ok(&self.payload)
     }
 
     /// The very bytes that were verified.

@@ -168,7 +168,7 @@ impl<'de> Visitor<'de> for Check {
 }
 
 /// A key, borrowed where it is spelled without escapes.
-struct Key;
+pub(super) struct Key;
 
 impl<'de> DeserializeSeed<'de> for Key {
     type Value = Cow<'de, str>;
