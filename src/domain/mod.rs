@@ -22,6 +22,7 @@ pub mod id;
 pub mod intervention;
 pub mod inventory;
 pub mod join;
+pub mod kaizen;
 pub mod ledger;
 pub mod lesson;
 pub mod limits;

@@ -1,0 +1,4 @@
+//! What happens over hours and days: what is proposed by itself, what became of it, and what is learned from that.
+//! Nothing here acts; what is proposed goes before the guard like every other change.
+
+pub mod breaker;
