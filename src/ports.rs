@@ -4,6 +4,7 @@ mod applier;
 mod courier;
 pub mod heal;
 pub mod manager;
+pub mod model;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

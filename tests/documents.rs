@@ -260,7 +260,8 @@ fn the_example_config_loads_and_shows_the_defaults() {
     };
     let plain = load(&text);
     // Every `# key = value` line is a key with its default, but for those that have none.
-    let without_default = ["token_file", "token_env", "ssh_options", "check ", "canary", "shadow", "limit_per_day"];
+    let without_default =
+        ["token", "ssh_options", "check ", "canary", "shadow", "limit_per_day", "api", "name ", "url", "remote"];
     let spelled: Vec<String> = text
         .lines()
         .map(|line| match line.strip_prefix("# ") {

@@ -26,6 +26,7 @@ mod hostile_servers;
 mod https;
 mod intervening;
 mod learn;
+mod model;
 mod moving;
 mod notify;
 mod own_chain;

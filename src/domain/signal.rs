@@ -171,6 +171,8 @@ pub const CATALOGUE: &[Signal] = &[
     down("log.same_template", "per hour").from(Source::Target),
     down("log.size_mb", "MB").good_to(2_048.0).from(Source::Configured),
     down("log.skipped_mb", "MB").from(Source::Configured),
+    up("model.answers", "0 or 1").good_to(1.0).from(Source::Configured),
+    up("model.present", "0 or 1").good_to(1.0).from(Source::Configured),
     down("operations.read_error_percent", "percent").from(Source::Target),
     down("operations.write_error_percent", "percent").from(Source::Target),
     up("path.mode_ok", "0 or 1").from(Source::Target),

@@ -2,6 +2,7 @@
 
 pub mod attest;
 pub mod audit;
+pub mod consult;
 pub mod exchange;
 pub mod heal;
 pub mod library;

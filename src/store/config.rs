@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::files::{self, FileError};
 use super::guard_config::{ApproveFile, ReserveConfig, ReserveFile};
 use super::home::Home;
+use super::model_config::{ModelConfig, ModelFile};
 use super::notify_config::{self, ChannelConfig, NotifyFile};
 use super::rule_config::{self, Declared, RulesConfig, RulesFile};
 use super::service_config::{Service, ServiceSet};
@@ -85,6 +86,8 @@ struct ConfigFile {
     service: ServiceSet,
     #[serde(default)]
     rules: RulesFile,
+    #[serde(default)]
+    model: ModelFile,
     target: Option<Vec<Declared>>,
 }
 
@@ -280,6 +283,8 @@ pub struct Config {
     pub rules: RulesConfig,
     /// What rules are about here.
     pub target: Vec<Target>,
+    /// The model that is asked for hints; none when none is.
+    pub model: Option<ModelConfig>,
 }
 
 impl Config {
@@ -338,7 +343,8 @@ impl Config {
     /// What is set in the unsafe direction, a sentence each.
     #[must_use]
     pub fn weaknesses(&self) -> Vec<String> {
-        self.pace().weaknesses().into_iter().chain(self.approve.weaknesses()).collect()
+        let model = self.model.iter().flat_map(ModelConfig::weaknesses);
+        self.pace().weaknesses().into_iter().chain(self.approve.weaknesses()).chain(model).collect()
     }
 
     /// Where the next sync waits to, without jitter.
@@ -384,6 +390,7 @@ impl ConfigFile {
             notify: notify_config::overlaid(self.notify, later.notify),
             service: self.service.overlaid_by(later.service),
             rules: self.rules.overlaid_by(later.rules),
+            model: self.model.overlaid_by(later.model),
             target: rule_config::joined(self.target, later.target),
         }
     }
@@ -402,6 +409,8 @@ impl ConfigFile {
         }
         let http = self.http.complete(home);
         let http = http.map_err(|reason| ConfigError::Line { path: main.to_owned(), line: 1, reason })?;
+        let model = self.model.complete();
+        let model = model.map_err(|reason| ConfigError::Line { path: main.to_owned(), line: 1, reason })?;
         let signals = self.signals.complete();
         let services = self.service.complete(home);
         let services = services.map_err(|(path, line, reason)| ConfigError::Line { path, line, reason })?;
@@ -436,6 +445,7 @@ impl ConfigFile {
             rules: self.rules.complete(),
             target: rule_config::targets(self.target),
             notify,
+            model,
         })
     }
 }

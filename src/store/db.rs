@@ -20,6 +20,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0011_services.sql"),
     include_str!("migrations/0012_rules.sql"),
     include_str!("migrations/0013_notices.sql"),
+    include_str!("migrations/0014_model.sql"),
 ];
 
 /// Why the database cannot be used.

@@ -1,7 +1,7 @@
 //! `[[notify]]` of the configuration: where notices go. No secret stands in it, only where one is kept.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -126,6 +126,7 @@ impl NotifyFile {
 }
 
 /// Reads secrets when they are needed, so that a new one needs no restart.
+#[derive(Clone, Debug)]
 pub struct HomeSecrets {
     home: PathBuf,
 }
@@ -134,7 +135,13 @@ impl HomeSecrets {
     /// The secrets that a configuration of this home names.
     #[must_use]
     pub fn of(home: &Home) -> Self {
-        Self { home: home.root().to_owned() }
+        Self::at(home.root())
+    }
+
+    /// Those of the home at this place.
+    #[must_use]
+    pub fn at(home: &Path) -> Self {
+        Self { home: home.to_owned() }
     }
 }
 

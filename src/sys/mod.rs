@@ -10,6 +10,7 @@ pub mod heal;
 pub mod host;
 pub mod inventory;
 pub mod managers;
+pub mod model;
 pub mod probes;
 pub mod ready;
 pub mod remote;

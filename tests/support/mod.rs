@@ -9,6 +9,7 @@ pub(crate) mod hostile;
 pub(crate) mod hostile_git;
 pub(crate) mod lessons;
 pub(crate) mod memory_branch;
+pub(crate) mod model_server;
 pub(crate) mod project;
 pub(crate) mod recorder;
 pub(crate) mod sample;

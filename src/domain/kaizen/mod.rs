@@ -2,3 +2,5 @@
 //! Nothing here acts; what is proposed goes before the guard like every other change.
 
 pub mod breaker;
+pub mod budget;
+pub mod question;
