@@ -4,10 +4,15 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::report::wrap;
 use super::table::{Table, age};
 use super::{CliError, Context, ExitKind, Outcome, out};
+use crate::domain::foreign_text::display_line;
 use crate::domain::heal::incident::{Incident, State};
+use crate::domain::kaizen::correlation::Cause;
+use crate::domain::kaizen::diagnosis::Said;
 use crate::domain::lesson::parse_span;
+use crate::store::cases::KnownCase;
 
 /// What to do.
 #[derive(clap::Subcommand, Debug)]
@@ -104,8 +109,11 @@ fn list(context: &Context, all: bool, rule: Option<u32>, target: Option<&str>) -
 fn show(context: &Context, id: u64) -> Outcome {
     let parts = context.open()?;
     let one = parts.db.incident(id)?.ok_or_else(|| missing(id))?;
+    let case = parts.db.case_of(one.id, one.opened)?;
     if context.json {
-        out::json(&as_json(&one));
+        let mut value = as_json(&one);
+        value["case"] = case.as_ref().map_or(serde_json::Value::Null, case_as_json);
+        out::json(&value);
         return Ok(ExitKind::Ok);
     }
     out::line(format!(
@@ -122,7 +130,52 @@ fn show(context: &Context, id: u64) -> Outcome {
     if one.state == State::Open && !one.waits.is_empty() {
         out::line(format!("Nothing is done now: {}.", one.waits));
     }
+    if let Some(case) = &case {
+        show_case(&one, case);
+    }
     Ok(ExitKind::Ok)
+}
+
+/// What is known of the case, and apart from it what a model makes of that.
+pub(super) fn case_as_json(known: &KnownCase) -> serde_json::Value {
+    let cause = known.case.cause.as_ref();
+    json!({
+        "name": known.case.name(), "troubles": known.case.troubles, "cause": cause,
+        "cause_in_words": cause.map(Cause::words), "next": cause.map(Cause::next), "hint": known.hint,
+    })
+}
+
+fn show_case(one: &Incident, known: &KnownCase) {
+    let case = &known.case;
+    let others = case.troubles.iter().filter(|trouble| trouble.incident != Some(one.id));
+    let others: Vec<String> =
+        others.map(|trouble| format!("{} ({})", trouble.subject, display_line(&trouble.how))).collect();
+    let put = |first: &str, text: &str| wrap(&display_line(text), first, "  ", 80).iter().for_each(out::line);
+    if !others.is_empty() {
+        put("Began together with: ", &format!("{}.", others.join(", ")));
+    }
+    if let Some(cause) = &case.cause {
+        put("Shared cause: ", &format!("{}.", cause.words()));
+        put("Look first: ", &format!("{}.", cause.next()));
+    }
+    let Some(hint) = &known.hint else { return };
+    put("A hint, not a fact, by ", &format!("{}:", hint.by));
+    match &hint.said {
+        Said::Refused(why) => put("  no usable answer: ", why),
+        Said::Diagnosis(diagnosis) if diagnosis.healthy => put("  ", "it sees nothing wrong in what it was told"),
+        Said::Diagnosis(diagnosis) => {
+            if diagnosis.hypotheses.is_empty() {
+                put("  ", "it has no idea");
+            }
+            for hypothesis in &diagnosis.hypotheses {
+                let facts: Vec<String> = hypothesis.facts.iter().map(ToString::to_string).collect();
+                put("  perhaps: ", &format!("{} (facts {})", hypothesis.cause.as_str(), facts.join(", ")));
+            }
+            diagnosis.checks.iter().for_each(|check| put("  to look at: ", check.as_str()));
+        }
+    }
+    put("What it was told:", "");
+    hint.facts.iter().for_each(|fact| out::line(format!("  {}", display_line(fact))));
 }
 
 fn ack(context: &Context, id: u64, approve: bool, snooze: Option<Duration>) -> Outcome {

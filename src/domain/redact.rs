@@ -87,6 +87,29 @@ pub fn redact(text: &str, private: &Private) -> String {
     clean
 }
 
+/// [`redact`] for text that is no code, such as lines of logs and of unit files: a secret needs no quotes there, and what
+/// looks random is taken for one.
+#[must_use]
+pub fn redact_words(text: &str, private: &Private) -> String {
+    static WORDS: LazyLock<[Regex; 3]> = LazyLock::new(|| {
+        [
+            r#"(?i)\b([a-z0-9_.-]*(?:password|passwd|passphrase|pwd|secret|token|credential|cookie|auth|api[_-]?key|access[_-]?key|private[_-]?key)[a-z0-9_.-]*["']?\s*[:=]\s*)(?:(?:basic|bearer|digest)\s+)?["']?[^\s"',;]+"#,
+            r"(?i)((?:^|\s)--?[a-z0-9-]*(?:password|passwd|secret|token|key)[a-z0-9-]*[ =])\S+",
+            r"[A-Za-z0-9+_]{24,}={0,2}",
+        ]
+        .map(|pattern| Regex::new(pattern).expect("a constant pattern, compiled in a test"))
+    });
+    let clean = redact(text, private);
+    let clean = WORDS[0].replace_all(&clean, "${1}[secret]");
+    let clean = WORDS[1].replace_all(&clean, "${1}[secret]");
+    let random = |found: &Captures<'_>| {
+        let token = &found[0];
+        let looks_random = token.bytes().any(|b| b.is_ascii_digit());
+        if looks_random { SECRET.to_owned() } else { token.to_owned() }
+    };
+    WORDS[2].replace_all(&clean, random).into_owned()
+}
+
 /// Whether `text` still holds something that has the shape of a secret.
 #[must_use]
 pub fn looks_secret(text: &str) -> bool {
@@ -138,6 +161,26 @@ mod tests {
             assert!(!needles.iter().any(|needle| clean.contains(needle)), "{text} -> {clean}");
             assert_eq!(redact(&clean, &private), clean, "redaction is stable");
         }
+    }
+
+    #[test]
+    fn f13_in_logs_and_unit_files_a_secret_needs_no_quotes() {
+        for text in [
+            "Environment=DB_PASSWORD=hunter22 A=b",
+            "login failed: password: hunter22, retrying",
+            "GET /x?token=hunter22&a=1",
+            "Authorization: Basic hunter22",
+            "client --api-key hunter22 --verbose",
+            "client --password=hunter22",
+            "session 0123456789abcdef0123456789abcdefhunter22",
+            "key c2VjcmV0IHNlY3JldCBzZWNyZXQ1c2VjcmV0hunter22",
+        ] {
+            let clean = redact_words(text, &Private::default());
+            assert!(!clean.contains("hunter22"), "{text} -> {clean}");
+            assert_eq!(redact_words(&clean, &Private::default()), clean, "redaction is stable");
+        }
+        let plain = "web exited with 127 after 12 s; PATH=/usr/bin:/bin in /etc/systemd/system/service.d/10-path.conf";
+        assert_eq!(redact_words(plain, &Private::default()), plain);
     }
 
     #[test]

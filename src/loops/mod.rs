@@ -3,6 +3,7 @@
 pub mod attest;
 pub mod audit;
 pub mod consult;
+pub mod diagnose;
 pub mod exchange;
 pub mod heal;
 pub mod library;

@@ -21,6 +21,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0012_rules.sql"),
     include_str!("migrations/0013_notices.sql"),
     include_str!("migrations/0014_model.sql"),
+    include_str!("migrations/0015_cases.sql"),
 ];
 
 /// Why the database cannot be used.

@@ -15,7 +15,7 @@ use crate::domain::ledger::RuleStep;
 /// Incidents that are over are kept for this many seconds.
 const KEPT: i64 = 365 * 86_400;
 
-fn body<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
+pub(super) fn body<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
     let text: String = row.get(column)?;
     serde_json::from_str(&text).map_err(|error| {
         rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(error))

@@ -4,6 +4,7 @@ pub mod attestations;
 pub mod authored;
 mod authored_text;
 pub mod baseline;
+pub mod cases;
 pub mod config;
 pub mod consultations;
 pub mod crash;

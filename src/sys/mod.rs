@@ -3,6 +3,7 @@
 pub mod apply;
 pub mod auditor;
 pub mod cache;
+pub mod changes;
 pub mod clock;
 pub mod couriers;
 pub mod exec;

@@ -3,4 +3,7 @@
 
 pub mod breaker;
 pub mod budget;
+pub mod correlation;
+pub mod diagnosis;
+pub mod facts;
 pub mod question;
