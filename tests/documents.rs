@@ -283,7 +283,7 @@ fn the_example_config_loads_and_shows_the_defaults() {
 /// Every `mesh ...` line in a fenced block: the one or two words that name the command, and its options.
 fn documented_commands() -> Vec<(String, Vec<String>)> {
     let mut commands = Vec::new();
-    for page in ["README.md", "docs/operations.md"] {
+    for page in ["README.md", "docs/operations.md", "docs/kaizen.md"] {
         for line in read(page).lines() {
             let command = line.strip_prefix("mesh ").or_else(|| line.strip_prefix("cargo run --release -- "));
             let Some(command) = command else { continue };

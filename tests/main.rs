@@ -25,6 +25,7 @@ mod health;
 mod hostile_servers;
 mod https;
 mod intervening;
+mod kaizen;
 mod learn;
 mod model;
 mod moving;

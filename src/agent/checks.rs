@@ -14,9 +14,12 @@ use crate::loops::measure::{Bounds, Check};
 use crate::ports::{Probe, Program};
 use crate::store::config::Config;
 use crate::store::db::Db;
+use crate::store::model_config::ModelConfig;
+use crate::store::notify_config::HomeSecrets;
 use crate::store::signal_config::{FileIs, ServiceFile, SignalsConfig, Watched, WatchedKind, bounds};
 use crate::sys::clock::SystemClock;
 use crate::sys::exec::SystemExec;
+use crate::sys::model::{HttpModel, ModelProbe};
 use crate::sys::probes::{
     CertificateFile, DnsProbe, EnvironmentProbe, Expected, FileProbe, Find, HostProbe, HttpClient, HttpProbe, JobProbe,
     JournalOf, JournalProbe, KernelProbe, LogProbe, Mount, MountedProbe, NetworkProbe, NtpProbe, NumberProbe, Page,
@@ -25,6 +28,8 @@ use crate::sys::probes::{
 
 /// How long a built-in check may take.
 const DEADLINE: Duration = Duration::from_secs(10);
+/// Between two questions to the model: a server loads it for each.
+const MODEL_EVERY: Duration = Duration::from_secs(3_600);
 /// More than the timeout that a check keeps itself.
 const SLACK: Duration = Duration::from_secs(3);
 /// Output of a program that is read, in bytes.
@@ -45,14 +50,16 @@ pub(super) struct Wanted {
     /// Services that are supervised.
     services: Vec<String>,
     mounts: Vec<Mount>,
+    /// The model that is asked for hints.
+    model: Option<ModelConfig>,
 }
 
 impl Wanted {
     pub(super) fn now(parts: &Parts) -> Self {
         let mounts = mounts(Path::new(MOUNTS));
-        let Config { signals, signal, services, .. } = parts.config.clone();
+        let Config { signals, signal, services, model, .. } = parts.config.clone();
         let services = services.into_iter().map(|service| service.name.to_string()).collect();
-        Self { home: parts.home.root().to_owned(), signals, signal, services, mounts }
+        Self { home: parts.home.root().to_owned(), signals, signal, services, mounts, model }
     }
 
     /// The bounds of these signals of a subject, and of all that the configuration says something of.
@@ -81,6 +88,7 @@ pub(super) fn checks(wanted: &Wanted, db: &Db, seen: &Receiver<Views>, notes: &m
     let mut making = Making { wanted, db, seen, notes, made: Vec::new(), client: None };
     making.host();
     making.services();
+    making.model();
     for watched in &wanted.signal {
         if let Err(why) = making.watched(watched) {
             making.notes.push(format!("signal {} is not measured: {why}", watched.name.as_str()));
@@ -144,6 +152,27 @@ impl Making<'_> {
     }
 
     /// Where a probe stopped. Where that cannot be read it starts anew, and says so.
+    /// A model on this machine is asked for one token. One elsewhere is not: that would cost.
+    fn model(&mut self) {
+        let Some(config) = self.wanted.model.as_ref().filter(|config| !config.remote) else { return };
+        let names = ["model.answers", "model.present"];
+        let subject = Subject::near(&config.name);
+        let endpoint = super::kaizen::endpoint(config);
+        let secrets = std::sync::Arc::new(HomeSecrets::at(&self.wanted.home));
+        match HttpModel::new(endpoint, secrets) {
+            Ok(model) => self.made.push(Check {
+                label: "model".to_owned(),
+                every: MODEL_EVERY,
+                deadline: config.timeout.0 * 2 + SLACK,
+                names: names.iter().map(|signal| SeriesName::of(signal, subject.clone())).collect(),
+                bounds: self.wanted.bounds(&names, &subject),
+                service: None,
+                probe: Box::new(ModelProbe::new(subject, model)),
+            }),
+            Err(why) => self.notes.push(format!("the model is not measured: {why}")),
+        }
+    }
+
     fn mark(&mut self, label: &str) -> Option<String> {
         self.db.probe_mark(label).unwrap_or_else(|error| {
             self.notes.push(format!("{label} starts anew: {}", error_line(&error)));

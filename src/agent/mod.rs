@@ -12,6 +12,7 @@ pub mod doctor;
 pub mod drill;
 pub mod heal;
 pub mod invariants;
+pub mod kaizen;
 pub mod learning;
 #[cfg(debug_assertions)]
 mod misbehave;

@@ -9,6 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::cycle::{self, CycleError, Round};
 use super::heal::{self, Heal};
+use super::kaizen::Kaizen;
 use super::notifying::{self, Notifying};
 use super::parts::{Parts, PartsError};
 use super::rules::RulesError;
@@ -75,6 +76,7 @@ struct Running {
     watch: Watch,
     services: Services,
     heal: Option<Heal>,
+    kaizen: Option<Kaizen>,
     notifying: Notifying,
     mode: Mode,
 }
@@ -144,8 +146,9 @@ pub fn serve(
     }
     let services = Services::start(&parts, mode, watch.door(), say)?;
     let heal = Heal::start(&parts, is_dry(mode), mode != Mode::Tell, log)?;
+    let kaizen = (mode != Mode::Tell).then(|| Kaizen::start(&parts, log)).transpose()?;
     let notifying = Notifying::start(&parts, mode == Mode::Tell)?;
-    let running = Running { parts, watch, services, heal, notifying, mode };
+    let running = Running { parts, watch, services, heal, kaizen, notifying, mode };
     tell_notes(&running, tell);
     let manager = Arc::new(Ready::from_environment());
     manager.ready();
@@ -154,6 +157,9 @@ pub fn serve(
     manager.stopping();
     if let Some(heal) = running.heal {
         heal.stop();
+    }
+    if let Some(kaizen) = running.kaizen {
+        kaizen.stop();
     }
     running.services.stop();
     running.notifying.stop();
@@ -191,6 +197,9 @@ async fn rounds(
                 Ok(round)
             });
             running.refresh();
+            if let (Some(kaizen), Ok(round)) = (&mut running.kaizen, &round) {
+                kaizen.refresh(&running.parts, &round.library);
+            }
             round
         })
         .await?;
@@ -242,6 +251,8 @@ async fn aside<T: Send + 'static>(
 
 fn tell_notes(running: &Running, tell: &mut dyn FnMut(Note<'_>)) {
     let rules = running.heal.iter().flat_map(|heal| &heal.notes);
-    let notes = running.watch.notes.iter().chain(&running.services.notes).chain(rules).chain(&running.notifying.notes);
+    let kaizen = running.kaizen.iter().flat_map(|kaizen| &kaizen.notes);
+    let notes = running.watch.notes.iter().chain(&running.services.notes).chain(rules).chain(kaizen);
+    let notes = notes.chain(&running.notifying.notes);
     notes.for_each(|note| tell(Note::Cannot(note)));
 }

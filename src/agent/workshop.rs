@@ -59,6 +59,12 @@ impl Workshop {
         }
     }
 
+    /// What this host allows.
+    #[must_use]
+    pub const fn house(&self) -> &House {
+        &self.house
+    }
+
     /// The parts, with what remembers.
     pub fn with<'a>(&'a mut self, db: &'a mut Db) -> SeedParts<'a> {
         let moment = self.moment.clone();

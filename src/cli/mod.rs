@@ -14,6 +14,7 @@ mod id;
 mod inbox;
 mod incident;
 mod init;
+mod kaizen;
 mod learn;
 mod lesson;
 mod notify;
@@ -139,6 +140,9 @@ enum Command {
     /// What rules found wrong, and what was done
     #[command(subcommand)]
     Incident(incident::Action),
+    /// What mesh proposes by itself, and what came of it
+    #[command(subcommand)]
+    Kaizen(kaizen::Action),
     /// Areas that are left alone after too many reverts
     #[command(subcommand)]
     Freeze(freeze::Ask),
@@ -257,6 +261,7 @@ fn run(context: &Context, command: Command) -> Outcome {
         Command::Service(action) => service::run(context, &action),
         Command::Rule(action) => rule::run(context, &action),
         Command::Incident(action) => incident::run(context, &action),
+        Command::Kaizen(action) => kaizen::run(context, &action),
         Command::Freeze(ask) => freeze::run(context, &ask),
         Command::Verify(args) => verify::run(context, &args),
         Command::Fsck => fsck::run(context),

@@ -152,6 +152,12 @@ impl fmt::Display for Range {
 }
 
 impl Range {
+    /// The number that it is surely not below, where one is known.
+    #[must_use]
+    pub fn at_least(&self) -> Option<f64> {
+        self.least.is_finite().then_some(self.least)
+    }
+
     /// Nothing is known.
     pub const UNKNOWN: Self = Self { least: f64::NEG_INFINITY, most: f64::INFINITY };
 

@@ -9,5 +9,6 @@ pub mod heal;
 pub mod library;
 pub mod measure;
 pub mod notify;
+pub mod propose;
 pub mod seed;
 pub mod supervise;

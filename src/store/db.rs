@@ -22,6 +22,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0013_notices.sql"),
     include_str!("migrations/0014_model.sql"),
     include_str!("migrations/0015_cases.sql"),
+    include_str!("migrations/0016_proposals.sql"),
 ];
 
 /// Why the database cannot be used.

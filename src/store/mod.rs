@@ -24,6 +24,7 @@ pub mod notify_config;
 pub mod own_log;
 pub mod peer_log;
 pub mod proposal;
+pub mod proposals;
 pub mod rosters;
 pub mod rotations;
 pub mod rule_config;

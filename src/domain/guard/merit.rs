@@ -51,25 +51,22 @@ pub(super) fn no_suppression(plan: &FixPlan) -> Result<(), No> {
 pub(super) fn canary(plan: &FixPlan, policy: &Policy) -> Result<(), No> {
     let asked_for = policy.asked_by == AskedBy::Person || plan.class == FixClass::Review;
     let to_look_at = policy.kind == ActionKind::Branch && asked_for;
-    if plan.risk >= Risk::Medium && !to_look_at {
-        let risk = plan.risk.name();
-        match &policy.canary {
-            Canary::There => {}
-            Canary::Missing { program, package } => {
-                return block(format!(
-                    "blocked on missing canary: the lesson's risk is {risk}, and `{program}`, which would try it, is not \
-                     installed: apt-get install {package}"
-                ));
-            }
-            Canary::None => {
-                return block(format!(
-                    "blocked on missing canary: the lesson's risk is {risk}, and no `check`, `canary` or `shadow` is named \
-                     for this root"
-                ));
-            }
-        }
+    if plan.risk >= Risk::Medium && !to_look_at { tried_first(plan.risk, policy) } else { Ok(()) }
+}
+
+/// What is risky is tried somewhere first, whoever asks.
+pub(super) fn tried_first(risk: Risk, policy: &Policy) -> Result<(), No> {
+    let risk = risk.name();
+    match &policy.canary {
+        Canary::There => Ok(()),
+        Canary::Missing { program, package } => block(format!(
+            "blocked on missing canary: the risk is {risk}, and `{program}`, which would try it, is not installed: \
+             apt-get install {package}"
+        )),
+        Canary::None => block(format!(
+            "blocked on missing canary: the risk is {risk}, and no `check`, `canary` or `shadow` is named for this root"
+        )),
     }
-    Ok(())
 }
 
 /// What can only succeed proves nothing.

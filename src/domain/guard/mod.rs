@@ -6,6 +6,7 @@ mod house;
 mod merit;
 mod place;
 mod proof;
+mod suggestion;
 
 use std::ops::Deref;
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ pub use approval::{Approval, ApprovalMode, Approvals};
 pub use house::Standing;
 pub use place::is_blocked_name;
 pub use proof::{Proof, Proved, StateHash, Trial, prove};
+pub use suggestion::{Suggestion, weigh};
 
 /// Who asks for a change.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -221,6 +223,8 @@ pub enum Check {
     NotPaused,
     /// No rollback has failed here.
     Writable,
+    /// Of a proposal: each lesson that applies is cited or argued against.
+    Cites,
     /// Proof: change and rollback leave a scratch copy as it was.
     RollbackProved,
     /// Proof: the project's check and the canary pass.
@@ -263,6 +267,7 @@ impl Check {
             Self::Approval => "approval",
             Self::NotPaused => "not-paused",
             Self::Writable => "writable",
+            Self::Cites => "cites",
             Self::RollbackProved => "rollback-proved",
             Self::TrialPassed => "trial-passed",
             Self::FindingGone => "finding-gone",

@@ -346,7 +346,8 @@ fn each_guard_holds_up_and_lets_through() {
     }
 }
 
-/// Spoils what is right in everything so that `check` is against it. None: the check belongs to the proof.
+/// Spoils what is right in everything so that `check` is against it. None: the check belongs to the proof, or to proposals
+/// alone.
 fn spoil(check: Check, case: &mut Case) -> Option<()> {
     match check {
         Check::InsideRoot => case.file.regular = false,
@@ -376,7 +377,7 @@ fn spoil(check: Check, case: &mut Case) -> Option<()> {
         Check::Approval => case.policy.approvals.low.mode = ApprovalMode::Never,
         Check::NotPaused => case.standing.paused = Some("x".to_owned()),
         Check::Writable => case.standing.read_only = Some("x".to_owned()),
-        Check::RollbackProved | Check::TrialPassed | Check::FindingGone => return None,
+        Check::RollbackProved | Check::TrialPassed | Check::FindingGone | Check::Cites => return None,
     }
     Some(())
 }
@@ -524,5 +525,52 @@ fn t22_names_of_secrets_are_known_in_any_case() {
     }
     for path in ["a.py", "git/x.py", "environment.py", "keys.py", "deploy/web.service", ".github/workflows/ci.yml"] {
         assert_eq!(is_blocked_name(Path::new(path)), None, "{path}");
+    }
+}
+
+#[test]
+fn e2_each_check_on_a_proposal_holds_it_up_alone() {
+    let lesson: Slug = "l".parse().expect("a slug");
+    let sound = Suggestion {
+        risk: Risk::Low,
+        needs_person: None,
+        way_back: "remove the file",
+        claim: "last(\"log.records\") > 0",
+        uncited: &[],
+    };
+    let against = |suggestion: &Suggestion<'_>, policy: &Policy, standing: &Standing| {
+        let verdicts = weigh(suggestion, policy, standing);
+        assert_eq!(verdicts.len(), 12);
+        let no = verdicts.into_iter().filter(|verdict| !verdict.passes());
+        no.map(|verdict| (verdict.check, verdict.answer)).collect::<Vec<_>>()
+    };
+    let (policy, free) = (policy(), Standing::default());
+    assert_eq!(against(&sound, &policy, &free), []);
+    let uncited = [lesson];
+    let suggestions = [
+        (Suggestion { needs_person: Some("x"), ..sound.clone() }, Check::BlockedPath, Answer::Block),
+        (Suggestion { uncited: &uncited, ..sound.clone() }, Check::Cites, Answer::Refuse),
+        (Suggestion { way_back: "", ..sound.clone() }, Check::RollbackDefined, Answer::Refuse),
+        (Suggestion { risk: Risk::Medium, ..sound.clone() }, Check::Canary, Answer::Block),
+        (Suggestion { claim: "1 < 2", ..sound.clone() }, Check::CanFail, Answer::Refuse),
+    ];
+    for (suggestion, check, answer) in suggestions {
+        assert_eq!(against(&suggestion, &policy, &free), [(check, answer)]);
+    }
+    let tried = Policy { canary: Canary::There, ..policy.clone() };
+    assert_eq!(against(&Suggestion { risk: Risk::High, ..sound.clone() }, &tried, &free), []);
+    let kinds = Policy { blocked_kinds: vec![policy.kind], ..policy.clone() };
+    assert_eq!(against(&sound, &kinds, &free), [(Check::ActionKind, Answer::Refuse)]);
+    let x = || Some("x".to_owned());
+    let standings = [
+        (Standing { interventions: 5, ..free.clone() }, Check::DailyBudget, Answer::Block),
+        (Standing { under_way: 2, ..free.clone() }, Check::Concurrency, Answer::Block),
+        (Standing { same_action: Some(Duration::ZERO), ..free.clone() }, Check::Duplicate, Answer::Refuse),
+        (Standing { frozen: x(), ..free.clone() }, Check::NotFrozen, Answer::Block),
+        (Standing { paused: x(), ..free.clone() }, Check::NotPaused, Answer::Block),
+        (Standing { read_only: x(), ..free.clone() }, Check::Writable, Answer::Refuse),
+    ];
+    for (standing, check, answer) in standings {
+        assert_eq!(against(&sound, &policy, &standing), [(check, answer)]);
     }
 }

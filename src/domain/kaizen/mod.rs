@@ -6,4 +6,8 @@ pub mod budget;
 pub mod correlation;
 pub mod diagnosis;
 pub mod facts;
+pub mod heuristics;
+pub mod offer;
+pub mod prediction;
+pub mod proposal;
 pub mod question;
