@@ -16,6 +16,7 @@ mod documents;
 mod exchange;
 mod exec;
 mod foreign_programs;
+mod fortnight;
 mod founding;
 mod fuzz;
 mod gossip;
