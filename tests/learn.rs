@@ -26,12 +26,13 @@ struct Story {
     class: FixClass,
 }
 
-struct Bench {
+/// A repository to learn from.
+pub(crate) struct Bench {
     temp: tempfile::TempDir,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let temp = tempfile::tempdir().unwrap();
         let repo = temp.path().join("repo");
         fs::create_dir(&repo).unwrap();
@@ -39,7 +40,7 @@ impl Bench {
         Self { temp }
     }
 
-    fn commit(&self, files: &[(&str, &str)], message: &str) {
+    pub(crate) fn commit(&self, files: &[(&str, &str)], message: &str) {
         let repo = self.temp.path().join("repo");
         for (path, text) in files {
             fs::create_dir_all(repo.join(path).parent().unwrap()).unwrap();
@@ -53,7 +54,7 @@ impl Bench {
         WorkerAuditor::new(env!("CARGO_BIN_EXE_mesh").into(), self.temp.path().join(name), SystemClock)
     }
 
-    fn learn(&self, revision: &str) -> Result<Draft, LearnError> {
+    pub(crate) fn learn(&self, revision: &str) -> Result<Draft, LearnError> {
         let work = self.temp.path().join("work");
         let _earlier = fs::remove_dir_all(&work);
         fs::create_dir(&work).unwrap();
@@ -69,7 +70,7 @@ impl Bench {
     }
 
     /// Lines of one text that the lesson hits.
-    fn hits(&self, lesson: &Lesson, path: &str, text: &str) -> Vec<u32> {
+    pub(crate) fn hits(&self, lesson: &Lesson, path: &str, text: &str) -> Vec<u32> {
         let root = tempfile::tempdir_in(self.temp.path()).unwrap();
         let full = root.path().join(path);
         fs::create_dir_all(full.parent().unwrap()).unwrap();

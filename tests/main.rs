@@ -28,6 +28,7 @@ mod https;
 mod intervening;
 mod kaizen;
 mod learn;
+mod learn_public;
 mod model;
 mod moving;
 mod notify;
