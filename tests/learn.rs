@@ -70,14 +70,22 @@ impl Bench {
     }
 
     /// Lines of one text that the lesson hits.
-    pub(crate) fn hits(&self, lesson: &Lesson, path: &str, text: &str) -> Vec<u32> {
+    fn hits(&self, lesson: &Lesson, path: &str, text: &str) -> Vec<u32> {
+        let found = self.hits_in(lesson, &[(path.to_owned(), &text.to_owned())]);
+        found.into_iter().map(|(_, line)| line).collect()
+    }
+
+    /// Paths and lines of several texts that the lesson hits.
+    pub(crate) fn hits_in(&self, lesson: &Lesson, files: &[(String, &String)]) -> Vec<(String, u32)> {
         let root = tempfile::tempdir_in(self.temp.path()).unwrap();
-        let full = root.path().join(path);
-        fs::create_dir_all(full.parent().unwrap()).unwrap();
-        fs::write(full, text).unwrap();
+        for (path, text) in files {
+            let full = root.path().join(path);
+            fs::create_dir_all(full.parent().unwrap()).unwrap();
+            fs::write(full, text).unwrap();
+        }
         let report = self.auditor("hits").scan(root.path(), std::slice::from_ref(lesson), &mut |_| ()).unwrap();
         assert!(report.refused.is_empty(), "{:?}", report.refused);
-        report.findings.iter().map(|finding| finding.line).collect()
+        report.findings.into_iter().map(|finding| (finding.path, finding.line)).collect()
     }
 }
 

@@ -34,10 +34,11 @@ pub(super) fn hunks(before: &Tree, after: &Tree) -> Vec<Hunk> {
             }
             let alike = old.len() == new.len()
                 && old.iter().zip(&new).all(|(one, other)| {
-                    before.kind(*one) == after.kind(*other)
-                        && !before.is_leaf(*one)
-                        && !after.is_leaf(*other)
-                        && !kinds::is_string(before.kind(*one))
+                    before.node(*one).shape == after.node(*other).shape
+                        || (before.kind(*one) == after.kind(*other)
+                            && !before.is_leaf(*one)
+                            && !after.is_leaf(*other)
+                            && !kinds::is_string(before.kind(*one)))
                 });
             if alike {
                 open.extend(old.into_iter().zip(new));

@@ -42,15 +42,16 @@ fn frame(tree: &Tree, region: &Region) -> Id {
     top.or(statement).unwrap_or(region.before)
 }
 
-/// Makes the examples for one region.
+/// Makes the examples for the first of `regions`; what the fix also replaced in the same place is mended with it.
 pub(super) fn examples(
     language: LanguageName,
     before: &Tree,
     after: &Tree,
     names: &Names,
-    region: &Region,
+    regions: &[Region],
     needs: &[String],
 ) -> Examples {
+    let Some(region) = regions.first() else { return Examples::default() };
     let frame = frame(before, region);
     let frame_range = before.node(frame).range.clone();
     let header = header(language, before, names, frame, needs);
@@ -58,11 +59,14 @@ pub(super) fn examples(
         edits.sort_by_key(|(range, _)| range.start);
         format!("{header}{}\n", before.dedented(&frame_range, edits))
     };
-    let at = before.node(region.before).range.clone();
-    let indent = indent_of(&before.text, at.start);
-    let new = indented(&after.dedented(&region.after_range(after), &[]), &indent);
-    let mut examples =
-        Examples { before: put(&mut Vec::new()), after: put(&mut vec![(at.clone(), new)]), ..Examples::default() };
+    let mended = |region: &Region| {
+        let at = region.before_range(before);
+        let indent = indent_of(&before.text, at.start);
+        (at, indented(&after.dedented(&region.after_range(after), &[]), &indent))
+    };
+    let inside = |at: &Range<usize>| frame_range.start <= at.start && at.end <= frame_range.end;
+    let mut mended: Vec<_> = regions.iter().map(mended).filter(|(at, _)| inside(at)).collect();
+    let mut examples = Examples { before: put(&mut Vec::new()), after: put(&mut mended), ..Examples::default() };
     examples.respelled = format!("{}{}", put(&mut renamed(language, before, names, frame)), respelled_end(language));
     examples.crowded = crowds(language, before, region).into_iter().map(|edit| put(&mut vec![edit])).collect();
     examples.near_misses = misses(before, region).into_iter().map(|edit| put(&mut vec![edit])).collect();

@@ -1,6 +1,6 @@
 //! Which parts of the replaced text may be anything, and which are what the mistake is made of.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 
 use serde_json::{Value, json};
@@ -51,20 +51,39 @@ pub(super) struct Holes {
     pub(super) literals: Vec<Range<usize>>,
     /// The replaced text has comments, which no pattern can name.
     pub(super) comments: bool,
+    /// A statement whose body may be anything that leaves by a node of this kind.
+    pub(super) way_out: Option<(Id, String)>,
     count: usize,
     rest_count: usize,
 }
 
 /// Finds the holes of a region.
-pub(super) fn find(before: &Tree, after: &Tree, names: &Names, region: &Region, level: Level) -> Holes {
+///
+/// `apart` are names that must have a hole of their own.
+pub(super) fn find(
+    before: &Tree,
+    after: &Tree,
+    names: &Names,
+    region: &Region,
+    level: Level,
+    apart: &BTreeSet<String>,
+) -> Holes {
     let nodes = || region.after.iter().flat_map(|id| after.below(*id));
     let shapes = nodes().map(|id| after.node(id).shape).collect();
     let identifiers = nodes()
         .filter(|id| kinds::is_identifier(after.kind(*id)) && !is_label(after, *id))
         .map(|id| after.text_of(id))
         .collect();
-    let mut walk = Walk { before, after, names, region, level, shapes, identifiers, holes: Holes::default() };
-    walk.visit(region.before);
+    let whole = before.node(region.before).shape;
+    let wrapped =
+        region.run.is_empty() && nodes().any(|id| !region.after.contains(&id) && after.node(id).shape == whole);
+    let mut walk =
+        Walk { before, after, names, region, level, apart, wrapped, shapes, identifiers, holes: Holes::default() };
+    for statement in region.statements() {
+        if !(region.leaves && level == Level::Loose && statement == region.before && walk.left_open(statement)) {
+            walk.visit(statement);
+        }
+    }
     let mut holes = walk.holes;
     holes.before.sort_by_key(|(range, _)| range.start);
     holes
@@ -76,6 +95,9 @@ struct Walk<'t> {
     names: &'t Names,
     region: &'t Region,
     level: Level,
+    apart: &'t BTreeSet<String>,
+    /// The replaced text stands in the new one as it was.
+    wrapped: bool,
     shapes: HashSet<u64>,
     identifiers: HashSet<&'t str>,
     holes: Holes,
@@ -94,9 +116,32 @@ impl Walk<'_> {
             self.arguments(id);
         } else if kinds::is_block(kind) && self.level == Level::Loose {
             self.block(id);
+        } else if kind == "type_identifier" && self.level > Level::Exact && self.is_part_of_type(id) && self.stays(id) {
+            self.hole(id, Some(r"^[A-Za-z_][A-Za-z0-9_.]*$".to_owned()));
         } else {
             self.inside(id);
         }
+    }
+
+    fn is_part_of_type(&self, id: Id) -> bool {
+        self.before.parent(id).is_some_and(|parent| kinds::is_type_of_parts(self.before.kind(parent)))
+    }
+
+    /// Leaves the body of a statement open but for its way out. False where it has not one body.
+    fn left_open(&mut self, id: Id) -> bool {
+        let out = self.before.below(id).find(|part| kinds::is_jump(self.before.kind(*part)));
+        let bodies: Vec<Id> =
+            self.before.named_children(id).filter(|child| kinds::is_block(self.before.kind(*child))).collect();
+        let (Some(out), [body]) = (out, &bodies[..]) else { return false };
+        let inner: Vec<Id> = self.before.named_children(*body).collect();
+        let (Some(first), Some(last)) = (inner.first(), inner.last()) else { return false };
+        let range = self.before.node(*first).range.start..self.before.node(*last).range.end;
+        for child in self.before.children(id).to_vec().into_iter().filter(|child| child != body) {
+            self.visit(child);
+        }
+        self.holes.before.push((range, "$$$BODY".to_owned()));
+        self.holes.way_out = Some((id, self.before.kind(out).to_owned()));
+        true
     }
 
     fn inside(&mut self, id: Id) {
@@ -142,7 +187,9 @@ impl Walk<'_> {
 
     fn call(&mut self, id: Id) {
         let argument = self.before.parent(id).is_some_and(|parent| kinds::is_arguments(self.before.kind(parent)));
-        if self.level == Level::Loose && argument && self.stays(id) {
+        // Of a few statements together it is what they do with a value that counts, not where it comes from.
+        let value = !self.region.run.is_empty() && matches!(self.before.node(id).field(), Some("right" | "value"));
+        if self.level == Level::Loose && (argument || value) && self.stays(id) {
             return self.hole(id, None);
         }
         self.inside(id);
@@ -194,7 +241,10 @@ impl Walk<'_> {
                     && self.identifiers.contains(self.before.text_of(part))
             })
         };
-        if called || global || calls {
+        // Where the fix only puts something around a call, nothing else tells which calls are meant.
+        let callee =
+            self.wrapped && self.before.parent(id).is_some_and(|above| kinds::is_chain(self.before.kind(above)));
+        if called || global || calls || callee {
             self.inside(id);
         } else if self.stays(id) || !used() {
             self.hole(id, None);
@@ -229,7 +279,12 @@ impl Walk<'_> {
     fn arguments(&mut self, id: Id) {
         let all: Vec<Id> = self.before.named_children(id).collect();
         let comments = all.iter().any(|child| self.before.is_comment(*child));
-        let Some((tail, callee)) = self.untouched_tail(id, &all).filter(|(tail, _)| *tail > 0 && !comments) else {
+        let apart = all
+            .iter()
+            .flat_map(|argument| self.before.below(*argument))
+            .any(|part| kinds::is_identifier(self.before.kind(part)) && self.apart.contains(self.before.text_of(part)));
+        let tail = self.only_named_added(id, &all).or_else(|| self.untouched_tail(id, &all));
+        let Some((tail, callee)) = tail.filter(|(tail, _)| *tail > 0 && !comments && !apart) else {
             return self.inside(id);
         };
         let kept = all.len() - tail;
@@ -244,6 +299,22 @@ impl Walk<'_> {
         self.holes.before.push((first..last, name.clone()));
         let shapes = all[kept..].iter().map(|argument| self.before.node(*argument).shape).collect();
         self.holes.rests.push(Rest { callee, shapes, name });
+    }
+
+    /// All arguments, where the fix is the same call with more of them by name.
+    fn only_named_added(&self, id: Id, all: &[Id]) -> Option<(usize, u64)> {
+        let callee = callee_shape(self.before, id)?;
+        let [call] = self.region.after[..] else { return None };
+        let list =
+            self.after.children(call).iter().copied().find(|child| kinds::is_arguments(self.after.kind(*child)))?;
+        if callee_shape(self.after, list) != Some(callee) {
+            return None;
+        }
+        let others: Vec<Id> = self.after.named_children(list).collect();
+        let same = |(one, other): (&Id, &Id)| self.before.node(*one).shape == self.after.node(*other).shape;
+        let named = others.len() > all.len()
+            && others[all.len()..].iter().all(|argument| self.after.kind(*argument) == "keyword_argument");
+        (named && all.iter().zip(&others).all(same)).then_some((all.len(), callee))
     }
 
     /// How many arguments at the end the fix passes on as they are, and needs nowhere else.
@@ -277,7 +348,7 @@ impl Walk<'_> {
         let free = |argument: &Id| {
             self.before.below(*argument).filter(|part| kinds::is_identifier(self.before.kind(*part))).all(|part| {
                 let name = self.before.text_of(part);
-                let bound_elsewhere = self.before.below(self.region.before).any(|id| {
+                let bound_elsewhere = self.region.old_nodes(self.before).any(|id| {
                     let range = &self.before.node(id).range;
                     self.before.is_leaf(id)
                         && self.before.text_of(id) == name
@@ -319,7 +390,7 @@ impl Walk<'_> {
     fn block(&mut self, id: Id) {
         let children = self.before.children(id).to_vec();
         // What the replaced statement itself consists of is what it is about.
-        if self.before.parent(id) == Some(self.region.before)
+        if self.before.parent(id).is_some_and(|above| self.region.statements().any(|one| one == above))
             && self.before.named_children(id).all(|child| self.stays(child))
         {
             return self.inside(id);

@@ -132,6 +132,18 @@ pub(super) fn is_function(kind: &str) -> bool {
     )
 }
 
+/// What has a body of its own in a language: a function or a method.
+pub(super) const fn functions(language: LanguageName) -> &'static [&'static str] {
+    match language {
+        LanguageName::Go => &["function_declaration", "method_declaration"],
+        LanguageName::JavaScript | LanguageName::TypeScript | LanguageName::Tsx => {
+            &["function_declaration", "method_definition"]
+        }
+        LanguageName::Rust => &["function_item"],
+        _ => &["function_definition"],
+    }
+}
+
 pub(super) fn is_type_body(kind: &str) -> bool {
     matches!(kind, "class_definition" | "class_declaration" | "impl_item" | "trait_item" | "mod_item")
 }
@@ -139,6 +151,41 @@ pub(super) fn is_type_body(kind: &str) -> bool {
 /// What handles an error.
 pub(super) fn is_handler(kind: &str) -> bool {
     matches!(kind, "except_clause" | "catch_clause")
+}
+
+/// What leaves the loop or the function.
+pub(super) fn is_jump(kind: &str) -> bool {
+    matches!(
+        kind,
+        "return_statement"
+            | "continue_statement"
+            | "break_statement"
+            | "raise_statement"
+            | "throw_statement"
+            | "return_expression"
+            | "continue_expression"
+            | "break_expression"
+    )
+}
+
+/// What compares, or joins what is compared.
+pub(super) fn is_comparison(kind: &str) -> bool {
+    matches!(kind, "binary_expression" | "comparison_operator" | "boolean_operator")
+}
+
+/// A collection that is written out.
+pub(super) fn is_collection(kind: &str) -> bool {
+    matches!(kind, "list" | "dictionary" | "set" | "array" | "object" | "array_expression")
+}
+
+/// What may stand around an expression without being a call, and changes what becomes of it.
+pub(super) fn is_wrapper(kind: &str) -> bool {
+    (is_value(kind) && !is_call(kind)) || matches!(kind, "defer_statement" | "go_statement")
+}
+
+/// What a part of a type stands in.
+pub(super) fn is_type_of_parts(kind: &str) -> bool {
+    matches!(kind, "channel_type" | "slice_type" | "map_type" | "pointer_type")
 }
 
 /// A node that can be the whole of a pattern.

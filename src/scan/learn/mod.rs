@@ -7,19 +7,24 @@ mod diff;
 mod example;
 mod holes;
 mod kinds;
+mod meeting;
 mod names;
 mod pattern;
 mod region;
+mod release;
 mod rule;
+mod statements;
 mod template;
 mod tree;
 
 use crate::domain::detect::{AstRule, LanguageName};
 
 use super::error::FileRefusal;
+use diff::Hunk;
 use holes::Level;
 use names::Names;
-use region::Region;
+use region::{Region, Replaced};
+use statements::Statements;
 use tree::Tree;
 
 pub use example::Examples;
@@ -128,29 +133,24 @@ pub fn propose(language: LanguageName, before: &str, after: &str) -> Result<Lear
     };
     let (before, after) = (read("before", before)?, read("after", after)?);
     let hunks = diff::hunks(&before, &after);
+    let replaced = region::regions(&before, &after, &hunks);
     let sides = Sides {
         language,
         names: Names::of(language, &before),
         after_names: Names::of(language, &after),
         before: &before,
         after: &after,
+        also_added: replaced.added && !replaced.regions.is_empty(),
     };
-    let mut regions = region::regions(&before, &after, &hunks)?;
-    regions.truncate(REGIONS);
-    let lifted = regions.into_iter().map(|region| sides.grown(region)).collect::<Result<Vec<_>, _>>()?;
-    let regions = region::outermost(&before, lifted);
+    let line = |region: &Region| before.lines(&region.before_range(&before));
+    let regions = sides.regions(replaced, &hunks)?;
     let first = regions.first().ok_or(LearnRefusal::NothingChanged)?;
-    let line = |region: &Region| before.lines(&before.node(region.before).range);
-    let pattern = |region: &Region| sides.narrow(region, Level::Shaped, false).map(|proposal| proposal.pattern);
-    let one = pattern(first);
-    if regions.iter().any(|region| pattern(region) != one) {
-        return Err(LearnRefusal::SeveralFixes { lines: regions.iter().map(|region| line(region).0).collect() });
-    }
     let mut proposals: Vec<Proposal> = Vec::new();
     let levels = [Level::Exact, Level::Shaped, Level::Loose];
     let narrow =
         levels.iter().flat_map(|level| [true, false].map(|guarded| sides.narrow(first, *level, guarded))).flatten();
-    for proposal in narrow.chain(levels[1..].iter().filter_map(|level| sides.wide(first, *level))) {
+    let wide = levels[1..].iter().filter_map(|level| sides.wide(first, *level));
+    for proposal in narrow.chain(wide).chain(sides.released(&hunks)) {
         if !proposals
             .iter()
             .any(|known| known.rule.rule == proposal.rule.rule && known.rule.constraints == proposal.rule.constraints)
@@ -165,7 +165,7 @@ pub fn propose(language: LanguageName, before: &str, after: &str) -> Result<Lear
     Ok(Learned {
         language,
         places: regions.iter().map(|region| (line(region), after.lines(&region.after_range(&after)))).collect(),
-        examples: example::examples(language, &before, &after, &sides.names, first, &needs),
+        examples: example::examples(language, &before, &after, &sides.names, &regions, &needs),
         proposals,
     })
 }
@@ -177,4 +177,55 @@ struct Sides<'t> {
     after: &'t Tree,
     names: Names,
     after_names: Names,
+    /// Something was added past what was replaced.
+    also_added: bool,
+}
+
+impl Sides<'_> {
+    /// What the fix replaced, each place as large as it must be to be looked for. Of several ways to see a change the
+    /// first that holds: one that was moved, single nodes, a few statements together, statements that were put in.
+    fn regions(&self, replaced: Replaced, hunks: &[Hunk]) -> Result<Vec<Region>, LearnRefusal> {
+        let statements = Statements { before: self.before, after: self.after, names: &self.names };
+        if let Some(moved) = statements.moved(hunks) {
+            return Ok(vec![moved]);
+        }
+        let together = statements.run(hunks);
+        let nothing_replaced = replaced.regions.is_empty() && replaced.several.is_none();
+        let single = replaced.alone().and_then(|mut regions| {
+            regions.truncate(REGIONS);
+            let grown = regions.into_iter().map(|region| self.grown(region)).collect::<Result<Vec<_>, _>>()?;
+            let regions = region::outermost(self.before, grown);
+            let pattern = |region: &Region| self.narrow(region, Level::Shaped, false).map(|proposal| proposal.pattern);
+            let one = regions.first().and_then(pattern);
+            if regions.iter().any(|region| pattern(region) != one) {
+                let line = |region: &Region| self.before.lines(&region.before_range(self.before)).0;
+                return Err(LearnRefusal::SeveralFixes { lines: regions.iter().map(line).collect() });
+            }
+            Ok(regions)
+        });
+        // A place that had to grow past the statements which changed says less than these do.
+        let grown_past = |regions: &[Region], run: &Region| {
+            let (run, all) = (run.before_range(self.before), regions.first().map(|one| one.before_range(self.before)));
+            all.is_some_and(|all| all.start < run.start || run.end < all.end)
+        };
+        match (single, together) {
+            (Ok(regions), Some(run)) if grown_past(&regions, &run) => Ok(vec![run]),
+            (Ok(regions), _) => Ok(regions),
+            (Err(_), Some(run)) => Ok(vec![run]),
+            (Err(why), None) if nothing_replaced => {
+                let put_in = statements
+                    .insertions(hunks)
+                    .map(|regions| regions.into_iter().map(|region| self.grown(region)).collect::<Result<Vec<_>, _>>());
+                match (put_in, self.release_region(hunks)) {
+                    (Some(Ok(regions)), _) => Ok(regions),
+                    (_, Some(region)) => Ok(vec![region]),
+                    _ => Err(why),
+                }
+            }
+            (Err(why), None) => match statements.around(hunks).map(|region| self.grown(region)) {
+                Some(Ok(region)) => Ok(vec![region]),
+                _ => Err(why),
+            },
+        }
+    }
 }

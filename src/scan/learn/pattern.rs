@@ -13,7 +13,14 @@ use super::tree::Tree;
 /// What may have to stand around a piece of source so that it parses as what it is.
 const fn surroundings(language: LanguageName) -> &'static [(&'static str, &'static str)] {
     match language {
-        LanguageName::Python => &[("", ""), ("try:\n    pass\n", "\n"), ("f(", ")")],
+        LanguageName::Python => &[
+            ("", ""),
+            ("try:\n    pass\n", "\n"),
+            ("f(", ")"),
+            ("def f(", "):\n    pass\n"),
+            ("def f():\n    ", "\n"),
+            ("while f():\n    ", "\n"),
+        ],
         LanguageName::Go => &[("package p\n\nfunc f() {\n", "\n}\n"), ("package p\n\n", "\n")],
         LanguageName::Rust => &[("fn f() {\n", "\n}\n"), ("", ""), ("fn f() {\nmatch x {\n", "\n}\n}\n")],
         LanguageName::JavaScript | LanguageName::TypeScript | LanguageName::Tsx => {

@@ -1,31 +1,59 @@
-//! From hunks to the one node that a fix replaced.
+//! From hunks to what a fix replaced: a node, or a few statements about the same thing.
+
+use std::ops::Range;
 
 use super::LearnRefusal;
 use super::diff::Hunk;
 use super::kinds;
 use super::tree::{Id, Tree};
 
-/// A node before and the neighbours that took its place.
+/// A node before, with the statements after it that changed as well, and the neighbours that took their place.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Region {
     pub(super) before: Id,
+    /// Further statements of the same list, later in the text.
+    pub(super) run: Vec<Id>,
     pub(super) after: Vec<Id>,
     /// The node above, before and after, where both sides have one.
     pub(super) above: Option<(Id, Id)>,
+    /// The smallest node that changed.
+    pub(super) origin: Id,
+    /// Nothing but the order changed: the first statement leaves the place before the last one is reached.
+    pub(super) leaves: bool,
 }
 
 impl Region {
+    pub(super) const fn new(before: Id, after: Vec<Id>, above: Option<(Id, Id)>) -> Self {
+        Self { before, run: Vec::new(), after, above, origin: before, leaves: false }
+    }
+
     /// The region around this one.
     pub(super) fn lifted(&self, before: &Tree, after: &Tree) -> Option<Self> {
         let (b, a) = self.above?;
-        if is_scope(before, b) || !before.node(b).named {
+        if is_scope(before, b) || !before.node(b).named || !self.run.is_empty() {
             return None;
         }
-        Some(Self { before: b, after: vec![a], above: before.parent(b).zip(after.parent(a)) })
+        Some(Self { before: b, after: vec![a], above: before.parent(b).zip(after.parent(a)), ..self.clone() })
     }
 
-    /// What the fix has in the place of the node.
-    pub(super) fn after_range(&self, after: &Tree) -> std::ops::Range<usize> {
+    /// Everything that the fix replaced, in the order of the text.
+    pub(super) fn statements(&self) -> impl DoubleEndedIterator<Item = Id> + '_ {
+        std::iter::once(self.before).chain(self.run.iter().copied())
+    }
+
+    /// All nodes of what was replaced.
+    pub(super) fn old_nodes<'t>(&'t self, before: &'t Tree) -> impl Iterator<Item = Id> + 't {
+        self.statements().flat_map(|id| before.below(id))
+    }
+
+    /// Where it stood.
+    pub(super) fn before_range(&self, before: &Tree) -> Range<usize> {
+        let last = self.run.last().copied().unwrap_or(self.before);
+        before.node(self.before).range.start..before.node(last).range.end
+    }
+
+    /// What the fix has in its place.
+    pub(super) fn after_range(&self, after: &Tree) -> Range<usize> {
         match (self.after.first(), self.after.last()) {
             (Some(first), Some(last)) => after.node(*first).range.start..after.node(*last).range.end,
             _ => 0..0,
@@ -49,66 +77,85 @@ fn is_scope(tree: &Tree, id: Id) -> bool {
             }))
 }
 
+/// What of a hunk is neither an import nor a comment.
+pub(super) fn told(before: &Tree, after: &Tree, hunk: &Hunk) -> Option<(Vec<Id>, Vec<Id>)> {
+    let import = |tree: &Tree, id: &Id| {
+        kinds::is_import(tree.kind(*id)) || tree.above(*id).any(|above| kinds::is_import(tree.kind(above)))
+    };
+    let old: Vec<Id> = hunk.before.iter().copied().filter(|id| !import(before, id)).collect();
+    let new: Vec<Id> = hunk.after.iter().copied().filter(|id| !import(after, id)).collect();
+    let silent =
+        |tree: &Tree, ids: &[Id]| ids.iter().all(|id| tree.is_comment(*id) || tree.text_of(*id).trim().is_empty());
+    let nothing = (silent(before, &old) && silent(after, &new)) || import(before, &hunk.parents.0);
+    (!nothing).then_some((old, new))
+}
+
+/// What single nodes became others.
+pub(super) struct Replaced {
+    pub(super) regions: Vec<Region>,
+    /// The first line of statements that became others all at once.
+    pub(super) several: Option<u32>,
+    /// Something was added where nothing was.
+    pub(super) added: bool,
+}
+
 /// The regions of a change, imports left out. Additions alone are none.
-pub(super) fn regions(before: &Tree, after: &Tree, hunks: &[Hunk]) -> Result<Vec<Region>, LearnRefusal> {
-    let mut found: Vec<Region> = Vec::new();
-    let mut several = None;
-    let mut added = false;
+pub(super) fn regions(before: &Tree, after: &Tree, hunks: &[Hunk]) -> Replaced {
+    let mut replaced = Replaced { regions: Vec::new(), several: None, added: false };
     for hunk in hunks {
-        let import = |tree: &Tree, id: &Id| {
-            kinds::is_import(tree.kind(*id)) || tree.above(*id).any(|above| kinds::is_import(tree.kind(above)))
-        };
-        let old: Vec<Id> = hunk.before.iter().copied().filter(|id| !import(before, id)).collect();
-        let new: Vec<Id> = hunk.after.iter().copied().filter(|id| !import(after, id)).collect();
-        let silent =
-            |tree: &Tree, ids: &[Id]| ids.iter().all(|id| tree.is_comment(*id) || tree.text_of(*id).trim().is_empty());
-        if (silent(before, &old) && silent(after, &new)) || import(before, &hunk.parents.0) {
+        let Some((old, new)) = told(before, after, hunk) else { continue };
+        let scope = is_scope(before, hunk.parents.0);
+        // A word such as `async` in front of a definition is no mistake to look for.
+        if scope && old.iter().all(|id| !before.node(*id).named) {
+            replaced.added = true;
             continue;
         }
         let old: Vec<Id> = old.into_iter().filter(|id| before.node(*id).named || hunk.before.len() == 1).collect();
-        let scope = is_scope(before, hunk.parents.0);
         let above = Some(hunk.parents);
         let region = match old[..] {
-            [] if scope => {
-                added = true;
-                continue;
-            }
-            [one] if !before.is_comment(one) && !new.is_empty() => Region { before: one, after: new, above },
-            [one] if scope => Region { before: one, after: new, above },
+            [one] if !before.is_comment(one) && !new.is_empty() => Region::new(one, new, above),
+            [one] if scope => Region::new(one, new, above),
             [..] if scope => {
-                several = several.or(Some(before.lines(&before.node(old[0]).range).0));
+                replaced.several = replaced.several.or(Some(before.lines(&before.node(old[0]).range).0));
                 continue;
             }
             _ => {
                 let (b, a) = hunk.parents;
-                Region { before: b, after: vec![a], above: before.parent(b).zip(after.parent(a)) }
+                Region::new(b, vec![a], before.parent(b).zip(after.parent(a)))
             }
         };
-        found.push(region);
+        replaced.regions.push(region);
     }
-    if let Some(line) = several {
-        return Err(LearnRefusal::SeveralStatements { line });
+    replaced
+}
+
+impl Replaced {
+    /// The regions, if they are all there is.
+    pub(super) fn alone(self) -> Result<Vec<Region>, LearnRefusal> {
+        match self {
+            Self { several: Some(line), .. } => Err(LearnRefusal::SeveralStatements { line }),
+            Self { regions, added, .. } if regions.is_empty() => {
+                Err(if added { LearnRefusal::OnlyAdds } else { LearnRefusal::NothingChanged })
+            }
+            Self { regions, .. } => Ok(regions),
+        }
     }
-    if found.is_empty() {
-        return Err(if added { LearnRefusal::OnlyAdds } else { LearnRefusal::NothingChanged });
-    }
-    Ok(found)
 }
 
 /// Leaves out what lies within another region.
 pub(super) fn outermost(before: &Tree, regions: Vec<Region>) -> Vec<Region> {
     let mut kept: Vec<Region> = Vec::new();
     for region in regions {
-        let range = before.node(region.before).range.clone();
+        let range = region.before_range(before);
         let within = |other: &Region| {
-            let outer = &before.node(other.before).range;
+            let outer = other.before_range(before);
             outer.start <= range.start && range.end <= outer.end
         };
         if kept.iter().any(within) {
             continue;
         }
         kept.retain(|other| {
-            let inner = &before.node(other.before).range;
+            let inner = other.before_range(before);
             !(range.start <= inner.start && inner.end <= range.end)
         });
         kept.push(region);

@@ -32,7 +32,7 @@ impl Sides<'_> {
                 || self.before.parent(region.before).is_some_and(|parent| kinds::is_chain(self.before.kind(parent)));
             let fits = kinds::can_be_root(&node.kind) && node.named && !node.children.is_empty() && !part;
             if fits {
-                let holes = holes::find(self.before, self.after, &self.names, &region, Level::Exact);
+                let holes = self.holes(&region, Level::Exact);
                 if self.substance(&region, &holes) >= SUBSTANCE && self.pattern(&region, &holes, "cst").is_some() {
                     return Ok(region);
                 }
@@ -59,14 +59,23 @@ impl Sides<'_> {
         region
     }
 
+    fn holes(&self, region: &Region, level: Level) -> Holes {
+        let apart = self.meeting(region).map(|meeting| meeting.names).unwrap_or_default();
+        holes::find(self.before, self.after, &self.names, region, level, &apart)
+    }
+
     fn substance(&self, region: &Region, holes: &Holes) -> usize {
         let hidden = |id: Id| {
             let range = &self.before.node(id).range;
             holes.before.iter().any(|(hole, _)| hole.start <= range.start && range.end <= hole.end)
         };
-        let leaves = self.before.below(region.before).filter(|id| self.before.is_leaf(*id) && !hidden(*id));
-        leaves
+        let shown = region.old_nodes(self.before).filter(|id| !hidden(*id));
+        shown
             .map(|id| match self.before.node(id) {
+                node if !self.before.is_leaf(id) => {
+                    let empty = kinds::is_collection(&node.kind) && self.before.named_children(id).next().is_none();
+                    usize::from(empty || *node.kind == *"default_parameter")
+                }
                 node if node.named
                     && (node.kind.ends_with("identifier")
                         || *node.kind == *"command_name"
@@ -75,22 +84,47 @@ impl Sides<'_> {
                     2
                 }
                 _ if self.before.text_of(id).chars().all(char::is_alphabetic) => 1,
+                // Of a few statements together, that each changes what it names says something.
+                _ if !region.run.is_empty() && is_update(self.before.text_of(id)) => 1,
                 _ => 0,
             })
             .sum()
     }
 
     fn pattern_text(&self, region: &Region, holes: &Holes) -> String {
-        self.before.dedented(&self.before.node(region.before).range, &holes.before)
+        let texts: Vec<String> = region.statements().map(|id| self.text_with(id, holes)).collect();
+        texts.join("\n")
+    }
+
+    fn text_with(&self, id: Id, holes: &Holes) -> String {
+        self.before.dedented(&self.before.node(id).range, &holes.before)
     }
 
     fn pattern(&self, region: &Region, holes: &Holes, strictness: &str) -> Option<Value> {
-        pattern(self.language, self.before.kind(region.before), &self.pattern_text(region, holes), strictness)
+        pattern(self.language, self.before.kind(region.before), &self.text_with(region.before, holes), strictness)
+    }
+
+    /// One statement and, after it in the same list, the others.
+    fn sequence(&self, region: &Region, holes: &Holes) -> Option<Value> {
+        let mut rule: Option<Value> = None;
+        for id in region.statements().rev() {
+            let one = pattern(self.language, self.before.kind(id), &self.text_with(id, holes), "cst")?;
+            let mut all = vec![json!({ "pattern": one })];
+            if let Some((_, kind)) = holes.way_out.as_ref().filter(|(statement, _)| *statement == id) {
+                all.push(json!({ "has": { "stopBy": "end", "kind": kind } }));
+            }
+            all.extend(rule.take().map(|next| json!({ "precedes": { "stopBy": "end", "all": [next] } })));
+            rule = Some(if all.len() == 1 { all.remove(0) } else { json!({ "all": all }) });
+        }
+        rule
     }
 
     /// The pattern, once in each style of quotes for the strings that it names.
     fn patterns(&self, region: &Region, holes: &Holes, strictness: &str) -> Option<Value> {
         use LanguageName::{JavaScript, Python, Tsx, TypeScript};
+        if !region.run.is_empty() {
+            return self.sequence(region, holes);
+        }
         let one = self.pattern(region, holes, strictness)?;
         let quotes = matches!(self.language, JavaScript | Python | Tsx | TypeScript);
         let mut replaced = holes.before.clone();
@@ -120,17 +154,22 @@ impl Sides<'_> {
 
     /// A rule that accounts for every token, with the edit where there can be one.
     pub(super) fn narrow(&self, region: &Region, level: Level, guarded: bool) -> Option<Proposal> {
-        let holes = holes::find(self.before, self.after, &self.names, region, level);
+        let holes = self.holes(region, level);
         if self.substance(region, &holes) < SUBSTANCE || holes.comments {
             return None;
         }
         let mut all = vec![self.patterns(region, &holes, "cst")?];
         all.extend(self.demands(region, &holes));
         all.extend(self.handler(region));
+        all.extend(self.wrapped(region));
+        all.extend(self.meeting(region).and_then(|meeting| self.met(&meeting, &holes)));
         if guarded {
             all.extend(self.telltales(region));
         }
-        let made = template(self.language, (self.before, self.after), &self.names, &self.after_names, region, &holes);
+        let made = match self.also_added {
+            true => Err("the commit also adds something beside it".to_owned()),
+            false => template(self.language, (self.before, self.after), &self.names, &self.after_names, region, &holes),
+        };
         let mut doubt = None;
         let template = match made {
             Ok(template) => {
@@ -149,8 +188,8 @@ impl Sides<'_> {
 
     /// A rule that also takes further statements and arguments, for a person to look at.
     pub(super) fn wide(&self, region: &Region, level: Level) -> Option<Proposal> {
-        let mut holes = holes::find(self.before, self.after, &self.names, region, level);
-        if self.substance(region, &holes) < SUBSTANCE {
+        let mut holes = self.holes(region, level);
+        if self.substance(region, &holes) < SUBSTANCE || !region.run.is_empty() {
             return None;
         }
         let mut inner = Vec::new();
@@ -165,6 +204,8 @@ impl Sides<'_> {
         all.extend(inner);
         all.extend(self.demands(region, &holes));
         all.extend(self.handler(region));
+        all.extend(self.wrapped(region));
+        all.extend(self.meeting(region).and_then(|meeting| self.met(&meeting, &holes)));
         all.extend(self.telltales(region));
         let doubt = Some("other statements, arguments or comments stand between".to_owned());
         Some(self.proposal(region, &holes, all, None, doubt, ("same-shape", Confidence::Medium, false)))
@@ -304,17 +345,28 @@ impl Sides<'_> {
         Some(json!({ "inside": { "stopBy": "end", "kind": self.before.kind(inside) } }))
     }
 
-    fn function_kind(&self, region: &Region) -> Option<&str> {
-        self.before.above(region.before).map(|id| self.before.kind(id)).find(|kind| kinds::is_function(kind))
+    /// Where the fix only puts something around the replaced text: that it is not there already.
+    fn wrapped(&self, region: &Region) -> Option<Value> {
+        let shape = self.before.node(region.before).shape;
+        let inner = region.after.iter().flat_map(|id| self.after.below(*id));
+        let inner = inner.filter(|id| self.after.node(*id).shape == shape).find(|id| !region.after.contains(id))?;
+        let around = self.after.parent(inner).filter(|around| kinds::is_wrapper(self.after.kind(*around)))?;
+        Some(json!({ "not": { "inside": { "kind": self.after.kind(around) } } }))
+    }
+
+    /// That the function around a match has something: `None` for a match outside of any.
+    fn in_function(&self, region: &Region, has: &Value) -> Option<Value> {
+        self.before.above(region.before).find(|id| kinds::is_function(self.before.kind(*id)))?;
+        Some(in_function(self.language, has))
     }
 
     /// What must hold around a match for the edit to be right there.
     fn guards(&self, region: &Region, template: &Template) -> Vec<Value> {
         let mut guards = Vec::new();
-        if let Some(function) = self.function_kind(region).filter(|_| !template.fresh.is_empty()) {
+        if !template.fresh.is_empty() {
             let names = template.fresh.join("|");
-            guards.push(json!({ "not": { "inside": { "stopBy": "end", "kind": function, "has": {
-                "stopBy": "end", "kind": "identifier", "regex": format!("^({names})$") } } } }));
+            let has = json!({ "stopBy": "end", "kind": "identifier", "regex": format!("^({names})$") });
+            guards.extend(self.in_function(region, &has).map(|rule| json!({ "not": rule })));
         }
         for need in &template.needs {
             let regex =
@@ -339,7 +391,7 @@ impl Sides<'_> {
 
     /// Names that the file must bind for the edit of a region.
     pub(super) fn needs(&self, region: &Region) -> Vec<String> {
-        let holes = holes::find(self.before, self.after, &self.names, region, Level::Shaped);
+        let holes = self.holes(region, Level::Shaped);
         let made = template(self.language, (self.before, self.after), &self.names, &self.after_names, region, &holes);
         made.map(|template| template.needs).unwrap_or_default()
     }
@@ -348,7 +400,7 @@ impl Sides<'_> {
     fn telltales(&self, region: &Region) -> Vec<Value> {
         let kind = self.before.kind(region.before);
         let main = region.after.iter().copied().find(|id| self.after.kind(*id) == kind);
-        let known: Vec<u64> = self.before.below(region.before).map(|id| self.before.node(id).shape).collect();
+        let known: Vec<u64> = region.old_nodes(self.before).map(|id| self.before.node(id).shape).collect();
         let mut signs = Vec::new();
         for top in &region.after {
             for id in self.after.below(*top) {
@@ -393,8 +445,8 @@ impl Sides<'_> {
                 let mut has = sign;
                 has["stopBy"] = json!("end");
                 let within = main.is_none_or(|main| main == *top);
-                let rule = match self.function_kind(region).filter(|_| !within) {
-                    Some(function) => json!({ "not": { "inside": { "stopBy": "end", "kind": function, "has": has } } }),
+                let rule = match self.in_function(region, &has).filter(|_| !within) {
+                    Some(rule) => json!({ "not": rule }),
                     None if within => json!({ "not": { "has": has } }),
                     None => continue,
                 };
@@ -406,4 +458,20 @@ impl Sides<'_> {
         signs.truncate(TELLTALES);
         signs
     }
+}
+
+/// A rule that the function around a node has something.
+pub(super) fn in_function(language: LanguageName, has: &Value) -> Value {
+    match kinds::functions(language) {
+        [kind] => json!({ "inside": { "stopBy": "end", "kind": kind, "has": has } }),
+        kinds => {
+            let kinds: Vec<Value> = kinds.iter().map(|kind| json!({ "kind": kind })).collect();
+            json!({ "inside": { "stopBy": "end", "any": kinds, "has": has } })
+        }
+    }
+}
+
+/// An operator that changes what stands before it.
+fn is_update(text: &str) -> bool {
+    matches!(text, "+=" | "-=" | "*=" | "/=" | "%=" | "<<=" | ">>=" | "|=" | "&=" | "^=")
 }

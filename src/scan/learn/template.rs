@@ -41,6 +41,9 @@ pub(super) fn template(
     if let Some(lost) = holes.lost.first() {
         return Err(format!("it drops `{}`, which may be anything elsewhere", first_line(lost)));
     }
+    if !region.run.is_empty() {
+        return Err("several statements change together, and a match is only the first of them".to_owned());
+    }
     // What the pattern names is there already.
     let named = before.below(region.before).map(|id| before.text_of(id)).collect();
     let mut walk = Walk { after, holes, named, replaced: Vec::new(), left: Vec::new() };
@@ -133,18 +136,19 @@ impl Walk<'_> {
     fn rest(&mut self, id: Id) -> bool {
         let Some(callee) = callee_shape(self.after, id) else { return false };
         let all: Vec<Id> = self.after.named_children(id).collect();
-        let fits = self.holes.rests.iter().find(|rest| {
-            let tail = all.len().checked_sub(rest.shapes.len()).map(|from| &all[from..]);
-            rest.callee == callee
-                && tail.is_some_and(|tail| {
-                    tail.iter().map(|id| self.after.node(*id).shape).eq(rest.shapes.iter().copied())
-                })
+        let fits = self.holes.rests.iter().filter(|rest| rest.callee == callee).find_map(|rest| {
+            let fits = |from: &usize| {
+                let part = &all[*from..*from + rest.shapes.len()];
+                part.iter().map(|id| self.after.node(*id).shape).eq(rest.shapes.iter().copied())
+            };
+            let last = all.len().checked_sub(rest.shapes.len())?;
+            Some((rest, (0..=last).rev().find(fits)?))
         });
-        let Some(rest) = fits else { return false };
-        let from = all.len() - rest.shapes.len();
-        let range = self.after.node(all[from]).range.start..self.after.node(all[all.len() - 1]).range.end;
+        let Some((rest, from)) = fits else { return false };
+        let to = from + rest.shapes.len();
+        let range = self.after.node(all[from]).range.start..self.after.node(all[to - 1]).range.end;
         self.replaced.push((range, rest.name.clone()));
-        all[..from].iter().for_each(|argument| self.visit(*argument));
+        all[..from].iter().chain(&all[to..]).for_each(|argument| self.visit(*argument));
         true
     }
 
