@@ -24,6 +24,7 @@ pub(super) fn announce(exchange: &mut Exchange<'_>, report: &mut SyncReport, now
     let entry = seal(exchange.mesh, exchange.key, position, &Rotate::Leave(Leave { to: next }), now);
     crash::point("rotate.before-persist");
     exchange.db.append_own(&entry, None, &[])?;
+    crash::point("rotate.persisted");
     exchange.spool.show_outgoing(entry.seq, entry.id, &entry.envelope)?;
     report.signed.push((entry.seq, "the move to a new key".to_owned()));
     Ok(())
@@ -70,7 +71,9 @@ pub fn switch(db: &mut Db, mesh: &MeshName, old: &HostKey, new: &HostKey, now: T
     }
     let take = Rotate::Take(Take { from: old.host(), entry: last.id });
     let first = seal(mesh, new, Position::default(), &take, now);
+    crash::point("rotate.before-switch");
     db.switch_own(old.host(), new.host(), &first, now)?;
+    crash::point("rotate.switched");
     Ok(true)
 }
 

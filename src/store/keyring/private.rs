@@ -6,6 +6,7 @@ use super::{KEY_FILE_BYTES, KeyringError};
 use crate::domain::envelope::HostKey;
 use crate::domain::id::PeerName;
 use crate::domain::openssh;
+use crate::store::crash;
 use crate::store::db::Db;
 use crate::store::files;
 use crate::store::home::Home;
@@ -49,6 +50,7 @@ pub fn create_next_key(home: &Home, seed: &[u8; 32]) -> Result<HostKey, KeyringE
     let path = home.keys().join("next.key");
     if path.symlink_metadata().is_err() {
         files::write_whole(&path, openssh::private_pem(&HostKey::from_seed(seed)).as_bytes(), 0o600)?;
+        crash::point("rotate.key-made");
     }
     load_private(path)
 }
@@ -73,9 +75,13 @@ pub fn finish_move(home: &Home, db: &Db, name: &PeerName) -> Result<(), KeyringE
         return Ok(());
     }
     files::write_whole(&home.keys().join("host.key"), openssh::private_pem(&next).as_bytes(), 0o600)?;
+    crash::point("rotate.key-replaced");
     let line = openssh::public_line(next.host(), name.as_str()) + "\n";
     files::write_whole(&home.keys().join("host.pub"), line.as_bytes(), 0o644)?;
-    Ok(files::remove(&home.keys().join("next.key"))?)
+    crash::point("rotate.public-replaced");
+    files::remove(&home.keys().join("next.key"))?;
+    crash::point("rotate.done");
+    Ok(())
 }
 
 /// Makes an admin's key in `keys/admin.key`; an existing one is never touched.
