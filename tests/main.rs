@@ -1,5 +1,6 @@
 //! The one test binary; one module per subject.
 
+mod admin_cli;
 mod agent;
 mod apply;
 mod apply_killed;

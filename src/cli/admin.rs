@@ -12,7 +12,7 @@ use super::table::Table;
 use super::{CliError, Context, ExitKind, Outcome, out};
 use crate::agent::admin::{self, AdminError, SignedList};
 use crate::agent::parts::Parts;
-use crate::domain::id::PeerName;
+use crate::domain::id::{HostId, PeerName};
 use crate::domain::lesson::parse_span;
 use crate::domain::openssh;
 use crate::domain::roster::{Member, Roster, RosterFault};
@@ -52,7 +52,7 @@ pub(super) struct Add {
     name: Option<PeerName>,
     /// Its key: a file, a line "ssh-ed25519 AAAA...", or - for standard input [default: its request]
     key: Option<String>,
-    /// Take the key with this fingerprint, and refuse another
+    /// Take the key with this fingerprint, of a host that asks or is enrolled here, and refuse another
     #[arg(long, value_name = "FP")]
     fingerprint: Option<String>,
     /// What its lessons may do at most: observe, audit, propose or apply
@@ -167,7 +167,10 @@ fn put(parts: &Parts, add: &Add) -> Result<Roster, CliError> {
                 super::enroll::demand_fingerprint(host, fingerprint.as_deref())?;
                 host
             }
-            (None, Some(fingerprint)) => request_with(parts, fingerprint)?.host,
+            (None, Some(fingerprint)) => match enrolled_with(parts, fingerprint) {
+                Some(host) => host,
+                None => request_with(parts, fingerprint)?.host,
+            },
             (None, None) => {
                 return Err(CliError::new(ExitKind::Usage, "no key was given")
                     .hint("give its line, or --fingerprint of a host in `mesh requests`"));
@@ -181,6 +184,12 @@ fn put(parts: &Parts, add: &Add) -> Result<Roster, CliError> {
         list = Some(admin::set_threshold(parts, threshold).map_err(failure)?);
     }
     list.ok_or_else(|| CliError::new(ExitKind::Usage, "nothing to add"))
+}
+
+/// A host that a person has enrolled here already no longer asks.
+fn enrolled_with(parts: &Parts, fingerprint: &str) -> Option<HostId> {
+    let is_it = |host: &HostId| super::enroll::demand_fingerprint(*host, Some(fingerprint)).is_ok();
+    parts.keyring.peers().iter().map(|peer| peer.line.host).find(is_it)
 }
 
 fn take(parts: &Parts, remove: &Remove) -> Result<Roster, CliError> {
