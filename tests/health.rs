@@ -141,6 +141,57 @@ fn h9_with_a_token_nothing_is_shown_without_it() {
     assert!(head.starts_with("HTTP/1.1 200") || head.starts_with("HTTP/1.1 503"), "{head}");
 }
 
+/// One request of any method, as a whole answer.
+fn any(address: &str, method: &str, path: &str, more: &str) -> String {
+    ask(address, &format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{more}\r\n"))
+}
+
+#[test]
+fn h9_whoever_may_ask_reads_and_no_method_and_no_token_changes_anything() {
+    let mut agent = Agent::new(&format!("{ANY}token_file = \"keys/http.token\"\n"));
+    let path = agent.home().join("keys/http.token");
+    fs::write(&path, "0123456789abcdef-token\n").expect("written");
+    fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("set");
+    let address = agent.start();
+    let token = "Authorization: Bearer 0123456789abcdef-token\r\n";
+    for method in ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "FOO"] {
+        for path in ["/health", "/metrics", "/", "/pause", "/reload", "/services/web/restart"] {
+            let (without, with) = (any(&address, method, path, ""), any(&address, method, path, token));
+            assert!(without.starts_with("HTTP/1.1 401"), "{method} {path}: {without}");
+            assert!(with.starts_with("HTTP/1.1 405") && with.contains("only GET"), "{method} {path}: {with}");
+        }
+    }
+    for path in ["/pause", "/reload", "/admin", "/health/"] {
+        assert!(any(&address, "GET", path, token).starts_with("HTTP/1.1 404"), "{path}");
+    }
+    assert_eq!(agent.json(&["status", "--json"])["paused"], Value::Null);
+}
+
+#[test]
+fn h9_the_version_is_told_by_health_alone_and_with_a_token_to_nobody_without_it() {
+    let version = env!("CARGO_PKG_VERSION");
+    let mut open = Agent::new(ANY);
+    let address = open.start();
+    assert_eq!(health_until(&address, |_| true).1["version"], version);
+    let rebound = ask(&address, "GET /health HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n");
+    let posted = any(&address, "POST", "/health", "");
+    let malformed = ask(&address, "nonsense\r\n\r\n");
+    let others = ["/metrics", "/", "/gone"].map(|path| any(&address, "GET", path, ""));
+    for answer in others.iter().chain([&rebound, &posted, &malformed]) {
+        let head = answer.split("\r\n\r\n").next().unwrap_or_default().to_lowercase();
+        assert!(!head.contains("\r\nserver:") && !answer.contains(version), "{answer}");
+    }
+    let mut closed = Agent::new(&format!("{ANY}token_file = \"keys/http.token\"\n"));
+    let path = closed.home().join("keys/http.token");
+    fs::write(&path, "0123456789abcdef-token\n").expect("written");
+    fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("set");
+    let address = closed.start();
+    for path in ["/health", "/metrics", "/", "/gone"] {
+        let answer = any(&address, "GET", path, "");
+        assert!(answer.starts_with("HTTP/1.1 401") && !answer.contains(version), "{answer}");
+    }
+}
+
 #[test]
 fn clients_that_hold_their_connections_keep_others_waiting_for_nothing() {
     let mut agent = Agent::new(ANY);
