@@ -16,6 +16,7 @@ mod docker_engine;
 mod documents;
 mod exchange;
 mod exec;
+mod fleet;
 mod foreign_programs;
 mod fortnight;
 mod founding;

@@ -10,6 +10,7 @@ pub mod cycle;
 pub mod demo;
 pub mod doctor;
 pub mod drill;
+pub mod fleet;
 pub mod heal;
 pub mod invariants;
 pub mod kaizen;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 
+use crate::domain::chain::PeerState;
 use crate::domain::envelope::HostKey;
 use crate::domain::id::{HostId, MeshName, PeerName};
 use crate::loops::exchange::{self, Exchange, ExchangeError, SyncReport};
@@ -162,6 +163,16 @@ impl Parts {
     /// Another one has it.
     pub fn lock(&self) -> Result<AgentLock, PartsError> {
         Ok(self.home.lock()?)
+    }
+
+    /// How a peer stands here; revoked is what a person said of its key, unless that is proved to have forked.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub fn peer_state(&self, host: HostId) -> Result<PeerState, DbError> {
+        let state = self.db.peer(host)?.map_or(PeerState::Unseen, |row| row.state);
+        let revoked = self.keyring.revoked(host).is_some() && state != PeerState::Quarantined;
+        Ok(if revoked { PeerState::Revoked } else { state })
     }
 
     /// The audit worker.

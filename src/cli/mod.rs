@@ -8,6 +8,7 @@ mod doctor;
 mod enroll;
 mod error;
 mod fix;
+mod fleet;
 mod freeze;
 mod fsck;
 mod id;
@@ -102,6 +103,8 @@ enum Command {
     Rotate,
     /// List hosts that ask to be enrolled
     Requests,
+    /// Show every host of the mesh, as the shared branch last showed it
+    Fleet,
     /// The list of hosts that admins sign: N hosts in 2N steps
     #[command(subcommand)]
     Admin(admin::Action),
@@ -248,6 +251,7 @@ fn run(context: &Context, command: Command) -> Outcome {
         Command::Rotate => rotate::run(context),
         Command::Requests => requests::run(context),
         Command::Admin(action) => admin::run(context, action),
+        Command::Fleet => fleet::run(context),
         Command::Learn(args) => learn::run(context, args),
         Command::Lesson(action) => lesson::run(context, action),
         Command::Outbox(action) => outbox::run(context, action),

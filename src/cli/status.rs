@@ -24,12 +24,7 @@ pub(super) fn run(context: &Context) -> Outcome {
     let read_only = undo::stopped(&parts)?;
     let mut states: Vec<(String, PeerState, String)> = Vec::new();
     for peer in parts.keyring.peers() {
-        let row = parts.db.peer(peer.line.host)?;
-        let state = row.as_ref().map_or(PeerState::Unseen, |row| row.state);
-        let state = match parts.keyring.revoked(peer.line.host) {
-            Some(_) if state != PeerState::Quarantined => PeerState::Revoked,
-            _ => state,
-        };
+        let (state, row) = (parts.peer_state(peer.line.host)?, parts.db.peer(peer.line.host)?);
         states.push((peer.name.to_string(), state, row.map(|row| row.detail).unwrap_or_default()));
     }
     let mut inbox: BTreeMap<&str, usize> = BTreeMap::new();
