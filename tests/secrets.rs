@@ -1,11 +1,14 @@
 //! Planted secrets: what a person wrote by mistake, and the key itself, are looked for wherever mesh writes.
 
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use mesh::domain::openssh;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::homes::Host;
 
@@ -119,4 +122,42 @@ fn t30_the_private_key_is_in_its_file_and_nowhere_else() {
             assert!(!holds(&std::fs::read(file).expect("read"), form), "the key is in {}", file.display());
         }
     }
+}
+
+/// Starts `words` where cores are written, kills it so that one is, and says whether one was, and what it had said.
+#[expect(clippy::disallowed_methods, reason = "a test starts what it kills")]
+fn killed_for_a_core(dir: &Path, words: &[&std::ffi::OsStr], until: &str) -> (bool, String) {
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -c unlimited && echo begins >&2 && exec \"$@\"", "sh"]).args(words).current_dir(dir);
+    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("HOME", dir);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("sh runs");
+    let mut said = String::new();
+    let mut stderr = BufReader::new(child.stderr.take().expect("piped"));
+    while !said.contains(until) {
+        let read = stderr.read_line(&mut said).expect("read");
+        assert!(read > 0, "it ended without `{until}`: {said}");
+    }
+    kill_process(Pid::from_child(&child), Signal::ABORT).expect("it runs");
+    drop(stderr.read_to_string(&mut said));
+    (child.wait().expect("it ends").core_dumped(), said)
+}
+
+#[test]
+fn t30_no_core_of_the_agent_is_written_and_its_log_has_no_key() {
+    let dir = tempfile::tempdir().expect("a temp dir");
+    let sleep = ["sleep", "100"].map(std::ffi::OsStr::new);
+    let (written, _) = killed_for_a_core(dir.path(), &sleep, "begins");
+    assert!(written, "this system writes no cores at all, so nothing is shown: raise `ulimit -H -c`");
+
+    git(dir.path(), &["init", "-q", "--bare", "remote.git"]);
+    let host = Host::new(dir.path(), "a", dir.path().join("remote.git").to_str().expect("UTF-8"));
+    std::fs::write(host.home.join("config/conf.d/http.toml"), "[http]\nlisten = \"127.0.0.1:0\"\n").expect("written");
+    let binary = std::ffi::OsStr::new(env!("CARGO_BIN_EXE_mesh"));
+    let run = [binary, "--home".as_ref(), host.home.as_os_str(), "run".as_ref()];
+    let (written, said) = killed_for_a_core(dir.path(), &run, "serving http://");
+    assert!(!written, "a core of the agent was written");
+    let key = std::fs::read_to_string(host.home.join("keys/host.key")).expect("read");
+    let seed = openssh::parse_private(&key).expect("a key").seed();
+    let hex: String = seed.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert!(!said.contains(&hex) && !holds(said.as_bytes(), &seed) && !said.contains("PRIVATE KEY"), "{said}");
 }

@@ -217,6 +217,7 @@ fn exit_kind(error: &PartsError) -> ExitKind {
 /// Runs the program: arguments in, exit code out.
 #[must_use]
 pub fn main() -> ExitCode {
+    crate::sys::host::keep_memory_private();
     let arguments = Arguments::parse();
     let context = Context { home: arguments.home, json: arguments.json };
     if let Command::DrillChild { words } = &arguments.command {
@@ -250,8 +251,8 @@ fn run(context: &Context, command: Command) -> Outcome {
         Command::Revoke(args) => peers::revoke(context, &args),
         Command::Rotate => rotate::run(context),
         Command::Requests => requests::run(context),
-        Command::Admin(action) => admin::run(context, action),
         Command::Fleet => fleet::run(context),
+        Command::Admin(action) => admin::run(context, action),
         Command::Learn(args) => learn::run(context, args),
         Command::Lesson(action) => lesson::run(context, action),
         Command::Outbox(action) => outbox::run(context, action),

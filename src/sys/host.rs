@@ -8,6 +8,15 @@ use sha2::{Digest as _, Sha256};
 use super::managers::process;
 use crate::domain::service::Process;
 
+/// Has the system write no core of this process, and show its memory to nobody but root: it holds private keys. Programs that it
+/// starts are as they are.
+pub fn keep_memory_private() {
+    let hidden = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+    if let Err(error) = hidden {
+        tracing::warn!("the memory of this process can be looked at: {error}");
+    }
+}
+
 /// What tells this machine from a copy of its disk: a hash of the system's machine id. `None` where there
 /// is none, as in small containers.
 #[must_use]
