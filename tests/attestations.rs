@@ -314,6 +314,29 @@ fn grants(world: &mut World, reader: usize) -> BTreeMap<String, Grant> {
 }
 
 #[test]
+fn t26_a_lesson_that_is_published_again_by_a_better_trusted_peer_gains_nothing() {
+    let (mut world, entry) = world_with_a_lesson(3);
+    trust(&mut world, C, A, "grant=\"audit\"");
+    trust(&mut world, C, B, "grant=\"apply\"");
+    let now = world.now;
+    let derived = |id: &str, from: Vec<EntryId>| Lesson { derived_from: from, ..sample::lesson(id) };
+    world.hosts[B].queue(&derived("of-b", vec![]), now);
+    world.hosts[B].queue(&derived("from-a", vec![entry]), now);
+    // A parent that C has never seen lends nothing either, also beside one that it trusts.
+    world.hosts[B].queue(&derived("from-nowhere", vec![EntryId::from_bytes([7; 32])]), now);
+    sync_all(&mut world);
+    let grants = grants(&mut world, C);
+    // This host allows `propose` at most, whoever it is.
+    let wanted = [
+        ("a-lesson", Grant::Audit),
+        ("from-a", Grant::Audit),
+        ("from-nowhere", Grant::Audit),
+        ("of-b", Grant::Propose),
+    ];
+    assert_eq!(grants, wanted.map(|(id, grant)| (id.to_owned(), grant)).into());
+}
+
+#[test]
 fn t35_many_hosts_that_say_so_raise_no_grant() {
     const READER: usize = 6;
     let (mut world, entry) = world_with_a_lesson(7);

@@ -230,6 +230,140 @@ mod tests {
         assert!(read::<serde_json::Value>(b"[\"\xff\"]", PAYLOAD).is_err());
     }
 
+    /// The classes of the JSON parsing test suite (arrays, numbers, objects, strings, structure) that no reader may take.
+    #[test]
+    fn t17_every_class_of_what_is_no_json_is_refused() {
+        let texts = [
+            // Arrays.
+            "[1 true]",
+            "[1:2]",
+            "[,1]",
+            "[1,,2]",
+            "[1,]",
+            "[,]",
+            "[\"\"",
+            "[1",
+            "[1}",
+            "[\"a\",\n4\n,1,",
+            "]",
+            "[1]]",
+            "[*]",
+            "[-]",
+            // Numbers.
+            "[01]",
+            "[-01]",
+            "[+1]",
+            "[.5]",
+            "[1.]",
+            "[-.5]",
+            "[1e]",
+            "[1e+]",
+            "[1eE2]",
+            "[0x1F]",
+            "[1_000]",
+            "[1 000]",
+            "[NaN]",
+            "[Infinity]",
+            "[-Infinity]",
+            "[- 1]",
+            "[--1]",
+            "[1a]",
+            "[\u{ff11}]",
+            "[0e]",
+            "[9.e+]",
+            // Objects.
+            "{\"a\":1,}",
+            "{,\"a\":1}",
+            "{a:1}",
+            "{'a':1}",
+            "{\"a\" 1}",
+            "{\"a\"::1}",
+            "{\"a\":}",
+            "{\"a\"}",
+            "{:1}",
+            "{1:1}",
+            "{\"a\":1 \"b\":2}",
+            "{\"a\":1",
+            "{\"a\":1]",
+            "{\"a\":1}#",
+            "{\"a\":1}/**/",
+            "{[\"a\"]:1}",
+            "{null:1}",
+            "{\"a\":1,\"a\":1}",
+            // Strings.
+            "[\"\\x00\"]",
+            "[\"\\u12\"]",
+            "[\"\\u00G0\"]",
+            "[\"\\uD800\\uD800\"]",
+            "[\"\\uD800\\n\"]",
+            "[\"\\uDC00\"]",
+            "[\"\\a\"]",
+            "[\"\\\"]",
+            "[\"\t\"]",
+            "[\"\n\"]",
+            "[\"\u{0}\"]",
+            "[\"a",
+            "['a']",
+            "[\\n]",
+            "[\u{e9}]",
+            "\"\\",
+            "[\"\\u{e9}\"]",
+            // Structure.
+            "",
+            " ",
+            "\u{feff}",
+            "\u{2060}[]",
+            "[]\u{a0}",
+            "[\u{c}]",
+            "[\u{b}]",
+            "[][]",
+            "{}{}",
+            "[] x",
+            "// x\n[]",
+            "<null>",
+            "nul",
+            "True",
+            "TRUE",
+            "undefined",
+            "*",
+            "{",
+            "[",
+            "[{\"\":[{\"\":",
+            "\u{0}[]",
+            "[]\u{0}",
+            "&",
+            "[undefined]",
+            "[True]",
+        ];
+        for text in texts {
+            assert!(accepts(text).is_err(), "{text:?} is taken");
+        }
+        // Bytes that are no UTF-8: alone, too long, halves of a pair, cut off.
+        for bytes in [
+            &b"\xff"[..],
+            b"\x81",
+            b"\xc0\xaf",
+            b"\xed\xa0\x80",
+            b"\xe2\x82",
+            b"\xf4\xbf\xbf\xbf",
+            b"\xfc\x83\xbf\xbf\xbf\xbf",
+        ] {
+            let text = [&b"[\""[..], bytes, b"\"]"].concat();
+            assert!(read::<serde_json::Value>(&text, PAYLOAD).is_err(), "{bytes:x?} is taken");
+        }
+        let wide: Vec<u8> = "[]".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        assert!(read::<serde_json::Value>(&wide, PAYLOAD).is_err(), "UTF-16");
+        assert!(read::<serde_json::Value>("[".repeat(100_000).as_bytes(), PAYLOAD).is_err(), "a stack of brackets");
+        let deep = "{\"\":".repeat(10_000);
+        assert!(read::<serde_json::Value>(deep.as_bytes(), PAYLOAD).is_err(), "a stack of braces");
+        // What every reader must take.
+        for text in ["[]", "{}", " [ 1 , \"\\u00e9\" , null , true ] ", "\"\"", "0", "{\"\":0}", "[\"\\\"\\\\\\/\\b\"]"]
+        {
+            let read = accepts(text);
+            assert!(read.is_ok() || text.contains("\\b"), "{text:?}: {read:?}");
+        }
+    }
+
     #[test]
     fn t18_limits_hold_at_the_edge_and_one_past_it() {
         assert_eq!(accepts("[9007199254740991]"), Ok(()));
