@@ -200,6 +200,28 @@ fn a_damaged_cache_is_made_anew() {
 }
 
 #[test]
+fn k3_a_cache_that_has_grown_for_long_is_made_anew_on_every_transport() {
+    for kind in [Kind::Local, Kind::Http] {
+        let site = Site::new(kind);
+        let mut a = site.user("a");
+        let tip = a.publish(&one_file(branch_path::head(host(1)), "x"), "m").expect("published");
+        let old = site.cache("a").join("objects/17");
+        let fill = |files: usize| {
+            fs::create_dir_all(&old).expect("made");
+            (0..files).for_each(|number| fs::write(old.join(format!("{number:038x}")), "").expect("written"));
+        };
+        fill(limits::CACHE_LOOSE / 256 / 2);
+        assert_eq!(a.fetch().expect("fetched"), Some(tip));
+        assert!(old.join(format!("{:038x}", 7)).exists(), "half of that is left alone");
+        fill(limits::CACHE_LOOSE / 256 + 2);
+        assert_eq!(a.fetch().expect("fetched"), Some(tip));
+        assert!(!old.join(format!("{:038x}", 7)).exists(), "{kind:?}");
+        let file = BranchCache::new(site.cache("a")).file(tip, &branch_path::head(host(1)), 10).expect("read");
+        assert_eq!(file, Blob::Found(b"x".to_vec()));
+    }
+}
+
+#[test]
 fn a_log_is_read_up_to_its_first_hole_and_tells_what_is_beyond() {
     let site = Site::new(Kind::Local);
     let seqs = [1, 2, 99, 100, 101, 102, 350];

@@ -62,6 +62,8 @@ pub const LARGEST_FILE: usize = ROSTER_BYTES;
 pub const LOG_CHUNKS_SEARCHED: usize = 64;
 /// Received packs after which the cache is made anew: libgit2 never joins them.
 pub const CACHE_PACKS: usize = 256;
+/// Objects in files of their own after which the cache is made anew: more than twice as many as one fetch may bring.
+pub const CACHE_LOOSE: usize = 200_000;
 /// Time to reach a git server.
 pub const CONNECT: Duration = Duration::from_secs(15);
 /// Time a git server may be silent in the middle of a conversation.

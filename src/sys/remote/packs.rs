@@ -34,6 +34,12 @@ pub(super) fn tidy(cache: &Path) -> BTreeSet<OsString> {
     packs
 }
 
+/// About how many objects stand in files of their own. Their names begin with what a hash begins with, so that one folder of 256
+/// tells of all, as git itself counts before it tidies.
+pub(super) fn loose(cache: &Path) -> usize {
+    fs::read_dir(cache.join("objects/17")).map_or(0, |entries| entries.count() * 256)
+}
+
 /// A file in the cache while packs in it may be larger than the agent can bear.
 const UNVETTED: &str = "unvetted";
 

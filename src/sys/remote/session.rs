@@ -227,7 +227,8 @@ fn open_cache(path: &Path) -> Result<Repository, RemoteError> {
         Ok(tip) => is_readable(path, tip),
         Err(error) => error.code() == git2::ErrorCode::NotFound,
     };
-    if whole && packs <= limits::CACHE_PACKS && !packs::are_unvetted(path) {
+    let small = packs <= limits::CACHE_PACKS && packs::loose(path) <= limits::CACHE_LOOSE;
+    if whole && small && !packs::are_unvetted(path) {
         return Ok(cache);
     }
     drop(cache);
