@@ -199,7 +199,7 @@ fn a20_a_page_that_cannot_be_asked_is_unknown() {
 
 #[test]
 fn b13_ports_are_open_or_not_or_unknown() {
-    let ask = |address: String| TcpProbe::new(subject(), address, LONG).read();
+    let ask = |address: String| TcpProbe::new(subject(), address, None, LONG).read();
     let open = ask(server(None).to_string());
     assert_eq!(value(&open, "tcp.open"), Ok(1.0));
     let free = TcpListener::bind("127.0.0.1:0").expect("bound").local_addr().expect("bound");

@@ -278,7 +278,7 @@ fn b9_a_file_is_compared_with_what_it_is_to_be() {
 }
 
 #[test]
-fn b25_a_job_is_as_fresh_as_the_stamp_that_it_left() {
+fn a18_a_job_is_as_fresh_as_the_stamp_that_it_left() {
     let dir = tempfile::tempdir().expect("a temp dir");
     let stamp = dir.path().join("backup.ok");
     let ask = |ahead: i64| value(&JobProbe::new(subject(), stamp.clone(), In(ahead)).read(), "job.age_hours");

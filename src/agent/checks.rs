@@ -10,6 +10,7 @@ use super::parts::Parts;
 use crate::domain::foreign_text::error_line;
 use crate::domain::signal::{self, SeriesName, Signal, Subject};
 use crate::domain::snapshot::ServiceView;
+use crate::domain::window::Times;
 use crate::loops::measure::{Bounds, Check};
 use crate::ports::{Probe, Program};
 use crate::store::config::Config;
@@ -21,9 +22,10 @@ use crate::sys::clock::SystemClock;
 use crate::sys::exec::SystemExec;
 use crate::sys::model::{HttpModel, ModelProbe};
 use crate::sys::probes::{
-    CertificateFile, DnsProbe, EnvironmentProbe, Expected, FileProbe, Find, HostProbe, HttpClient, HttpProbe, JobProbe,
-    JournalOf, JournalProbe, KernelProbe, LogProbe, Mount, MountedProbe, NetworkProbe, NtpProbe, NumberProbe, Page,
-    ProcessesProbe, ProgramProbe, ServiceProbe, TcpProbe, TlsProbe, USUAL, Whereabouts, by_pid_file, mounts,
+    CertificateFile, DnsProbe, EdacProbe, EnvironmentProbe, Expected, FileProbe, Find, HostProbe, HttpClient,
+    HttpProbe, JobProbe, JournalOf, JournalProbe, KernelProbe, LogProbe, Mount, MountedProbe, NetworkProbe, NtpProbe,
+    NumberProbe, Page, ProcessesProbe, ProgramProbe, RaidProbe, ServiceProbe, SmartProbe, TcpProbe, TlsProbe, USUAL,
+    Whereabouts, by_pid_file, mounts,
 };
 
 /// How long a built-in check may take.
@@ -34,6 +36,8 @@ const MODEL_EVERY: Duration = Duration::from_secs(3_600);
 const SLACK: Duration = Duration::from_secs(3);
 /// Output of a program that is read, in bytes.
 const OUTPUT: usize = 16 * 1024;
+/// The same of smartctl, which prints a table.
+const SMART_OUTPUT: usize = 256 * 1024;
 const PROC: &str = "/proc";
 const CGROUPS: &str = "/sys/fs/cgroup";
 const MOUNTS: &str = "/proc/self/mountinfo";
@@ -107,6 +111,7 @@ impl Making<'_> {
             names: signals.iter().map(|signal| SeriesName::of(signal, subject.clone())).collect(),
             bounds: self.wanted.bounds(signals, &subject),
             service: None,
+            times: Times::default(),
             probe,
         });
     }
@@ -128,6 +133,8 @@ impl Making<'_> {
             Ok(probe) => self.own("kernel", host, &[], Box::new(probe)),
             Err(why) => self.notes.push(format!("the kernel's log is not followed: {why}")),
         }
+        self.own("raid", Subject::default(), &[], Box::new(RaidProbe::new("/proc/mdstat")));
+        self.own("edac", Subject::default(), &[], Box::new(EdacProbe::new("/sys/devices/system/edac/mc")));
         for mount in self.wanted.mounts.clone() {
             let (subject, signals) = (mount.subject(), ["host.disk.used_percent", "host.disk.inodes_used_percent"]);
             self.own(&format!("disk:{}", subject.as_str()), subject, &signals, Box::new(mount));
@@ -205,6 +212,7 @@ impl Making<'_> {
             names: signals.iter().map(|signal| SeriesName::of(signal, subject.clone())).collect(),
             bounds: self.wanted.bounds(&bounded, subject),
             service: None,
+            times: watched.times.clone(),
             probe,
         });
     }
@@ -221,7 +229,7 @@ impl Making<'_> {
                 let page = Page { url: url.clone(), number, body: body.clone(), header: header.clone() };
                 Box::new(HttpProbe::new(name, page, timeout, client)?)
             }
-            WatchedKind::Tcp(address) => Box::new(TcpProbe::new(name, address.clone(), timeout)),
+            WatchedKind::Tcp { address, speaks } => Box::new(TcpProbe::new(name, address.clone(), *speaks, timeout)),
             WatchedKind::Tls { address, server_name } => {
                 Box::new(TlsProbe::new(name, address.clone(), server_name.as_deref(), timeout, SystemClock)?)
             }
@@ -240,6 +248,13 @@ impl Making<'_> {
                 let FileIs { sha256, uid, gid, mode, unchanged } = is.clone();
                 let expected = Expected { sha256, uid, gid, mode, unchanged };
                 Box::new(FileProbe::new(name, path.clone(), expected, self.mark(label).as_deref(), SystemClock))
+            }
+            WatchedKind::Smart(disk) => {
+                let words = ["smartctl", "--json", "--health", "--attributes", "--nocheck=standby"];
+                let argv = words.map(str::to_owned).into_iter().chain([disk.display().to_string()]).collect();
+                let dir = self.wanted.home.clone();
+                let program = Program { argv, dir, timeout, output_cap: SMART_OUTPUT, memory: None };
+                Box::new(SmartProbe::new(name, program, SystemExec))
             }
             WatchedKind::Job(stamp) => Box::new(JobProbe::new(name, stamp.clone(), SystemClock)),
             WatchedKind::Number { path, json } => {

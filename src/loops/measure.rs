@@ -13,6 +13,7 @@ use crate::domain::foreign_text::{display_line, error_line};
 use crate::domain::series::{self, ETA_MOST, SLOPE_WINDOW};
 use crate::domain::signal::{self, SeriesName, Signal, Subject};
 use crate::domain::snapshot::{ServiceView, SignalState, SignalView};
+use crate::domain::window::Times;
 use crate::ports::{Clock, Probe, Reading};
 use crate::store::db::{Db, DbError};
 use crate::store::samples::Sample;
@@ -57,6 +58,8 @@ pub struct Check {
     pub bounds: BTreeMap<&'static str, Bounds>,
     /// The supervised service that it measures: it is asked anew when that has another process.
     pub service: Option<String>,
+    /// When it is asked at all.
+    pub times: Times,
     /// What asks.
     pub probe: Box<dyn Probe>,
 }
@@ -106,6 +109,7 @@ struct Standing {
     names: Vec<SeriesName>,
     bounds: BTreeMap<&'static str, Bounds>,
     service: Option<String>,
+    times: Times,
     /// `None` while it is asked.
     probe: Option<Box<dyn Probe>>,
     asked: Option<Instant>,
@@ -188,6 +192,7 @@ impl<C: Clock> Measuring<'_, C> {
             names: check.names,
             bounds: check.bounds,
             service: check.service,
+            times: check.times,
             probe: Some(check.probe),
             asked: None,
             due,
@@ -225,7 +230,7 @@ impl<C: Clock> Measuring<'_, C> {
     fn ask(&mut self) -> Instant {
         let now = Instant::now();
         let mut next = now + SWEEP;
-        let mut late = Vec::new();
+        let (mut late, mut left_out) = (Vec::new(), Vec::new());
         for (index, check) in self.checks.iter_mut().enumerate() {
             if let Some(asked) = check.asked {
                 let end = asked + check.deadline;
@@ -242,6 +247,11 @@ impl<C: Clock> Measuring<'_, C> {
                 next = next.min(check.due);
             } else if check.due <= now {
                 check.due = now + check.every;
+                if !check.times.hold(self.clock.now()) {
+                    next = next.min(check.due);
+                    left_out.push(index);
+                    continue;
+                }
                 next = next.min(now + check.deadline);
                 let Some(probe) = check.probe.take() else { continue };
                 (check.asked, check.given_up) = (Some(now), false);
@@ -258,6 +268,15 @@ impl<C: Clock> Measuring<'_, C> {
                 self.checks[index].names.iter().map(|name| Reading { name: name.clone(), value: Err(why.to_owned()) });
             let readings = readings.collect();
             self.note_all(index, readings);
+        }
+        for index in left_out {
+            let check = &self.checks[index];
+            let names = check.names.clone();
+            // What it gives only sometimes would stand there as it was.
+            for (signal, name) in check.bounds.keys().flat_map(|signal| names.first().map(|name| (signal, name))) {
+                self.shown.signals.remove(&SeriesName::of(signal, name.subject.clone()).to_string());
+            }
+            names.iter().for_each(|name| self.note_absent(index, name, "not asked at this time of the week"));
         }
         next
     }
@@ -460,6 +479,7 @@ mod tests {
             names: vec![format!("check.value/{label}").parse().expect("a name")],
             bounds: BTreeMap::from([("check.value", Bounds { threshold: Some(5.0), critical: true })]),
             service: None,
+            times: Times::default(),
             probe: Box::new(probe),
         }
     }
@@ -520,6 +540,27 @@ mod tests {
             "no hung one has said anything: {:?}",
             shown.signals
         );
+    }
+
+    #[test]
+    fn b25_what_is_not_to_be_asked_now_is_absent_and_nothing_of_it_is_stored() {
+        let mut db = Db::in_memory().expect("made");
+        let windows = |text: &str| vec![text.parse().expect("a time")];
+        // The clock stands on a Friday, at 8 in the morning.
+        let asked = Arc::new(AtomicUsize::new(0));
+        let closed = check("b", 10_000, Fake::Counts(Arc::clone(&asked)));
+        let closed = Check { times: Times { only: vec![], except: windows("Fri 07:00-09:00") }, ..closed };
+        let open = Check {
+            times: Times { only: windows("Mon-Fri 08:00-18:00"), except: windows("Fri 09:00-10:00") },
+            ..check("a", 10_000, Fake::Says(1.0))
+        };
+        let shown = until(vec![open, closed], &mut db, |shown| shown.signals.len() == 2);
+        let (a, b) = (&shown.signals["check.value/a"], &shown.signals["check.value/b"]);
+        assert_eq!((b.state, b.why.as_str()), (SignalState::Absent, "not asked at this time of the week"));
+        assert_eq!((a.state, asked.load(Ordering::SeqCst)), (SignalState::Ok, 0));
+        let value = signal::find("check.value").expect("known");
+        let stored = db.series(value, MINUTE, 1_800_000_000).expect("read");
+        assert!(stored.iter().all(|series| series.subject == "a"), "nothing of what was not asked");
     }
 
     #[test]

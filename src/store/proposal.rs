@@ -104,7 +104,7 @@ fn text(config: &Config, found: &Inventory) -> (String, usize) {
     }
     for port in &found.ports {
         let address = port.address.to_string();
-        if !known.contains(&&WatchedKind::Tcp(address.clone())) {
+        if !known.iter().any(|kind| matches!(kind, WatchedKind::Tcp { address: known, .. } if *known == address)) {
             let owner = port.owner.as_ref().map(|owner| format!("{owner} listens")).unwrap_or_default();
             proposal.signal(&format!("port-{}", port.address.port()), &owner, &[format!("tcp = {}", quoted(&address))]);
         }

@@ -1,5 +1,6 @@
 //! `[http]`, `[signals]` and `[[signal]]` of the configuration: what is measured, and where it is shown.
 
+mod kind;
 mod watched;
 
 use std::collections::BTreeMap;
@@ -13,8 +14,9 @@ use super::config::Span;
 use super::home::Home;
 use crate::domain::signal::{self, INTERVAL, Signal};
 
+pub use kind::{FileIs, ServiceFile, WatchedKind};
 pub(super) use watched::WatchedSet;
-pub use watched::{FileIs, ServiceFile, Watched, WatchedKind, bounds};
+pub use watched::{Watched, bounds};
 
 /// Shortest time between two readings.
 const EVERY_LEAST: Duration = Duration::from_secs(10);

@@ -6,8 +6,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::kind::{FileIs, ServiceFile, WatchedKind};
 use super::{Every, Known, Set, SignalsConfig};
+use crate::domain::protocol::Protocol;
 use crate::domain::signal::{Signal, Subject};
+use crate::domain::window::{Times, Window};
 use crate::store::config::Span;
 
 /// Longest time that one check may take.
@@ -20,7 +23,7 @@ const PATTERN_BYTES: usize = 256 * 1024;
 const DNS_PORT: u16 = 53;
 
 /// The keys that say where readings come from: a `[[signal]]` has one of them.
-const KINDS: [&str; 13] = [
+const KINDS: [&str; 14] = [
     "http",
     "tcp",
     "tls",
@@ -32,12 +35,14 @@ const KINDS: [&str; 13] = [
     "file",
     "job",
     "number",
+    "smart",
     "command",
     "service",
 ];
 
 /// Keys that go with some kinds only.
-const GOES_WITH: [(&str, &[&str]); 14] = [
+const GOES_WITH: [(&str, &[&str]); 15] = [
+    ("speaks", &["tcp"]),
     ("json", &["http", "number"]),
     ("body", &["http"]),
     ("header", &["http"]),
@@ -70,8 +75,10 @@ struct WatchedFile {
     file: Option<PathBuf>,
     job: Option<PathBuf>,
     number: Option<PathBuf>,
+    smart: Option<PathBuf>,
     command: Option<Vec<String>>,
     service: Option<ServiceFile>,
+    speaks: Option<Protocol>,
     json: Option<String>,
     body: Option<String>,
     header: Option<String>,
@@ -92,16 +99,10 @@ struct WatchedFile {
     threshold: Option<f64>,
     #[serde(default)]
     critical: bool,
-}
-
-/// Where a service that mesh does not start itself is found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase", deny_unknown_fields)]
-pub enum ServiceFile {
-    /// By the file that holds the number of its first process.
-    PidFile(PathBuf),
-    /// By its cgroup, below the mount point of cgroups, such as `system.slice/nginx.service`.
-    Cgroup(PathBuf),
+    #[serde(default)]
+    only: Vec<Window>,
+    #[serde(default)]
+    except: Vec<Window>,
 }
 
 #[derive(Clone, Debug)]
@@ -110,145 +111,6 @@ struct SubjectText(Subject);
 impl<'de> Deserialize<'de> for SubjectText {
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
         String::deserialize(input)?.parse().map(Self).map_err(serde::de::Error::custom)
-    }
-}
-
-/// What a file is to be.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct FileIs {
-    /// SHA-256 of its bytes, in lowercase hexadecimal.
-    pub sha256: Option<String>,
-    /// Its owner's number.
-    pub uid: Option<u32>,
-    /// Its group's number.
-    pub gid: Option<u32>,
-    /// Its permission bits.
-    pub mode: Option<u32>,
-    /// It is to stay as it was when it was seen first.
-    pub unchanged: bool,
-}
-
-/// Where the readings of a `[[signal]]` come from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum WatchedKind {
-    /// A page: status and latency, what it is to say, and a number of its JSON body.
-    Http {
-        /// The address.
-        url: String,
-        /// Where the number is, such as `queue.depth` or `jobs[0].age`.
-        json: Option<String>,
-        /// A regular expression that the body is to match.
-        body: Option<String>,
-        /// A header and a regular expression that it is to match.
-        header: Option<(String, String)>,
-    },
-    /// A port that is to be open: `host:port`.
-    Tcp(String),
-    /// A server's certificate.
-    Tls {
-        /// `host:port`.
-        address: String,
-        /// The name that is asked for; the host where there is none.
-        server_name: Option<String>,
-    },
-    /// A name that is to resolve.
-    Dns {
-        /// The name.
-        host: String,
-        /// The server, `host:port`; what this system uses where there is none.
-        server: Option<String>,
-    },
-    /// A time server: `host:port`.
-    Ntp(String),
-    /// A file that grows.
-    Log {
-        /// The file.
-        path: PathBuf,
-        /// What counts as an error.
-        pattern: String,
-    },
-    /// The journal of systemd.
-    Journal {
-        /// The unit; all of them when `None`.
-        unit: Option<String>,
-        /// What counts as an error; else lines with the priority of one.
-        pattern: Option<String>,
-    },
-    /// Certificates in a file.
-    Certificate(PathBuf),
-    /// A file.
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What it is to be.
-        is: FileIs,
-    },
-    /// The file that a job touches when it succeeded.
-    Job(PathBuf),
-    /// A file that holds a number.
-    Number {
-        /// The file.
-        path: PathBuf,
-        /// Where in its JSON; its first word where there is none.
-        json: Option<String>,
-    },
-    /// A program and its arguments, with the exit codes of Nagios plugins.
-    Command {
-        /// The program and its arguments.
-        argv: Vec<String>,
-        /// The label of the number in its performance data; the first number where there is none.
-        value: Option<String>,
-    },
-    /// Processes.
-    Service {
-        /// Where they are.
-        at: ServiceFile,
-        /// Variables of its first process that are to stay as they are; none of them with a cgroup.
-        environment: Option<Vec<String>>,
-    },
-}
-
-impl WatchedKind {
-    /// The signals that it always gives readings of; the first one says whether it is well.
-    #[must_use]
-    pub const fn signals(&self) -> &'static [&'static str] {
-        match self {
-            Self::Http { body: None, header: None, .. } => &["http.status", "http.latency_ms"],
-            Self::Http { .. } => &["http.status", "http.latency_ms", "http.match"],
-            Self::Tcp(_) => &["tcp.open", "tcp.latency_ms"],
-            Self::Tls { .. } | Self::Certificate(_) => &["cert.days_left"],
-            Self::Dns { .. } => &["dns.resolves", "dns.latency_ms"],
-            Self::Ntp(_) => &["host.clock.offset_ms"],
-            Self::Log { .. } => &["log.error_rate", "log.growth_mb_per_h", "log.size_mb", "log.skipped_mb"],
-            Self::Journal { .. } => &["log.error_rate", "log.skipped_mb"],
-            Self::File { .. } => &["file.exists"],
-            Self::Job(_) => &["job.age_hours"],
-            Self::Number { .. } => &[],
-            Self::Command { .. } => &["check.status"],
-            Self::Service { .. } => &["service.rss_mb"],
-        }
-    }
-
-    /// The signals that it gives readings of where there is something to read.
-    #[must_use]
-    pub const fn more_signals(&self) -> &'static [&'static str] {
-        match self {
-            Self::File { .. } => &["file.age_hours", "file.changed", "file.size_mb"],
-            Self::Service { .. } => &[
-                "service.cgroup_mb",
-                "service.cgroup_used_percent",
-                "service.cpu_percent",
-                "service.environment_changed",
-                "service.fd_used_percent",
-                "service.fds",
-                "service.oom_kills",
-                "service.processes",
-                "service.threads",
-                "service.throttled_percent",
-            ],
-            _ => &[],
-        }
     }
 }
 
@@ -269,6 +131,8 @@ pub struct Watched {
     pub threshold: Option<f64>,
     /// Whether a value beyond it is critical.
     pub critical: bool,
+    /// When it is measured at all.
+    pub times: Times,
 }
 
 /// The last good value of a series on this host, and whether to be beyond it is critical.
@@ -339,6 +203,7 @@ impl WatchedSet {
                 timeout: file.timeout.unwrap_or(Span(Duration::from_secs(10))),
                 threshold: file.threshold.or(within),
                 critical: file.critical,
+                times: Times { only: file.only, except: file.except },
             };
             all.insert(watched.name.clone(), watched);
         }
@@ -361,6 +226,8 @@ impl WatchedFile {
             ("file", self.file.is_some()),
             ("job", self.job.is_some()),
             ("number", self.number.is_some()),
+            ("smart", self.smart.is_some()),
+            ("speaks", self.speaks.is_some()),
             ("command", self.command.is_some()),
             ("service", self.service.is_some()),
             ("json", self.json.is_some()),
@@ -428,7 +295,8 @@ impl WatchedFile {
         };
         Ok(match key {
             "http" => self.page()?,
-            "tcp" => WatchedKind::Tcp(address(&self.tcp)?),
+            "tcp" => WatchedKind::Tcp { address: address(&self.tcp)?, speaks: self.speaks },
+            "smart" => WatchedKind::Smart(path(&self.smart)?),
             "tls" => WatchedKind::Tls { address: address(&self.tls)?, server_name: self.server_name.clone() },
             "dns" => WatchedKind::Dns { host: text(&self.dns), server: self.server.as_deref().map(with_dns_port) },
             "ntp" => WatchedKind::Ntp(address(&self.ntp)?),
@@ -556,6 +424,8 @@ mod tests {
             ("http = \"https://a/\"\nbody = \"fine\"\nheader = \"content-type: json\"", "http.status"),
             ("http = \"http://a/\"\njson = \"a.b\"\nsignal = \"check.value\"", "check.value"),
             ("tcp = \"a:1\"", "tcp.open"),
+            ("tcp = \"a:1\"\nspeaks = \"redis\"\nonly = [\"Mon-Fri\"]\nexcept = [\"02:00-04:00 +08:00\"]", "tcp.open"),
+            ("smart = \"/dev/sda\"", "host.smart.healthy"),
             ("tls = \"a:443\"\nserver_name = \"b\"", "cert.days_left"),
             ("dns = \"a.example\"\nserver = \"::1\"", "dns.resolves"),
             ("ntp = \"a:123\"", "host.clock.offset_ms"),
@@ -572,15 +442,17 @@ mod tests {
         for (text, main) in sound {
             assert_eq!(one(text).expect(text).main_signal(), main, "{text}");
         }
-        let WatchedKind::Dns { server, .. } = one(sound[4].0).expect("sound").kind else { panic!("dns") };
+        let WatchedKind::Dns { server, .. } = one(sound[6].0).expect("sound").kind else { panic!("dns") };
         assert_eq!(server.as_deref(), Some("[::1]:53"));
-        assert_eq!(one(sound[10].0).expect("sound").threshold, Some(26.0));
+        assert_eq!(one(sound[12].0).expect("sound").threshold, Some(26.0));
     }
 
     #[test]
     fn what_does_not_fit_is_named() {
         let wrong = [
             ("", "must have one of"),
+            ("ntp = \"a:1\"\nspeaks = \"ssh\"", "`speaks` goes with `tcp`"),
+            ("smart = \"sda\"", "`smart` must be a whole path"),
             ("tcp = \"a:1\"\nntp = \"a:1\"", "and has 2"),
             ("tcp = \"a\"", "`tcp` must be HOST:PORT"),
             ("tcp = \"a:1\"\nbody = \"x\"", "`body` goes with `http`"),

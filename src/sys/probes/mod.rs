@@ -3,6 +3,7 @@
 mod certificate;
 mod disk;
 mod dns;
+mod edac;
 mod environment;
 mod file;
 mod host;
@@ -17,7 +18,9 @@ mod ntp;
 mod processes;
 mod procfs;
 mod program;
+mod raid;
 mod service;
+mod smart;
 mod tcp;
 mod writer;
 
@@ -26,6 +29,7 @@ use std::path::Path;
 pub use certificate::{CertificateFile, TlsProbe};
 pub use disk::{Mount, mounts};
 pub use dns::DnsProbe;
+pub use edac::EdacProbe;
 pub use environment::{EnvironmentProbe, USUAL};
 pub use file::{Expected, FileProbe, JobProbe, NumberProbe};
 pub use host::HostProbe;
@@ -38,7 +42,9 @@ pub use network::NetworkProbe;
 pub use ntp::NtpProbe;
 pub use processes::ProcessesProbe;
 pub use program::ProgramProbe;
+pub use raid::RaidProbe;
 pub use service::{Find, ServiceProbe, Whereabouts, by_pid_file};
+pub use smart::SmartProbe;
 pub use tcp::TcpProbe;
 
 use crate::domain::signal::{SeriesName, Subject};

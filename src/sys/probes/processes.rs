@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn zombies_are_counted_of_one_parent_and_only_who_stays_blocked_counts() {
+    fn a17_zombies_are_counted_of_one_parent_and_only_who_stays_blocked_counts() {
         let dir = tempfile::tempdir().expect("a temp dir");
         process(dir.path(), 10, 'S', 1, 5, 0);
         (20..25).for_each(|pid| process(dir.path(), pid, 'Z', 10, 9, 0));
