@@ -133,7 +133,9 @@ fn the_unit_is_in_order_and_takes_away_what_the_agent_does_not_need() {
     ran("dpkg", &["--install", NEW]);
     let output = run("systemd-analyze", &["verify", "--man=no", "mesh.service"]);
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success() && told.is_empty(), "{told}");
+    // Known from version 254 on, and passed over before.
+    let wrong: Vec<&str> = told.lines().filter(|line| !line.contains("'DelegateSubgroup'")).collect();
+    assert!(output.status.success() && wrong.is_empty(), "{told}");
     make_home("mesh");
     ran("systemctl", &["start", "mesh.service"]);
     let status = fs::read_to_string(format!("/proc/{}/status", property("MainPID"))).expect("it runs");

@@ -29,12 +29,8 @@ impl Cgroups {
         })?;
         let own = fs::read_to_string("/proc/self/cgroup").ok()?;
         let own = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
-        let base = Path::new(mount).join(own);
-        let root = own.is_empty() && !base.join("cgroup.type").exists();
-        if !root && !is_delegated(&base) {
-            return None;
-        }
-        Self::at(&base, tag)
+        let own = Path::new(mount).join(own);
+        Self::at(&base(&own, Path::new(mount), is_delegated)?, tag)
     }
 
     fn at(base: &Path, tag: &str) -> Option<Self> {
@@ -74,6 +70,17 @@ impl Cgroups {
     pub(super) fn remove(&self) {
         drop(fs::remove_dir(&self.dir));
     }
+}
+
+/// Where cgroups may be made: the agent's own where it is the root or was given to us, else the one above, where the unit has
+/// `DelegateSubgroup=`. Only there the kernel keeps limits: it takes no controller into a cgroup that has processes itself.
+fn base(own: &Path, mount: &Path, is_delegated: impl Fn(&Path) -> bool) -> Option<PathBuf> {
+    let is_root = own == mount && !own.join("cgroup.type").exists();
+    if is_root || is_delegated(own) {
+        return Some(own.to_owned());
+    }
+    let above = own.parent().filter(|above| above.starts_with(mount) && is_delegated(above))?;
+    Some(above.to_owned())
 }
 
 fn is_delegated(dir: &Path) -> bool {
@@ -129,6 +136,21 @@ mod tests {
         fs::write(dir.path().join("memory.events"), "low 0\nhigh 3\nmax 9\noom 2\noom_kill 2\noom_group_kill 1\n")
             .expect("written");
         assert_eq!(cgroup.oom_kills(), 2);
+    }
+
+    #[test]
+    fn cgroups_are_made_only_where_they_were_given_to_us() {
+        let mount = tempfile::tempdir().expect("a temp dir");
+        let (mount, service) = (mount.path(), mount.path().join("system.slice/mesh.service"));
+        fs::create_dir_all(service.join("agent")).expect("made");
+        let given = |dir: &Path| dir == service;
+        assert_eq!(base(&service, mount, given).as_deref(), Some(&*service), "Delegate=yes");
+        assert_eq!(base(&service.join("agent"), mount, given).as_deref(), Some(&*service), "DelegateSubgroup=agent");
+        assert_eq!(base(&service.join("agent/deeper"), mount, given), None);
+        assert_eq!(base(&service, mount, |_| false), None, "init's");
+        assert_eq!(base(mount, mount, |_| false).as_deref(), Some(mount), "the root has no cgroup.type");
+        fs::write(mount.join("cgroup.type"), "domain").expect("written");
+        assert_eq!(base(mount, mount, |_| false), None, "the root of a container that was not given to us");
     }
 
     #[test]

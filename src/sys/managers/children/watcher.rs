@@ -33,6 +33,8 @@ const LOGS_LEAST: Duration = Duration::from_secs(1);
 const MEMORY_FAR: Duration = Duration::from_secs(1);
 /// And of memory that is near it.
 const MEMORY_NEAR: Duration = Duration::from_millis(50);
+/// And of memory that will pass it soon, the way it grows.
+const MEMORY_LEAST: Duration = Duration::from_millis(10);
 /// Messages taken at once, so that one that shouts keeps nobody waiting.
 const WORDS: usize = 64;
 /// Most processes of one child whose memory is counted.
@@ -128,6 +130,8 @@ struct Kept {
     log_due: Instant,
     log_size: u64,
     memory_due: Option<Instant>,
+    /// What it had when it was looked at last.
+    weighed: Option<(u64, Instant)>,
 }
 
 struct Watching {
@@ -204,6 +208,7 @@ impl Watching {
             log_due: now + LOGS_LEAST,
             log_size: 0,
             memory_due: watched.memory.map(|_| now),
+            weighed: None,
             watched,
         };
         self.children.insert(token, kept);
@@ -294,8 +299,9 @@ impl Kept {
     fn weigh(&mut self, now: Instant, teller: &Teller) {
         let Some(limit) = self.watched.memory else { return };
         let used = memory(&members(&self.watched));
-        let near = used >= limit / 2;
-        self.memory_due = Some(now + if near { MEMORY_NEAR } else { MEMORY_FAR });
+        let grown = self.weighed.map(|(before, at)| (used.saturating_sub(before), now.saturating_duration_since(at)));
+        self.weighed = Some((used, now));
+        self.memory_due = Some(now + next_look(limit, used, grown));
         if used > limit {
             self.over = true;
             // It may be told again while it is being killed; once is enough for that.
@@ -305,16 +311,28 @@ impl Kept {
     }
 }
 
-/// Private memory of these processes together, in bytes.
+/// When memory is to be looked at again: before it can be beyond its limit, going by how much it has grown in what time.
+fn next_look(limit: u64, used: u64, grown: Option<(u64, Duration)>) -> Duration {
+    let usual = if used >= limit / 2 { MEMORY_NEAR } else { MEMORY_FAR };
+    let Some((more, took)) = grown.filter(|(more, _)| *more > 0) else { return usual };
+    // Half the time that is left at this pace, since the pace may rise.
+    let left = took.as_secs_f64() * limit.saturating_sub(used) as f64 / more as f64 / 2.0;
+    Duration::try_from_secs_f64(left).unwrap_or(usual).clamp(MEMORY_LEAST, usual)
+}
+
+/// Memory of these processes together, in bytes: what each has for itself, and what they share once, taken to be what the
+/// one that shares most has in common with others. So it is what people see of a single process.
 fn memory(pids: &[u32]) -> u64 {
     let page = u64::try_from(rustix::param::page_size()).unwrap_or(4_096);
-    let of = |pid: &u32| {
-        let statm = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+    let (mut own, mut common) = (0_u64, 0);
+    for pid in pids {
+        let statm = fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
         let mut fields = statm.split(' ').skip(1).map_while(|field| field.parse::<u64>().ok());
-        let (resident, shared) = (fields.next()?, fields.next()?);
-        Some(resident.saturating_sub(shared).saturating_mul(page))
-    };
-    pids.iter().filter_map(of).fold(0, u64::saturating_add)
+        let (Some(resident), Some(shared)) = (fields.next(), fields.next()) else { continue };
+        own = own.saturating_add(resident.saturating_sub(shared));
+        common = common.max(shared);
+    }
+    own.saturating_add(common).saturating_mul(page)
 }
 
 /// The processes of a child: those of its cgroup, else those below it, else, where the kernel does not say who that
@@ -374,5 +392,32 @@ fn kill_exactly(wanted: Process) {
     let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else { return };
     if process::is_alive(wanted) {
         let _gone_is_what_was_wanted = rustix::process::pidfd_send_signal(&pidfd, Signal::KILL);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_looked_at_before_it_can_be_beyond_its_limit() {
+        let (limit, second) = (50 << 20, Duration::from_secs(1));
+        assert_eq!(next_look(limit, 1 << 20, None), MEMORY_FAR);
+        assert_eq!(next_look(limit, 30 << 20, None), MEMORY_NEAR);
+        assert_eq!(next_look(limit, 10 << 20, Some((0, second))), MEMORY_FAR, "it does not grow");
+        // 20 MiB a second from 10 MiB on: 2 s are left, and 1 s is waited. From far below, what grows fast is near.
+        assert_eq!(next_look(limit, 10 << 20, Some((20 << 20, second))), MEMORY_FAR);
+        assert_eq!(next_look(limit, 10 << 20, Some((200 << 20, second))), Duration::from_millis(100));
+        assert_eq!(next_look(limit, 49 << 20, Some((20 << 20, second))), Duration::from_millis(25));
+        assert_eq!(next_look(limit, 60 << 20, Some((20 << 20, second))), MEMORY_LEAST);
+    }
+
+    #[test]
+    fn what_processes_share_is_counted_once() {
+        let own = std::process::id();
+        let one = memory(&[own]);
+        assert!(one > 0);
+        let (two, gone) = (memory(&[own, own]), memory(&[own, u32::MAX]));
+        assert!(two < 2 * one && two >= one && gone < 2 * one, "{one} {two} {gone}");
     }
 }
