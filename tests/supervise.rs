@@ -80,6 +80,12 @@ fn a3_a5_a_halted_service_is_found_by_its_heartbeat_and_restarted() {
     let second = services.until_up("web", first);
     let told = services.until_told("web", "it hangs: its heartbeat has not changed");
     assert!(!is_alive(first) && is_alive(second), "{told}");
+    services.until("web", |service| service["liveness_kills"] == 1 && service["liveness"] == true);
+    services.until("web", |_| {
+        let signals = services.health()["signals"].clone();
+        let beats = signals["service.heartbeat_age_s/web"]["value"].as_f64().is_some_and(|age| age < 120.0);
+        beats && signals["service.liveness_kills/web"]["value"] == 1.0
+    });
 }
 
 #[test]

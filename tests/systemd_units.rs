@@ -243,8 +243,14 @@ fn the_agent_starts_a_killed_unit_again_names_the_cause_and_leaves_one_that_a_pe
     systemctl(&["stop", unit.0]);
     services.until("web", |web| web["state"] == "stopped" && web["rss_mb"].is_null());
     assert_eq!(unit.pid(), 0);
+    // A person who asks mesh gets it, whoever stopped it; and that word is spent then.
+    assert!(services.ok(&["service", "start", "web"]).contains("is being started"));
+    let third = services.until_up("web", second);
+    assert_eq!(third, unit.pid());
+    systemctl(&["stop", unit.0]);
+    services.until("web", |web| web["state"] == "stopped");
     systemctl(&["start", unit.0]);
-    services.until_up("web", second);
+    services.until_up("web", third);
 }
 
 #[test]

@@ -15,7 +15,7 @@ use super::watch::Door;
 use crate::domain::foreign_text::error_line;
 use crate::domain::id::ServiceName;
 use crate::domain::notice::Notice;
-use crate::domain::service::{Ask, Child, ManagerKind, Process};
+use crate::domain::service::{Ask, Child, Counts, ManagerKind, Process};
 use crate::domain::signal::{SeriesName, Subject};
 use crate::loops::seed::Mode;
 use crate::loops::supervise::{self, Event, Happened, Regular, Shown, Supervised, What, World};
@@ -42,8 +42,10 @@ const SOURCES: (Duration, Duration) = (Duration::from_secs(60), Duration::from_s
 const HEARTBEAT: Duration = Duration::from_secs(10);
 /// Output of a check that is read, in bytes.
 const OUTPUT: usize = 16 * 1024;
-/// Between two readings of the counters of services.
+/// Between two readings of what is counted of services, where nothing happens.
 const READINGS: Duration = Duration::from_secs(300);
+/// The same where hearts beat: their age moves all the time.
+const BEATS: Duration = Duration::from_secs(30);
 /// Longest wait before what happened is on disk.
 const GATHER: Duration = Duration::from_millis(200);
 
@@ -202,13 +204,14 @@ impl Services {
             // A folder that cannot be read right now says nothing new.
             let Ok(now) = read.all() else { return true };
             let now: BTreeSet<ServiceName> = now.into_iter().collect();
-            let mut open = true;
-            for service in now.symmetric_difference(&known) {
-                let stop = now.contains(service);
-                open &= events.send(Event::Wish { service: service.clone(), stop }).is_ok();
-            }
+            let started = read.take_starts().unwrap_or_default();
+            let stopped = now.difference(&known).cloned().map(|service| (service, true));
+            // A stop that is gone without that word was taken away by hand.
+            let ended = known.difference(&now).filter(|service| !started.contains(service)).cloned();
+            let ended = ended.chain(started.iter().cloned()).map(|service| (service, false));
+            let told: Vec<_> = ended.chain(stopped).collect();
             known = now;
-            open
+            told.into_iter().all(|(service, stop)| events.send(Event::Wish { service, stop }).is_ok())
         };
         let dir = stops.dir().map_err(|error| error_line(&error)).map(Path::to_owned);
         changed();
@@ -254,7 +257,7 @@ struct RealWorld {
     held: bool,
     door: Door,
     remember: Sender<Memory>,
-    told: Option<(Instant, BTreeMap<String, u64>)>,
+    told: Option<(Instant, BTreeMap<String, Counts>)>,
 }
 
 impl World for RealWorld {
@@ -283,20 +286,38 @@ impl World for RealWorld {
     fn show(&mut self, shown: &Shown) {
         drop(self.remember.send(Memory::Shown(SystemClock.now().as_millisecond(), shown.clone())));
         self.door.services(&shown.services);
-        let counts: BTreeMap<String, u64> =
-            shown.services.iter().map(|(name, view)| (name.clone(), view.restarts)).collect();
-        let fresh = self.told.as_ref().is_some_and(|(at, told)| at.elapsed() < READINGS && *told == counts);
-        if fresh {
+    }
+
+    fn counted(&mut self, counts: &BTreeMap<String, Counts>) {
+        let known: BTreeMap<&String, _> = counts.iter().map(|(name, of)| (name, steady(of))).collect();
+        let beats = counts.values().any(|of| of.heartbeat_age.is_some());
+        let every = if beats { BEATS } else { READINGS };
+        let is_known = |(at, told): &(Instant, BTreeMap<String, Counts>)| {
+            told.iter().map(|(name, of)| (name, steady(of))).eq(known) && at.elapsed() < every
+        };
+        if self.told.as_ref().is_some_and(is_known) {
             return;
         }
-        // Fewer than 2^53 restarts.
-        let reading = |(name, count): (&String, &u64)| Reading {
-            name: SeriesName::of("service.restarts", Subject::near(name)),
-            value: Ok(*count as f64),
-        };
-        self.door.told(READINGS, counts.iter().map(reading).collect());
-        self.told = Some((Instant::now(), counts));
+        let mut readings = Vec::new();
+        for (name, of) in counts {
+            let mut tell = |signal, value| {
+                readings.push(Reading { name: SeriesName::of(signal, Subject::near(name)), value: Ok(value) });
+            };
+            // Fewer than 2^53 of each.
+            tell("service.restarts", of.restarts as f64);
+            tell("service.liveness_kills", of.liveness_kills as f64);
+            if let Some(age) = of.heartbeat_age {
+                tell("service.heartbeat_age_s", age.as_secs_f64());
+            }
+        }
+        self.door.told(every, readings);
+        self.told = Some((Instant::now(), counts.clone()));
     }
+}
+
+/// What changes only when something happened.
+const fn steady(counts: &Counts) -> (u64, u64, bool) {
+    (counts.restarts, counts.liveness_kills, counts.heartbeat_age.is_some())
 }
 
 /// Puts on disk what happened, where there is one to put it on, and tells people. Nothing waits for it.

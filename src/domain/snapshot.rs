@@ -90,6 +90,8 @@ pub struct ServiceView {
     pub pid: Option<u32>,
     /// How often it was started again since the agent looks after it.
     pub restarts: u64,
+    /// How often it was stopped because it did not show that it lives.
+    pub liveness_kills: u64,
     /// How it ended the last time that it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_end: Option<String>,

@@ -588,6 +588,7 @@ mod tests {
             manager: "child",
             pid: None,
             restarts: 0,
+            liveness_kills: 0,
             last_end: None,
             why: String::new(),
         };

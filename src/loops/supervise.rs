@@ -1,7 +1,7 @@
 //! Supervising: what managers, services and people say is put before the life of each service, and what that asks for
 //! is done at once. It waits for events and for what is due, and for nothing else.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use crate::domain::foreign_text::display_line;
 use crate::domain::id::ServiceName;
 use crate::domain::running::Running;
 use crate::domain::service::{
-    self, Criticality, Effect, Life, ManagerKind, Notice, Now, Observation, Policy, Process, Sign,
+    self, Counts, Criticality, Effect, Life, ManagerKind, Notice, Now, Observation, Policy, Process, Sign,
 };
 use crate::domain::snapshot::ServiceView;
 use crate::ports::manager::{Asked, Manager, Question, Target, Told, Word};
@@ -130,6 +130,8 @@ pub trait World {
     fn happened(&mut self, happened: Happened);
     /// Shows how all are now. It must not wait.
     fn show(&mut self, shown: &Shown);
+    /// Tells what is counted of each. It must not wait.
+    fn counted(&mut self, counts: &BTreeMap<String, Counts>);
 }
 
 struct Standing {
@@ -166,7 +168,7 @@ struct Supervising<'a, W> {
     held: bool,
     swept: Instant,
     shown: Shown,
-    wishes: BTreeSet<ServiceName>,
+    wishes: BTreeMap<ServiceName, bool>,
 }
 
 /// Supervises until it is told to stop. `answers` is the sender that belongs to `events`.
@@ -183,7 +185,7 @@ pub fn run<W: World>(world: &mut W, answers: Sender<Event>, events: &Receiver<Ev
         held: false,
         swept: now,
         shown: Shown::default(),
-        wishes: BTreeSet::new(),
+        wishes: BTreeMap::new(),
     };
     loop {
         let next = supervising.next();
@@ -219,11 +221,12 @@ impl<W: World> Supervising<'_, W> {
             Event::Answer(answer) => self.answered(answer),
             Event::Services(services, managers) => self.replace(services, managers),
             Event::Wish { service, stop } => {
-                if stop {
-                    self.wishes.insert(service.clone())
+                // A stop holds until it is taken back; a start of what is not known yet waits until it is.
+                if stop || !self.services.contains_key(&service) {
+                    self.wishes.insert(service.clone(), stop);
                 } else {
-                    self.wishes.remove(&service)
-                };
+                    self.wishes.remove(&service);
+                }
                 self.step(&service, service::Event::Operator { stop });
             }
             Event::Stop => {}
@@ -247,7 +250,10 @@ impl<W: World> Supervising<'_, W> {
                 kept.heard = Some(Instant::now());
                 let event = match word {
                     Word::Ready => service::Event::Ready,
-                    Word::Alive => service::Event::Sign(Sign::Alive),
+                    Word::Alive => {
+                        self.step(&service, service::Event::Beat(Duration::ZERO));
+                        service::Event::Sign(Sign::Alive)
+                    }
                     Word::OverMemory => service::Event::OverMemory,
                 };
                 self.step(&service, event);
@@ -310,8 +316,9 @@ impl<W: World> Supervising<'_, W> {
         }
         for name in self.services.keys().cloned().collect::<Vec<_>>() {
             self.gate(&name);
-            if self.wishes.contains(&name) {
-                self.step(&name, service::Event::Operator { stop: true });
+            if let Some(stop) = self.wishes.get(&name).copied() {
+                self.wishes.retain(|known, stop| *stop || *known != name);
+                self.step(&name, service::Event::Operator { stop });
             }
         }
         for (kind, targets) in targets {
@@ -436,7 +443,14 @@ impl<W: World> Supervising<'_, W> {
         }
         if sweep {
             self.swept = now;
+            self.count();
         }
+    }
+
+    fn count(&mut self) {
+        let at = Running::from_millis(u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX));
+        let counts = self.services.iter().map(|(name, kept)| (name.to_string(), kept.life.counts(at))).collect();
+        self.world.counted(&counts);
     }
 
     fn watchdog(&mut self, name: &ServiceName, now: Instant) {
@@ -523,6 +537,7 @@ impl<W: World> Supervising<'_, W> {
         if shown != self.shown {
             self.world.show(&shown);
             self.shown = shown;
+            self.count();
         }
     }
 }
@@ -555,6 +570,7 @@ impl Kept {
             manager: self.manager.name(),
             pid: self.life.process().map(|process| process.pid),
             restarts: self.life.restarts(),
+            liveness_kills: self.life.liveness_kills(),
             last_end: self.life.last_end().map(|cause| cause.to_string().chars().take(REMARK_CHARS).collect()),
             why: display_line(&self.life.remark()).chars().take(REMARK_CHARS).collect(),
         }

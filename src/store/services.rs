@@ -135,7 +135,7 @@ impl Db {
 }
 
 /// Services that a person wants to be down: one file each in `state/services/stopped`, so that it holds whatever becomes
-/// of the agent, and `ls` shows it.
+/// of the agent, and `ls` shows it. A wish that one be started stands there until the agent has heard it.
 #[derive(Clone, Debug)]
 pub struct Stops {
     dir: PathBuf,
@@ -162,8 +162,22 @@ impl Stops {
     /// # Errors
     /// The folder cannot be read.
     pub fn all(&self) -> Result<Vec<ServiceName>, FileError> {
-        let paths = files::list(&self.dir, "stopped")?;
+        self.named("stopped")
+    }
+
+    fn named(&self, ending: &str) -> Result<Vec<ServiceName>, FileError> {
+        let paths = files::list(&self.dir, ending)?;
         Ok(paths.iter().filter_map(|path| path.file_stem()?.to_str()?.parse().ok()).collect())
+    }
+
+    /// Who is to be started now, whoever stopped it. Each is told once.
+    ///
+    /// # Errors
+    /// The folder cannot be read or changed.
+    pub fn take_starts(&self) -> Result<Vec<ServiceName>, FileError> {
+        let names = self.named("started")?;
+        names.iter().try_for_each(|name| files::remove(&self.dir.join(format!("{name}.started"))))?;
+        Ok(names)
     }
 
     /// Says that a service is to be down, and why.
@@ -171,15 +185,18 @@ impl Stops {
     /// # Errors
     /// The system refused.
     pub fn add(&self, name: &ServiceName, why: &str) -> Result<(), FileError> {
+        // The later word counts.
+        files::remove(&self.dir()?.join(format!("{name}.started")))?;
         files::write_whole(&self.dir()?.join(format!("{name}.stopped")), why.as_bytes(), 0o600)
     }
 
-    /// Says that it is to be down no longer.
+    /// Says that it is to be down no longer, and to be started also where somebody stopped it by other means.
     ///
     /// # Errors
     /// The system refused.
     pub fn remove(&self, name: &ServiceName) -> Result<(), FileError> {
-        files::remove(&self.dir.join(format!("{name}.stopped")))
+        files::remove(&self.dir.join(format!("{name}.stopped")))?;
+        files::write_whole(&self.dir()?.join(format!("{name}.started")), b"", 0o600)
     }
 }
 
@@ -226,5 +243,7 @@ mod tests {
         stops.remove(&name).expect("removed");
         stops.remove(&name).expect("gone already");
         assert!(stops.all().expect("read").is_empty());
+        assert_eq!(stops.take_starts().expect("taken"), [name]);
+        assert!(stops.take_starts().expect("told once").is_empty());
     }
 }

@@ -69,7 +69,7 @@ impl Pulse {
         } else {
             Sign::Lost(format!("its heartbeat has not changed for {} s", age.as_secs()))
         };
-        let mut events = vec![Event::Sign(sign)];
+        let mut events = vec![Event::Beat(age), Event::Sign(sign)];
         if let (Some(within), Some(done)) = (wanted.productive_within, beat.done()) {
             renew(&mut self.done, done, now);
             let idle = self.done.map_or(Duration::ZERO, |(_, at)| now.since(at));
@@ -108,13 +108,18 @@ mod tests {
         let at = |second: u64| Running::from_millis(second * 1_000);
         let mut pulse = Pulse::default();
         let mut read = |text: &str, second| pulse.take(&wanted, Beat::parse(text), at(second));
-        let alive = Event::Sign(Sign::Alive);
-        assert_eq!(read("{\"beat\": 1, \"done\": 7}", 0), [alive.clone(), Event::Productive(Some(true))]);
-        assert_eq!(read("{\"beat\": 2, \"done\": 7}", 90), [alive.clone(), Event::Productive(Some(true))]);
-        assert_eq!(read("{\"beat\": 3, \"done\": 7}", 130), [alive.clone(), Event::Productive(Some(false))]);
-        assert_eq!(read("4", 140), std::slice::from_ref(&alive));
-        assert_eq!(read("4", 200), [alive]);
-        assert!(matches!(read("4", 201).as_slice(), [Event::Sign(Sign::Lost(why))] if why.contains("61 s")));
+        let beats = |age| [Event::Beat(Duration::from_secs(age)), Event::Sign(Sign::Alive)];
+        let works = |works| [&beats(0)[..], &[Event::Productive(Some(works))]].concat();
+        assert_eq!(read("{\"beat\": 1, \"done\": 7}", 0), works(true));
+        assert_eq!(read("{\"beat\": 2, \"done\": 7}", 90), works(true));
+        assert_eq!(read("{\"beat\": 3, \"done\": 7}", 130), works(false));
+        assert_eq!(read("4", 140), beats(0));
+        assert_eq!(read("4", 200), beats(60));
+        let lost = read("4", 201);
+        assert!(
+            matches!(&lost[..], [Event::Beat(_), Event::Sign(Sign::Lost(why))] if why.contains("61 s")),
+            "{lost:?}"
+        );
         for text in ["", "soon", "-1", "{\"beat\": \"x\"}"] {
             assert!(matches!(read(text, 900).as_slice(), [Event::Sign(Sign::Unknown(_))]), "{text}");
         }

@@ -110,6 +110,8 @@ pub enum Event {
     Refused(Verb, String),
     /// Something was said of its liveness.
     Sign(Sign),
+    /// The age of its newest heartbeat.
+    Beat(Duration),
     /// It says itself that it is ready.
     Ready,
     /// Whether it gets work done; `None` when that is not known. It is shown, and never acted on.
@@ -147,6 +149,17 @@ pub enum Effect {
     Tell(Notice),
 }
 
+/// What is counted of a service.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Counts {
+    /// Restarts since mesh looks after it.
+    pub restarts: u64,
+    /// How often it was stopped because it did not show that it lives.
+    pub liveness_kills: u64,
+    /// The age of its newest heartbeat, where it has one.
+    pub heartbeat_age: Option<Duration>,
+}
+
 /// The time of an event, and a random number for it.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Now {
@@ -169,6 +182,8 @@ pub struct Life {
     liveness: Option<bool>,
     productive: Option<bool>,
     sign: Option<Sign>,
+    /// When its heart last beat.
+    beat: Option<Running>,
     ready: bool,
     /// Failed probes since it last showed that it lives.
     failures: u32,
@@ -188,6 +203,8 @@ pub struct Life {
     parents: bool,
     held: bool,
     stop_wanted: bool,
+    /// A person said that it is to run before it was seen: a stop that is found then is older than that word.
+    start_wanted: bool,
     /// Why it is started next.
     reason: Why,
 }
@@ -204,6 +221,7 @@ impl Default for Life {
             liveness: None,
             productive: None,
             sign: None,
+            beat: None,
             ready: false,
             failures: 0,
             attempts: 0,
@@ -220,6 +238,7 @@ impl Default for Life {
             parents: false,
             held: true,
             stop_wanted: false,
+            start_wanted: false,
             reason: Why::Wanted,
         }
     }
@@ -278,6 +297,13 @@ impl Life {
     #[must_use]
     pub const fn liveness_kills(&self) -> u64 {
         self.liveness_kills
+    }
+
+    /// What is counted of it.
+    #[must_use]
+    pub fn counts(&self, now: Running) -> Counts {
+        let heartbeat_age = self.beat.filter(|_| self.running).map(|beat| now.since(beat));
+        Counts { restarts: self.restarts, liveness_kills: self.liveness_kills, heartbeat_age }
     }
 
     /// How it last ended.
@@ -351,6 +377,7 @@ impl Step<'_> {
             Event::Seen(seen) => self.see(seen),
             Event::Refused(verb, why) => self.refused(verb, why),
             Event::Sign(sign) => self.sign(sign),
+            Event::Beat(age) => self.life.beat = Some(self.now.at.before(age)),
             Event::Ready => {
                 self.life.ready = true;
                 if self.life.sign.is_none() {
@@ -378,12 +405,13 @@ impl Step<'_> {
         }
     }
 
-    fn see(&mut self, seen: Observation) {
+    fn see(&mut self, mut seen: Observation) {
         if let Run::Unknown(why) = seen.run {
             self.life.hidden = Some(why);
             return;
         }
         let first = !std::mem::replace(&mut self.life.seen, true);
+        seen.stopped_by_operator &= !std::mem::take(&mut self.life.start_wanted);
         self.life.hidden = None;
         if seen.needs_reload && !self.life.needs_reload {
             self.tell(Notice::NeedsReload);
@@ -422,6 +450,7 @@ impl Step<'_> {
             self.life.process = seen.process;
             self.life.up_since = Some(self.now.at);
             (self.life.sign, self.life.liveness, self.life.productive) = (None, None, None);
+            self.life.beat = None;
             (self.life.ready, self.life.failures) = (false, 0);
             (self.life.stale, self.life.replaced) = (None, false);
             if matches!(self.life.phase, Phase::Stopping { .. }) && !first {
@@ -616,6 +645,7 @@ impl Step<'_> {
 
     fn operator(&mut self, stop: bool) {
         self.life.stop_wanted = stop;
+        self.life.start_wanted = !stop && !self.life.seen;
         if !stop && self.life.phase == Phase::Stopped {
             (self.life.phase, self.life.reason) = (Phase::Down, Why::Operator);
         }

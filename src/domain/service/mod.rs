@@ -8,7 +8,7 @@ mod seen;
 mod wanted;
 
 pub use heartbeat::{Beat, Pulse};
-pub use life::{Effect, Event, Life, Now, Phase, Sign, UNKNOWN, step};
+pub use life::{Counts, Effect, Event, Life, Now, Phase, Sign, UNKNOWN, step};
 pub use notice::{Notice, Why};
 pub use policy::{Criticality, GRACE_MOST, Policy, ReadyBy};
 pub use seen::{End, EndCause, Health, Observation, Process, Run, Verb};

@@ -254,6 +254,56 @@ fn a14_what_a_person_stopped_stays_down_until_a_person_starts_it() {
 }
 
 #[test]
+fn a14_a_start_by_mesh_starts_also_what_was_stopped_by_other_means_before_or_after_it_was_seen() {
+    let stopped = || Event::Seen(Observation { stopped_by_operator: true, ..down(1, EndCause::Signal(15)) });
+    let mut story = Story::running(Policy::default());
+    story.tell(stopped());
+    story.tell(Event::Operator { stop: false });
+    assert_eq!((story.take(), story.phase()), (vec![Verb::Start], "starting"));
+    // No agent ran when it was said.
+    let mut story = Story::new(Policy::default());
+    story.tell(Event::Operator { stop: false });
+    story.tell(stopped());
+    story.tell(Event::Gate { parents: true, held: false });
+    assert_eq!(story.take(), [Verb::Start]);
+    // That word is spent: a later stop by other means holds.
+    story.pid = 7;
+    story.comes_up();
+    story.tell(Event::Seen(Observation { stopped_by_operator: true, ..down(story.pid, EndCause::Signal(15)) }));
+    story.wait(100_000);
+    assert_eq!((story.phase(), story.take()), ("stopped", vec![]));
+}
+
+#[test]
+fn a3_the_age_of_a_heartbeat_is_counted_from_its_last_change_and_dies_with_its_process() {
+    let mut story = Story::running(Policy::default());
+    assert_eq!(story.life.counts(story.at).heartbeat_age, None);
+    story.tell(Event::Beat(Duration::from_secs(7)));
+    story.wait(3);
+    assert_eq!(story.life.counts(story.at).heartbeat_age, Some(Duration::from_secs(10)));
+    story.ends(EndCause::Exit(1));
+    assert_eq!(story.life.counts(story.at).heartbeat_age, None);
+}
+
+#[test]
+fn a15_one_that_runs_is_neither_started_nor_restarted_whoever_asks_for_a_start() {
+    let mut story = Story::running(Policy::default());
+    for _ in 0..100 {
+        story.tell(Event::Operator { stop: false });
+        story.tell(Event::Seen(up(story.pid)));
+        story.tell(Event::Sign(Sign::Alive));
+        story.wait(600);
+    }
+    assert_eq!((story.take(), story.phase(), story.life.restarts()), (vec![], "up", 0));
+    // Adopted: it ran before mesh came.
+    let mut story = Story::new(Policy::default());
+    story.tell(Event::Seen(up(9)));
+    story.tell(Event::Operator { stop: false });
+    story.wait(600);
+    assert_eq!((story.take(), story.phase()), (vec![], "up"));
+}
+
+#[test]
 fn a7_stale_code_is_restarted_when_it_has_been_quiet_for_long_enough() {
     let mut story = Story::running(Policy::default());
     let changed = |second| Event::Source(Timestamp::from_second(second).ok());
