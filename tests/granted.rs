@@ -14,8 +14,8 @@ use serde_json::Value;
 use crate::support::homes::Host;
 use crate::support::project::{Project, git};
 
-const LESSON: &str = "state-in-one-step";
-const SAVE: &str =
+pub(crate) const LESSON: &str = "state-in-one-step";
+pub(crate) const SAVE: &str =
     "import json\n\n\ndef save(path, state):\n    with open(path, \"w\") as f:\n        json.dump(state, f)\n";
 const GOOD: &str = "os.replace";
 /// Fails when the queue of the app is long.
@@ -32,7 +32,7 @@ struct Two {
 }
 
 /// The founding lesson of state files under another name, with a claim that can be measured here.
-fn lesson(change: impl Fn(String) -> String) -> String {
+pub(crate) fn lesson(change: impl Fn(String) -> String) -> String {
     let (_, text) = mesh::founding::ALL.iter().find(|(name, _)| *name == "non-atomic-state-write.toml").expect("ships");
     let text = text.replacen("id = \"non-atomic-state-write\"", &format!("id = \"{LESSON}\""), 1);
     let text = text.replacen("expr = 'rate(\"state.parse_failures\", \"7d\") == 0.0'", &format!("expr = '{CLAIM}'"), 1);
@@ -105,7 +105,7 @@ impl Two {
     }
 }
 
-fn record(database: &Path, value: f64, ahead: u32) {
+pub(crate) fn record(database: &Path, value: f64, ahead: u32) {
     let mut db = Db::open(database).expect("opened");
     let name = "check.value/app".parse::<mesh::domain::signal::SeriesName>().expect("a name");
     let now = SystemClock.now().as_second() + i64::from(ahead);
@@ -119,7 +119,7 @@ fn unfolded(text: &str) -> String {
 }
 
 /// More than the 60 minutes of the window.
-const HOUR_AND_MORE: u32 = 3_700;
+pub(crate) const HOUR_AND_MORE: u32 = 3_700;
 
 #[test]
 fn e3_a_peers_lesson_with_the_grant_to_apply_is_applied_validated_and_attested_back() {

@@ -57,3 +57,4 @@ mod threats;
 mod tidy;
 mod transports;
 mod vectors;
+mod waves;

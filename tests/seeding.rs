@@ -164,7 +164,7 @@ impl Host {
         let area = Area { check: self.check.clone(), check_timeout: Duration::from_secs(60), ..bare };
         let mut lesson = lesson(self.class);
         (self.change)(&mut lesson);
-        let known = KnownLesson { lesson, entry: None, grant: self.grant };
+        let known = KnownLesson { lesson, entry: None, grant: self.grant, waits: false };
         let mut parts = Parts {
             auditor: &mut self.auditor,
             repo: &self.repo,

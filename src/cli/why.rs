@@ -12,7 +12,7 @@ use crate::domain::fix::{ActionHash, Fix, FixId, KnownLesson};
 use crate::domain::foreign_text::display_line;
 use crate::domain::guard::{ApprovalMode, Verdict};
 use crate::domain::id::Slug;
-use crate::domain::lesson::Lesson;
+use crate::domain::lesson::{Lesson, Risk};
 use crate::domain::trust::Grant;
 use crate::loops::library::{Held, Library, Origin};
 use crate::loops::seed::{Area, PersonError, explain};
@@ -146,20 +146,24 @@ fn rights(parts: &Parts, library: &Library, slug: &Slug) -> Vec<Part> {
         Origin::Peer { name, .. } => format!("is by {name}, whose grant comes to {} now", grant.name()),
     };
     answer.push(part("lesson", format!("{slug} rev {}, scope {}, {from}", lesson.rev, lesson.scope)));
-    answer.push(part("may", may(lesson, grant, parts.config.approve.of(lesson.risk).mode_at(parts.now()))));
+    let approval = parts.config.approve.of(lesson.risk).mode_at(parts.now());
+    answer.push(part("may", may(lesson, grant, held.waits, approval)));
     for (_, why) in library.held_back.iter().filter(|(name, _)| name == slug.as_str()) {
         answer.push(part("held back", why));
     }
     answer
 }
 
-fn may(lesson: &Lesson, grant: Grant, approval: ApprovalMode) -> String {
+fn may(lesson: &Lesson, grant: Grant, waits: bool, approval: ApprovalMode) -> String {
     let (class, risk) = (lesson.fix.class, lesson.risk);
     let what = match (class, grant) {
         (FixClass::None, _) => "finds, and has no fix",
         (_, Grant::Observe | Grant::Audit) => "finds, and mends nothing: the grant ends there",
         _ if approval == ApprovalMode::Never => "finds, and mends nothing: `[approve]` says never for its risk",
         (FixClass::Review, _) => "finds and lists a fix; a person asks for it",
+        (FixClass::Safe, Grant::Propose) if waits && lesson.risk < Risk::High => {
+            "finds and lists a fix until this host's wave has come"
+        }
         (FixClass::Safe, Grant::Propose) => "finds, and makes a branch that a person merges",
         (FixClass::Safe, Grant::Apply) if approval == ApprovalMode::Ask => {
             "finds, and makes a branch that a person merges: `[approve]` says ask for its risk"

@@ -118,6 +118,8 @@ pub struct KnownLesson {
     pub entry: Option<EntryId>,
     /// What its issuer's lessons may do here.
     pub grant: Grant,
+    /// Whether it may change what people use here, but other hosts try it first.
+    pub waits: bool,
 }
 
 /// A change of one file by one lesson, all of that lesson's findings in it at once.

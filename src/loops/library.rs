@@ -83,13 +83,20 @@ pub struct Held {
     pub lesson: Lesson,
     /// Where it comes from.
     pub origin: Origin,
+    /// Whether it may do more here than it may now, once other hosts have tried it.
+    pub waits: bool,
 }
 
 impl Held {
     /// The lesson as the seeding wants it.
     #[must_use]
     pub fn known(&self) -> KnownLesson {
-        KnownLesson { lesson: self.lesson.clone(), entry: self.origin.entry(), grant: self.origin.grant() }
+        KnownLesson {
+            lesson: self.lesson.clone(),
+            entry: self.origin.entry(),
+            grant: self.origin.grant(),
+            waits: self.waits,
+        }
     }
 }
 
@@ -146,13 +153,13 @@ pub fn gather(sources: &mut Sources<'_>, auditor: &mut dyn Auditor, now: Timesta
     let mut offers: Vec<(Held, Option<InboxRow>)> = Vec::new();
     for (path, loaded) in authored::load(sources.home)? {
         match loaded {
-            Ok(lesson) => offers.push((Held { lesson, origin: Origin::Local }, None)),
+            Ok(lesson) => offers.push((Held { lesson, origin: Origin::Local, waits: false }, None)),
             Err(error) => library.left_out.push((file_name(&path), error_line(&error))),
         }
     }
     for (name, text) in founding::ALL.iter().filter(|_| sources.founding) {
         match authored::parse(Path::new(name), text) {
-            Ok(lesson) => offers.push((Held { lesson, origin: Origin::Founding }, None)),
+            Ok(lesson) => offers.push((Held { lesson, origin: Origin::Founding, waits: false }, None)),
             Err(error) => library.left_out.push(((*name).to_owned(), error_line(&error))),
         }
     }
@@ -230,16 +237,17 @@ fn peer_lesson(
         library.left_out.push((row.slug.clone(), reason));
         return Ok(None);
     };
-    let grant = in_its_wave(sources, row, &verified.body().scope, grant, library, now)?;
+    let (grant, waits) = in_its_wave(sources, row, &verified.body().scope, grant, library, now)?;
     if grant < Grant::Audit {
         library.left_out.push((row.slug.clone(), format!("{} may only be observed", peer.name)));
         return Ok(None);
     }
     let origin = Origin::Peer { name: peer.name.clone(), host: row.host, entry: row.entry, grant };
-    Ok(Some(Held { lesson: verified.body().clone(), origin }))
+    Ok(Some(Held { lesson: verified.body().clone(), origin, waits }))
 }
 
-/// The grant as far as the waves let it go here; a lesson that too many hosts took back is stopped.
+/// The grant as far as the waves let it go here, and whether it waits for one; a lesson that too many hosts took back is
+/// stopped.
 fn in_its_wave(
     sources: &mut Sources<'_>,
     row: &InboxRow,
@@ -247,7 +255,7 @@ fn in_its_wave(
     grant: Grant,
     library: &mut Library,
     now: Timestamp,
-) -> Result<Grant, LibraryError> {
+) -> Result<(Grant, bool), LibraryError> {
     let (keyring, me, max_grant) = (sources.keyring, sources.me, sources.max_grant);
     let listener = Listener { db: sources.db, keyring, me, max_grant };
     let standing = listener.standing(row.entry, row.host, scope, now)?;
@@ -255,9 +263,10 @@ fn in_its_wave(
         sources.db.stop_lesson(row.entry, &row.slug, &why, *reverted, now)?;
     }
     let listener = Listener { db: sources.db, keyring, me, max_grant };
-    let (grant, why) = listener.bounded(grant, row.entry, &standing)?;
+    let (bounded, why) = listener.bounded(grant, row.entry, &standing)?;
     library.held_back.extend(why.map(|why| (row.slug.clone(), why)));
-    Ok(grant)
+    let waits = matches!(standing, Standing::Waiting { .. }) && bounded == Grant::Propose && grant > bounded;
+    Ok((bounded, waits))
 }
 
 /// The least grant among the peers whose lessons this one was derived from: nobody raises a lesson's grant

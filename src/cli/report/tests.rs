@@ -52,7 +52,8 @@ fn finding(path: &str, line: u32, message: &str) -> Finding {
 
 /// One root with two findings that one fix mends, one suppressed in each way, and what else there is to say.
 fn audited() -> RootAudit {
-    let known = KnownLesson { lesson: lesson(), entry: None, grant: crate::domain::trust::Grant::Propose };
+    let known =
+        KnownLesson { lesson: lesson(), entry: None, grant: crate::domain::trust::Grant::Propose, waits: false };
     let root = Path::new("/work place");
     let mut findings = vec![
         finding("a ä.py", 1, "BAD is written"),

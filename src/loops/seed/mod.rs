@@ -238,6 +238,7 @@ pub fn seed(
                     mode == Mode::Seed && open_branches(parts, &area.root, lesson, &plan.id)? < most(parts, known);
                 let go = match (mode, room) {
                     _ if kind.is_intervention() => Go::Later,
+                    (Mode::Seed, _) if waits(known, prior.as_ref()) => Go::Waits,
                     (Mode::List | Mode::Tell, _) => Go::List,
                     (Mode::Seed, false) => Go::Full,
                     (Mode::Seed, true) => Go::Make,
@@ -268,12 +269,21 @@ pub fn seed(
 /// What a plan would do without a person: a branch that somebody looks at, unless the lesson's issuer was given the grant
 /// to apply by itself. A branch that waits already stays a person's to take.
 fn kind_by_itself(parts: &Parts<'_>, known: &KnownLesson, plan: &FixPlan, prior: Option<&Fix>) -> ActionKind {
-    let lesson = &known.lesson;
-    let may = known.grant >= Grant::Apply && lesson.fix.class == FixClass::Safe && lesson.risk < Risk::High;
+    let may = known.grant >= Grant::Apply && goes_by_itself(&known.lesson);
     if !may || prior.is_some_and(Fix::is_open) {
         return ActionKind::Branch;
     }
     kind_in_place(parts, plan)
+}
+
+/// Whether it would change what people use here if this host's wave had come.
+fn waits(known: &KnownLesson, prior: Option<&Fix>) -> bool {
+    known.waits && goes_by_itself(&known.lesson) && !prior.is_some_and(Fix::is_open)
+}
+
+/// Whether class and risk leave no person in between.
+fn goes_by_itself(lesson: &Lesson) -> bool {
+    lesson.fix.class == FixClass::Safe && lesson.risk < Risk::High
 }
 
 /// What a change of what people use does: a file outside git has no branch, so it is replaced where it is.

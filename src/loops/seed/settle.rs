@@ -22,6 +22,8 @@ pub(super) enum Go {
     Full,
     /// List it: it is made where people use it, which comes later.
     Later,
+    /// List it: other hosts try it first. A branch would stay a person's to take when this host's wave has come.
+    Waits,
 }
 
 /// What is wanted of a plan.
@@ -130,6 +132,10 @@ pub(super) fn foretell(
                 Go::Make => None,
                 Go::List => Some(format!("`mesh audit --seed` makes it, or `mesh fix apply {}`", plan.id)),
                 Go::Later => Some(format!("the agent makes it by itself, or `mesh fix apply {} --to-branch`", plan.id)),
+                Go::Waits => Some(format!(
+                    "other hosts try it first: `mesh why {}` says which wave this host is in",
+                    plan.lesson
+                )),
                 Go::Full => Some("enough branches of this lesson wait already: merge or roll back some".to_owned()),
             };
             Ok((fix, Some(approved)))
