@@ -29,6 +29,7 @@ mod hostile_servers;
 mod https;
 mod intervening;
 mod kaizen;
+mod layouts;
 mod learn;
 mod learn_public;
 mod model;

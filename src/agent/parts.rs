@@ -201,6 +201,7 @@ impl Parts {
         };
         let config = RemoteConfig {
             branch: remote.branch.clone(),
+            layout: remote.layout,
             username: remote.username.clone(),
             token,
             ssh_options: remote.ssh_options.clone(),

@@ -1,5 +1,7 @@
 //! Where things stand on the shared branch. Paths are only ever constructed here, never taken from what a server sent.
 
+use serde::{Deserialize, Serialize};
+
 use super::id::{EntryId, HostId};
 use super::limits;
 
@@ -12,7 +14,42 @@ pub const HOSTS: &str = "hosts";
 /// Log files in one directory.
 const CHUNK: u64 = 100;
 
-fn host(id: HostId) -> String {
+/// Where a host publishes what is its own. All hosts read both.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Layout {
+    /// On the branch that all hosts push to: one history, in which everybody waits for everybody.
+    #[default]
+    Branch,
+    /// On a ref of its own, which nobody else pushes to and which has no history.
+    Refs,
+}
+
+/// The ref of a host that has one of its own. It holds the files of the branch that are the host's own, at the same paths.
+#[must_use]
+pub fn host_ref(branch: &str, id: HostId) -> String {
+    format!("{}{id}", host_refs(branch))
+}
+
+/// How the refs of single hosts begin.
+#[must_use]
+pub fn host_refs(branch: &str) -> String {
+    format!("refs/heads/{branch}-host/")
+}
+
+/// The host whose directory a path of the branch is in.
+#[must_use]
+pub fn host_of(path: &str) -> Option<HostId> {
+    let mut names = path.split('/');
+    let below_hosts = names.next() == Some(HOSTS);
+    let (prefix, id) = (names.next()?, names.next()?);
+    names.next()?;
+    id.parse().ok().filter(|_| below_hosts && id.starts_with(prefix) && prefix.len() == 2)
+}
+
+/// The directory of a host.
+#[must_use]
+pub fn host(id: HostId) -> String {
     let id = id.to_string();
     format!("{HOSTS}/{}/{id}", &id[..2])
 }
@@ -114,6 +151,18 @@ mod tests {
         assert_eq!(entry(id, 100), format!("hosts/ab/{host}/log/00000000/0000000100.json"));
         assert_eq!(entry(id, 101), format!("hosts/ab/{host}/log/00000001/0000000101.json"));
         assert_eq!(roster(3), "roster/0000000003.json");
+    }
+
+    #[test]
+    fn a_host_is_known_by_each_path_in_its_directory_and_by_no_other() {
+        let id = HostId::from_bytes([0xab; 32]);
+        for path in [head(id), join(id), entry(id, 7), proof(id, EntryId::from_bytes([1; 32]))] {
+            assert_eq!(host_of(&path), Some(id), "{path}");
+        }
+        for path in [roster(1), host(id), format!("hosts/aa/{id}/head.json"), format!("x/ab/{id}/head.json")] {
+            assert_eq!(host_of(&path), None, "{path}");
+        }
+        assert_eq!(host_ref("mesh", id), format!("refs/heads/mesh-host/{id}"));
     }
 
     #[test]

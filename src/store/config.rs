@@ -15,6 +15,7 @@ use super::rule_config::{self, Declared, RulesConfig, RulesFile};
 use super::service_config::{Service, ServiceSet};
 use super::signal_config::{HttpConfig, HttpFile, SignalsConfig, SignalsFile, Watched, WatchedSet};
 use super::toml_line;
+use crate::domain::branch_path::Layout;
 use crate::domain::guard::{ActionKind, Approvals};
 use crate::domain::heal::target::Target;
 use crate::domain::id::{MeshName, PeerName};
@@ -102,6 +103,7 @@ struct LessonsFile {
 struct RemoteFile {
     url: Option<String>,
     branch: Option<String>,
+    layout: Option<Layout>,
     username: Option<String>,
     token_file: Option<PathBuf>,
     token_env: Option<String>,
@@ -236,6 +238,8 @@ pub struct RemoteConfig {
     pub url: String,
     /// The branch.
     pub branch: String,
+    /// Where this host publishes: on the branch, or on a ref of its own.
+    pub layout: Layout,
     /// The user name sent with the token.
     pub username: String,
     /// The file that holds the token.
@@ -376,6 +380,7 @@ impl ConfigFile {
                 username: later.remote.username.or(self.remote.username),
                 token_file: later.remote.token_file.or(self.remote.token_file),
                 token_env: later.remote.token_env.or(self.remote.token_env),
+                layout: later.remote.layout.or(self.remote.layout),
                 ssh_options: later.remote.ssh_options.or(self.remote.ssh_options),
             },
             sync: SyncFile { interval: later.sync.interval.or(self.sync.interval) },
@@ -421,6 +426,7 @@ impl ConfigFile {
             remote: RemoteConfig {
                 url,
                 branch,
+                layout: remote.layout.unwrap_or_default(),
                 username: remote.username.unwrap_or_else(|| "mesh".to_owned()),
                 token_file: remote.token_file.map(at_home),
                 token_env: remote.token_env,

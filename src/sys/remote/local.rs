@@ -10,13 +10,22 @@ use git2::{ErrorCode, Oid, Repository};
 use rustix::fs::{FlockOperation, flock};
 
 use super::copy::Copy;
+use super::hosts::Listing;
 use super::request::{Limits, shown};
 use super::session::Pushed;
+use crate::domain::branch_path;
 use crate::ports::RemoteError;
 
-/// The branch's tip in the repository at `path`.
-pub(super) fn tip(path: &Path, branch_ref: &str) -> Result<Option<Oid>, RemoteError> {
-    branch_tip(&open(path)?, branch_ref).map_err(|error| RemoteError::Protocol(shown(error.message())))
+/// What of the repository at `path` is read.
+pub(super) fn list(path: &Path, branch: &str) -> Result<Listing, RemoteError> {
+    let repository = open(path)?;
+    let unread = |error: git2::Error| RemoteError::Protocol(shown(error.message()));
+    let refs = repository.references_glob(&format!("{}*", branch_path::host_refs(branch))).map_err(unread)?;
+    let named = refs.flatten().filter_map(|found| Some((found.name().ok()?.to_owned(), found.target()?)));
+    let named: Vec<_> = named.collect();
+    let mut listing = Listing::of_names(named.iter().map(|(name, oid)| (name.as_str(), *oid)), branch);
+    listing.branch = branch_tip(&repository, &format!("refs/heads/{branch}")).map_err(unread)?;
+    Ok(listing)
 }
 
 fn open(path: &Path) -> Result<Repository, RemoteError> {
@@ -38,6 +47,21 @@ pub(super) fn copy(path: &Path, cache: &Repository, tip: Oid, limits: &Limits) -
     let read_failed = |error: git2::Error| RemoteError::Cache(shown(error.message()));
     let (from, to) = (remote.odb().map_err(read_failed)?, cache.odb().map_err(read_failed)?);
     Copy { from: &from, to: &to, objects: limits.objects, bytes: limits.bytes }.tip(tip)
+}
+
+/// Lets `name` lead to what `commit` makes, whatever it leads to now: it is one host's own.
+pub(super) fn replace(
+    path: &Path,
+    name: &str,
+    commit: impl FnOnce(&Repository) -> Result<Oid, git2::Error>,
+) -> Result<Pushed, RemoteError> {
+    let remote = open(path)?;
+    let moved = commit(&remote).and_then(|commit| remote.reference(name, commit, true, "mesh: publish").map(drop));
+    Ok(match moved {
+        Ok(()) => Pushed::Accepted,
+        Err(error) if error.code() == ErrorCode::Locked => Pushed::Raced,
+        Err(error) => Pushed::Refused(shown(error.message())),
+    })
 }
 
 /// Moves the branch to what `commit` makes of its tip. Other publishers of this machine wait their turn, so that none

@@ -7,6 +7,7 @@ mod address;
 mod child;
 mod copy;
 mod daemon;
+mod hosts;
 mod http;
 mod local;
 mod packs;

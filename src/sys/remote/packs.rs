@@ -10,9 +10,10 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use git2::{Odb, Oid, Repository};
+use git2::{Odb, Repository};
 
 use super::copy::Copy;
+use super::hosts::Listing;
 use super::request::shown;
 use crate::domain::limits::TREE_BYTES;
 use crate::ports::RemoteError;
@@ -101,16 +102,21 @@ fn any_oversized(odb: &Odb<'_>) -> Result<bool, RemoteError> {
     }
 }
 
-/// Replaces the cache by one with the readable part of `tip` alone, under `mirror`.
-pub(super) fn replace_by_tip(cache: &Path, mirror: &str, tip: Oid) -> Result<(), RemoteError> {
+/// Replaces the cache by one with the readable part of `tips` alone, of which the shared branch's goes under `mirror`.
+pub(super) fn replace_by_tips(cache: &Path, mirror: &str, tips: &Listing) -> Result<(), RemoteError> {
     let fresh_path = cache.with_extension("new");
     remove_if_there(&fresh_path).map_err(|error| failed(cache, &error.to_string()))?;
     let fresh = init(&fresh_path)?;
     let git_failed = |error: git2::Error| failed(cache, error.message());
     let (from, to) = (objects::open(cache)?, fresh.odb().map_err(git_failed)?);
-    Copy { from: &from, to: &to, objects: u64::MAX, bytes: u64::MAX }.tip(tip)?;
-    fresh.reference(mirror, tip, true, "mesh").map_err(git_failed)?;
-    fs::write(fresh_path.join("shallow"), format!("{tip}\n"))
+    let mut copy = Copy { from: &from, to: &to, objects: u64::MAX, bytes: u64::MAX };
+    tips.branch.iter().chain(tips.hosts.values()).try_for_each(|tip| copy.tip(*tip))?;
+    let mut shallow = String::new();
+    if let Some(tip) = tips.branch {
+        fresh.reference(mirror, tip, true, "mesh").map_err(git_failed)?;
+        shallow = format!("{tip}\n");
+    }
+    fs::write(fresh_path.join("shallow"), shallow)
         .and_then(|()| remove_if_there(cache))
         .and_then(|()| fs::rename(&fresh_path, cache))
         .map_err(|error| failed(cache, &error.to_string()))

@@ -6,10 +6,12 @@ use std::time::{Duration, Instant};
 use git2::{ObjectType, Odb, Oid, Repository, Signature};
 
 use super::address::Address;
+use super::hosts;
 use super::local;
 use super::request::shown;
-use super::session::{Pushed, Session};
+use super::session::{Fetched, Pushed, Session};
 use crate::domain::branch_path::{self, ATTRIBUTES_FILE, FORMAT_FILE};
+use crate::domain::id::HostId;
 use crate::domain::limits;
 use crate::ports::RemoteError;
 use crate::sys::cache::objects::{self, Found};
@@ -37,9 +39,10 @@ pub(super) fn publish(
             back_off(attempt, started.elapsed());
         }
         started = Instant::now();
-        let (cache, tip) = session.fetch()?;
+        let fetched = session.fetch()?;
+        let tip = fetched.tip;
         if let Some(tip) = tip
-            && holds(&cache, tip, files)?
+            && holds(&fetched.cache, tip, files)?
         {
             return Ok(tip);
         }
@@ -52,7 +55,7 @@ pub(super) fn publish(
             }
         }
         if attempt < limits::PUSH_TRIES {
-            last_push = Some((tip, push(session, &cache, tip, files, message)?));
+            last_push = Some((tip, push(session, &fetched, files, message)?));
         }
     }
     Err(RemoteError::Contended { tries: limits::PUSH_TRIES })
@@ -86,19 +89,53 @@ fn holds(cache: &Repository, tip: Oid, files: &BTreeMap<String, Vec<u8>>) -> Res
     }))
 }
 
-fn push(
+type Files = BTreeMap<String, Vec<u8>>;
+
+/// Pushes each file to where it belongs: what is a single host's own to that host's ref, where it has one or is to have
+/// one, and all else to the shared branch.
+fn push(session: &Session<'_>, fetched: &Fetched, files: &Files, message: &str) -> Result<Pushed, RemoteError> {
+    let mut shared = Files::new();
+    let mut single: BTreeMap<HostId, Files> = BTreeMap::new();
+    for (path, bytes) in files {
+        let host = branch_path::host_of(path).filter(|host| session.is_single(*host, &fetched.listing));
+        host.map_or(&mut shared, |host| single.entry(host).or_default()).insert(path.clone(), bytes.clone());
+    }
+    for (host, files) in &single {
+        match push_single(session, fetched, *host, files, message)? {
+            Pushed::Accepted => {}
+            refused => return Ok(refused),
+        }
+    }
+    if shared.is_empty() && !single.is_empty() {
+        return Ok(Pushed::Accepted);
+    }
+    let Address::Local(path) = session.address() else {
+        let made = commit(&fetched.cache, fetched.listing.branch, &shared, message);
+        return session.push(&fetched.cache, made.map_err(|error| session.explain(&error))?);
+    };
+    local::push(path, session.branch_ref(), |remote, tip| commit(remote, tip, &shared, message))
+}
+
+/// Pushes files of one host to its own ref. Nobody else does, so there is no race to lose.
+fn push_single(
     session: &Session<'_>,
-    cache: &Repository,
-    tip: Option<Oid>,
-    files: &BTreeMap<String, Vec<u8>>,
+    fetched: &Fetched,
+    host: HostId,
+    files: &Files,
     message: &str,
 ) -> Result<Pushed, RemoteError> {
-    let explain = |error: git2::Error| session.explain(&error);
+    let odb = objects::open(fetched.cache.path())?;
+    let root = fetched.tip.and_then(|tip| objects::root_of(&odb, tip).ok());
+    // What the branch has of it moves along when it gets its ref.
+    let directory = root.and_then(|root| match objects::follow(&odb, root, &branch_path::host(host), DIRECTORY) {
+        Found::Object(id) => Some(id),
+        Found::Missing | Found::Refused(_) => None,
+    });
     let Address::Local(path) = session.address() else {
-        let commit = commit(cache, tip, files, message).map_err(explain)?;
-        return session.push(cache, commit);
+        let made = hosts::alone(&fetched.cache, host, directory, files, message);
+        return session.push_single(&fetched.cache, host, made.map_err(|error| session.explain(&error))?);
     };
-    local::push(path, session.branch_ref(), |remote, tip| commit(remote, tip, files, message))
+    local::replace(path, &session.host_ref(host), |remote| hosts::alone(remote, host, directory, files, message))
 }
 
 /// A commit on top of `tip` with `files` added.
@@ -127,15 +164,29 @@ fn commit(
     repository.commit(None, &author, &author, message, &tree, &parent.iter().collect::<Vec<_>>())
 }
 
-/// Files to add, by directory.
+/// Files and whole directories to add, by directory.
 #[derive(Default)]
-struct Additions {
+pub(super) struct Additions {
     files: BTreeMap<String, Oid>,
+    wholes: BTreeMap<String, Oid>,
     directories: BTreeMap<String, Additions>,
 }
 
 impl Additions {
-    fn add(&mut self, path: &str, blob: Oid) {
+    /// The directory `whole` in the place of whatever stands at `path`; files below it are added to it.
+    pub(super) fn add_directory(&mut self, path: &str, whole: Oid) {
+        match path.split_once('/') {
+            Some((directory, rest)) => {
+                self.directories.entry(directory.to_owned()).or_default().add_directory(rest, whole);
+            }
+            None => {
+                self.wholes.insert(path.to_owned(), whole);
+            }
+        }
+    }
+
+    /// The file `blob` at `path`.
+    pub(super) fn add(&mut self, path: &str, blob: Oid) {
         match path.split_once('/') {
             Some((directory, rest)) => self.directories.entry(directory.to_owned()).or_default().add(rest, blob),
             None => {
@@ -145,10 +196,13 @@ impl Additions {
     }
 
     /// Writes the directory `base` with the additions made; what stands in the way of one of them gives way.
-    fn write(&self, odb: &Odb<'_>, base: Option<Oid>) -> Result<Oid, git2::Error> {
+    pub(super) fn write(&self, odb: &Odb<'_>, base: Option<Oid>) -> Result<Oid, git2::Error> {
         let mut tree = base.map(|base| read_tree(odb, base)).transpose()?.unwrap_or_default();
         for (name, &blob) in &self.files {
             tree.set(name.as_bytes(), FILE, blob);
+        }
+        for (name, &whole) in &self.wholes {
+            tree.set(name.as_bytes(), DIRECTORY, whole);
         }
         for (name, additions) in &self.directories {
             let below = match tree.get(name.as_bytes()) {

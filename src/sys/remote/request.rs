@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::address::Address;
+use crate::domain::branch_path::Layout;
 use crate::domain::foreign_text::display_line;
 use crate::domain::limits;
 use crate::ports::RemoteError;
@@ -29,6 +30,8 @@ pub struct RemoteConfig {
     pub address: Address,
     /// The branch, usually `mesh`.
     pub branch: String,
+    /// Where this host publishes.
+    pub layout: Layout,
     /// The user name that goes with the token; most servers take any.
     pub username: String,
     /// The token, for http only.
@@ -46,6 +49,7 @@ impl RemoteConfig {
         Self {
             address,
             branch: "mesh".to_owned(),
+            layout: Layout::Branch,
             username: "mesh".to_owned(),
             token: None,
             proxy: None,

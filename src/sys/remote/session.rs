@@ -9,6 +9,7 @@ use git2::{
 
 use super::address::Address;
 use super::daemon::Daemon;
+use super::hosts::{self, Listing};
 use super::http::Http;
 use super::local;
 use super::packs;
@@ -17,12 +18,16 @@ use super::setup;
 use super::ssh::Ssh;
 use super::token;
 use super::traffic::{Failures, Traffic, traffic};
+use crate::domain::branch_path::{self, Layout};
+use crate::domain::id::HostId;
 use crate::domain::limits;
 use crate::ports::RemoteError;
 use crate::sys::cache::objects;
 
 /// The cache's own name for what it last fetched.
 const MIRROR: &str = "refs/mesh/remote";
+/// Where the cache names, for the time of a fetch, what it has of hosts with refs of their own.
+const HELD: &str = "refs/mesh/host/";
 /// The cache's own name for what it pushes.
 const OUTGOING: &str = "refs/mesh/push";
 
@@ -31,6 +36,16 @@ pub(super) enum Pushed {
     Accepted,
     Raced,
     Refused(String),
+}
+
+/// What a fetch brought.
+pub(super) struct Fetched {
+    /// The cache, which holds it.
+    pub(super) cache: Repository,
+    /// What the remote has.
+    pub(super) listing: Listing,
+    /// All of it as one tip.
+    pub(super) tip: Option<Oid>,
 }
 
 /// The remote, ready to be spoken to.
@@ -84,14 +99,33 @@ impl<'a> Session<'a> {
         &self.branch_ref
     }
 
+    /// Whether what is `host`'s own stands on a ref of its own, or is to. Who has one keeps it, or what it holds would
+    /// hide what the branch shows.
+    pub(super) fn is_single(&self, host: HostId, listing: &Listing) -> bool {
+        self.config.layout == Layout::Refs || listing.hosts.contains_key(&host)
+    }
+
+    pub(super) fn host_ref(&self, host: HostId) -> String {
+        branch_path::host_ref(&self.config.branch, host)
+    }
+
     pub(super) fn explain(&self, error: &git2::Error) -> RemoteError {
         self.failures.explain(error)
     }
 
     /// The branch's tip; the cache is not touched.
     pub(super) fn tip(&self) -> Result<Option<Oid>, RemoteError> {
+        let listing = self.list()?;
+        if listing.hosts.is_empty() {
+            return Ok(listing.branch);
+        }
+        let known = hosts::joined(self.cache_path).filter(|(known, _)| *known == listing);
+        Ok(Some(known.map_or_else(|| listing.name(), |(_, tip)| tip)))
+    }
+
+    fn list(&self) -> Result<Listing, RemoteError> {
         if let Address::Local(path) = &self.config.address {
-            return local::tip(path, &self.branch_ref);
+            return local::list(path, &self.config.branch);
         }
         let explain = |error| self.failures.explain(&error);
         self.failures.forget();
@@ -100,11 +134,11 @@ impl<'a> Session<'a> {
         self.listed(connection.list().map_err(explain)?)
     }
 
-    fn listed(&self, heads: &[git2::RemoteHead<'_>]) -> Result<Option<Oid>, RemoteError> {
+    fn listed(&self, heads: &[git2::RemoteHead<'_>]) -> Result<Listing, RemoteError> {
         if heads.len() as u64 > self.limits.objects {
             return Err(RemoteError::Limit(format!("it has {} branches and tags", heads.len())));
         }
-        Ok(heads.iter().find(|head| head.name() == self.branch_ref).map(git2::RemoteHead::oid))
+        Ok(Listing::of(heads, &self.config.branch))
     }
 
     fn callbacks(&self) -> RemoteCallbacks<'_> {
@@ -123,18 +157,23 @@ impl<'a> Session<'a> {
         callbacks
     }
 
-    /// Brings the branch into the cache, which is made anew once when it turns out to be damaged.
-    pub(super) fn fetch(&self) -> Result<(Repository, Option<Oid>), RemoteError> {
-        let tip = match open_cache(self.cache_path).and_then(|cache| self.fetch_into(&cache)) {
+    /// Brings what the remote has into the cache, which is made anew once when it turns out to be damaged.
+    pub(super) fn fetch(&self) -> Result<Fetched, RemoteError> {
+        let listing = match open_cache(self.cache_path).and_then(|cache| self.fetch_into(&cache)) {
             Err(RemoteError::Cache(_)) => self.fetch_into(&packs::make_anew(self.cache_path)?)?,
-            tip => tip?,
+            listing => listing?,
         };
         // Opened again: libgit2 would go on with what it knew before of where the history is cut off.
         let cache = open_repository(self.cache_path);
-        Ok((cache.map_err(|error| cache_error(self.cache_path, error.message()))?, tip))
+        let cache = cache.map_err(|error| cache_error(self.cache_path, error.message()))?;
+        let tip = match hosts::joined(self.cache_path) {
+            Some((known, tip)) if known == listing && is_readable(self.cache_path, tip) => Some(tip),
+            _ => hosts::join(&cache, &listing)?,
+        };
+        Ok(Fetched { cache, listing, tip })
     }
 
-    fn fetch_into(&self, cache: &Repository) -> Result<Option<Oid>, RemoteError> {
+    fn fetch_into(&self, cache: &Repository) -> Result<Listing, RemoteError> {
         if let Address::Local(path) = &self.config.address {
             return self.copy_into(cache, path);
         }
@@ -142,47 +181,124 @@ impl<'a> Session<'a> {
         self.failures.forget();
         let mut remote = cache.remote_anonymous(setup::URL).map_err(explain)?;
         let mut connection = remote.connect_auth(Direction::Fetch, Some(self.callbacks()), None).map_err(explain)?;
-        let Some(tip) = self.listed(connection.list().map_err(explain)?)? else { return Ok(None) };
-        if cache.refname_to_id(MIRROR).ok() == Some(tip) {
-            return Ok(Some(tip));
+        let listing = self.listed(connection.list().map_err(explain)?)?;
+        let news = self.unknown(&listing);
+        let branch = listing.branch.filter(|tip| cache.refname_to_id(MIRROR).ok() != Some(*tip));
+        if branch.is_none() && news.is_empty() {
+            return Ok(listing);
         }
         let known_packs = packs::tidy(self.cache_path);
-        let mut options = FetchOptions::new();
-        options.download_tags(AutotagOption::None).update_fetchhead(false).remote_callbacks(self.callbacks());
-        // Only the newest tree is read. The whole history would not fit the limits after some weeks.
-        options.depth(1);
-        let refspec = format!("+{}:{MIRROR}", self.branch_ref);
         packs::expect_new(self.cache_path)?;
-        let fetched = connection.remote().fetch(&[refspec.as_str()], Some(&mut options), None).map_err(explain);
+        let fetched = self.receive(cache, connection.remote(), branch.is_some(), &news);
+        drop(connection);
         let oversized = packs::hold_oversized(self.cache_path, &known_packs)?;
         if !oversized {
             packs::all_vetted(self.cache_path)?;
         }
-        fetched?;
-        let tip = cache.refname_to_id(MIRROR).map_err(explain)?;
+        // What was pushed between the listing and the fetch may have come along.
+        let mut received = listing;
+        received.hosts.extend(fetched?);
+        received.branch = received.branch.and(cache.refname_to_id(MIRROR).ok());
         if oversized {
-            packs::replace_by_tip(self.cache_path, MIRROR, tip)?;
+            packs::replace_by_tips(self.cache_path, MIRROR, &received)?;
         }
-        self.readable(tip)
+        self.readable(received)
     }
 
-    fn copy_into(&self, cache: &Repository, remote: &Path) -> Result<Option<Oid>, RemoteError> {
-        let Some(tip) = self.tip()? else { return Ok(None) };
-        local::copy(remote, cache, tip, &self.limits)?;
-        let mirrored = cache.reference(MIRROR, tip, true, "mesh");
-        mirrored.map_err(|error| cache_error(self.cache_path, error.message()))?;
-        self.readable(tip)
+    /// Receives the branch and then the refs of hosts, over the connection that is there or, for the second of both, a new
+    /// one. Returns where the latter lead.
+    fn receive(
+        &self,
+        cache: &Repository,
+        connected: &mut git2::Remote<'_>,
+        branch: bool,
+        news: &[(HostId, Oid)],
+    ) -> Result<Vec<(HostId, Oid)>, RemoteError> {
+        let explain = |error| self.failures.explain(&error);
+        let options = || {
+            let mut options = FetchOptions::new();
+            options.download_tags(AutotagOption::None).update_fetchhead(false).remote_callbacks(self.callbacks());
+            options
+        };
+        if branch {
+            // Only the newest tree is read. The whole history would not fit the limits after some weeks.
+            let (refspec, mut options) = (format!("+{}:{MIRROR}", self.branch_ref), options());
+            connected.fetch(&[refspec.as_str()], Some(options.depth(1)), None).map_err(explain)?;
+        }
+        if news.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.hold_out(cache, news)?;
+        let refspecs: Vec<String> =
+            news.iter().map(|(host, _)| format!("+{}:{HELD}{host}", self.host_ref(*host))).collect();
+        let fetched = if branch {
+            let mut again = cache.remote_anonymous(setup::URL).map_err(explain)?;
+            again.fetch(&refspecs, Some(&mut options()), None)
+        } else {
+            connected.fetch(&refspecs, Some(&mut options()), None)
+        };
+        let mut received = Vec::new();
+        for (host, _) in news {
+            if let Ok(mut held) = cache.find_reference(&format!("{HELD}{host}")) {
+                received.extend(held.target().map(|oid| (*host, oid)));
+                // One that stays is offered for nothing.
+                drop(held.delete());
+            }
+        }
+        fetched.map_err(explain).map(|()| received)
     }
 
-    fn readable(&self, tip: Oid) -> Result<Option<Oid>, RemoteError> {
-        if is_readable(self.cache_path, tip) {
-            return Ok(Some(tip));
+    /// Refs of hosts whose commit is not what was joined last.
+    fn unknown(&self, listing: &Listing) -> Vec<(HostId, Oid)> {
+        let known = hosts::joined(self.cache_path).map(|(known, _)| known.hosts).unwrap_or_default();
+        let news = listing.hosts.iter().filter(|(host, oid)| known.get(host) != Some(oid));
+        news.map(|(host, oid)| (*host, *oid)).collect()
+    }
+
+    /// Lets refs lead to what is here of the hosts that changed, and to nothing else: libgit2 offers the server some of what
+    /// refs lead to, and what it does not offer is sent again.
+    fn hold_out(&self, cache: &Repository, news: &[(HostId, Oid)]) -> Result<(), RemoteError> {
+        let known = hosts::joined(self.cache_path).map(|(known, _)| known.hosts).unwrap_or_default();
+        for (host, oid) in news.iter().filter_map(|(host, _)| known.get(host).map(|oid| (host, oid))) {
+            let made = cache.reference(&format!("{HELD}{host}"), *oid, true, "mesh");
+            made.map_err(|error| cache_error(self.cache_path, error.message()))?;
         }
-        Err(RemoteError::Protocol(format!("it sent a branch whose commit {tip} has no readable root directory")))
+        Ok(())
+    }
+
+    fn copy_into(&self, cache: &Repository, remote: &Path) -> Result<Listing, RemoteError> {
+        let listing = self.list()?;
+        let news = self.unknown(&listing);
+        for tip in listing.branch.iter().chain(news.iter().map(|(_, oid)| oid)) {
+            local::copy(remote, cache, *tip, &self.limits)?;
+        }
+        if let Some(tip) = listing.branch {
+            let mirrored = cache.reference(MIRROR, tip, true, "mesh");
+            mirrored.map_err(|error| cache_error(self.cache_path, error.message()))?;
+        }
+        self.readable(listing)
+    }
+
+    fn readable(&self, listing: Listing) -> Result<Listing, RemoteError> {
+        match listing.branch.filter(|tip| !is_readable(self.cache_path, *tip)) {
+            None => Ok(listing),
+            Some(tip) => Err(RemoteError::Protocol(format!(
+                "it sent a branch whose commit {tip} has no readable root directory"
+            ))),
+        }
     }
 
     /// Offers `commit`, which stands in the cache, as the branch's new tip.
     pub(super) fn push(&self, cache: &Repository, commit: Oid) -> Result<Pushed, RemoteError> {
+        self.push_as(cache, commit, &format!("{OUTGOING}:{}", self.branch_ref))
+    }
+
+    /// Puts `commit` in the place of what stands on the ref of `host`.
+    pub(super) fn push_single(&self, cache: &Repository, host: HostId, commit: Oid) -> Result<Pushed, RemoteError> {
+        self.push_as(cache, commit, &format!("+{OUTGOING}:{}", self.host_ref(host)))
+    }
+
+    fn push_as(&self, cache: &Repository, commit: Oid, refspec: &str) -> Result<Pushed, RemoteError> {
         let explain = |error| self.failures.explain(&error);
         self.failures.forget();
         cache.reference(OUTGOING, commit, true, "mesh").map_err(explain)?;
@@ -195,7 +311,7 @@ impl<'a> Session<'a> {
         });
         let mut options = PushOptions::new();
         options.packbuilder_parallelism(1).remote_callbacks(callbacks);
-        let pushed = remote.push(&[format!("{OUTGOING}:{}", self.branch_ref)], Some(&mut options));
+        let pushed = remote.push(&[refspec], Some(&mut options));
         drop(options);
         match pushed {
             Ok(()) => Ok(refusal.into_inner().map_or(Pushed::Accepted, Pushed::Refused)),

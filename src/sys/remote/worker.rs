@@ -47,7 +47,7 @@ fn serve(input: impl Read) -> Result<Option<Oid>, RemoteError> {
         Task::Tip => session.tip(),
         Task::Fetch => {
             let _lock = lock(&request)?;
-            session.fetch().map(|(_, tip)| tip)
+            session.fetch().map(|fetched| fetched.tip)
         }
         Task::Publish { files, message } => {
             let _lock = lock(&request)?;
