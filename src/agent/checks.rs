@@ -158,7 +158,6 @@ impl Making<'_> {
         }
     }
 
-    /// Where a probe stopped. Where that cannot be read it starts anew, and says so.
     /// A model on this machine is asked for one token. One elsewhere is not: that would cost.
     fn model(&mut self) {
         let Some(config) = self.wanted.model.as_ref().filter(|config| !config.remote) else { return };
@@ -173,6 +172,7 @@ impl Making<'_> {
                 deadline: config.timeout.0 * 2 + SLACK,
                 names: names.iter().map(|signal| SeriesName::of(signal, subject.clone())).collect(),
                 bounds: self.wanted.bounds(&names, &subject),
+                times: Times::default(),
                 service: None,
                 probe: Box::new(ModelProbe::new(subject, model)),
             }),
@@ -180,6 +180,7 @@ impl Making<'_> {
         }
     }
 
+    /// Where a probe stopped. Where that cannot be read it starts anew, and says so.
     fn mark(&mut self, label: &str) -> Option<String> {
         self.db.probe_mark(label).unwrap_or_else(|error| {
             self.notes.push(format!("{label} starts anew: {}", error_line(&error)));
