@@ -35,6 +35,7 @@ mod learn_public;
 mod model;
 mod moving;
 mod notify;
+mod old_homes;
 mod own_chain;
 mod packaged;
 mod probes;
