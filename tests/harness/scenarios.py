@@ -217,7 +217,8 @@ def kill_9_at_each_point_of_a_change(fleet):
         demand(mended == (fix["path"] in made), f"{fix['path']} is {fix['state']}, and {'mended' if mended else 'as it was'}")
     commits = fleet.bravo.sh("git -C /srv/project log --format=%B main | grep -c '^Mesh-Intervention'").strip()
     demand(commits == str(len(made)), f"{commits} commits of mesh for {len(made)} changes")
-    demand(fleet.bravo.sh("git -C /srv/project status --porcelain; git -C /srv/project fsck --strict; ls /srv/project/.git/*.lock 2>/dev/null || true") == "", "tidy")
+    left = fleet.bravo.sh("cd /srv/project; git status --porcelain; git fsck --strict --no-dangling; ls .git/*.lock 2>/dev/null || true")
+    demand(left == "", f"something lies about: {left}")
     fleet.bravo.mesh("fsck")
 
 
