@@ -211,6 +211,11 @@ impl Claim {
         signals
     }
 
+    /// The series that it reads, one for each call.
+    pub fn series(&self) -> impl Iterator<Item = &SeriesName> {
+        self.reads.iter().map(|read| &read.series)
+    }
+
     /// Whether it calls this function and no other.
     #[must_use]
     pub fn only_reads(&self, function: Function) -> bool {

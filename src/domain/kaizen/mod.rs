@@ -3,11 +3,14 @@
 
 pub mod breaker;
 pub mod budget;
+pub mod calibration;
 pub mod correlation;
 pub mod diagnosis;
+pub mod distill;
 pub mod facts;
 pub mod heuristics;
 pub mod offer;
 pub mod prediction;
 pub mod proposal;
 pub mod question;
+pub mod review;
