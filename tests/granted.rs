@@ -22,12 +22,12 @@ const GOOD: &str = "os.replace";
 const CLAIM: &str = r#"last("check.value/app") < 5.0"#;
 
 /// One host that knows a fix, and one with a project that needs it.
-struct Two {
+pub(crate) struct Two {
     teacher: Host,
-    pupil: Host,
+    pub(crate) pupil: Host,
     project: Project,
     /// How far the pupil's clocks are ahead.
-    ahead: Cell<u32>,
+    pub(crate) ahead: Cell<u32>,
     _above: tempfile::TempDir,
 }
 
@@ -41,7 +41,7 @@ pub(crate) fn lesson(change: impl Fn(String) -> String) -> String {
 
 impl Two {
     /// The pupil trusts the teacher with `grant`.
-    fn new(grant: &str, limits: &str, change: impl Fn(String) -> String) -> Self {
+    pub(crate) fn new(grant: &str, limits: &str, change: impl Fn(String) -> String) -> Self {
         let above = tempfile::tempdir().expect("a temp dir");
         let project = Project::new_in(above.path(), &[("save.py", SAVE), ("other.py", "x = 1\n")]);
         git(above.path(), &["init", "-q", "--bare", "remote.git"]);
@@ -67,7 +67,7 @@ impl Two {
         fs::write(self.pupil.home.join("config/conf.d/10.toml"), config).expect("written");
     }
 
-    fn round(&self) -> Vec<String> {
+    pub(crate) fn round(&self) -> Vec<String> {
         self.pupil.one_round_ahead(&["run"], self.ahead.get())
     }
 
@@ -75,7 +75,7 @@ impl Two {
         fs::read_to_string(self.project.root.join("save.py")).expect("there")
     }
 
-    fn fix(&self) -> Value {
+    pub(crate) fn fix(&self) -> Value {
         let listed = self.pupil.json(&["fix", "list"]);
         listed["fixes"].as_array().and_then(|fixes| fixes.first()).cloned().unwrap_or_else(|| panic!("{listed:#}"))
     }
@@ -85,7 +85,7 @@ impl Two {
     }
 
     /// What the teacher has heard of its lesson, once everything that waits has been exchanged.
-    fn heard(&self) -> Vec<&'static str> {
+    pub(crate) fn heard(&self) -> Vec<&'static str> {
         self.pupil.ok(&["sync", "--once"]);
         self.teacher.ok(&["sync", "--once"]);
         let inbox = self.pupil.json(&["inbox", "list"]);
@@ -95,12 +95,12 @@ impl Two {
     }
 
     /// Lets the pupil's window pass.
-    fn wait(&self) {
+    pub(crate) fn wait(&self) {
         self.ahead.set(self.ahead.get() + HOUR_AND_MORE);
     }
 
     /// What the app's queue is now.
-    fn measure(&self, value: f64) {
+    pub(crate) fn measure(&self, value: f64) {
         record(&self.pupil.home.join("state/mesh.db"), value, self.ahead.get());
     }
 }

@@ -25,6 +25,7 @@ mod gossip;
 mod granted;
 mod guarded;
 mod health;
+mod hindsight;
 mod hostile_servers;
 mod https;
 mod intervening;

@@ -12,6 +12,7 @@ pub mod doctor;
 pub mod drill;
 pub mod fleet;
 pub mod heal;
+pub mod hindsight;
 pub mod invariants;
 pub mod kaizen;
 pub mod learning;

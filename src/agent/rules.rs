@@ -6,6 +6,7 @@ use super::drill::{self, DrillError, Ground};
 use super::parts::Parts;
 use crate::domain::heal::drill::{DrillState, DrillVerdict, Parts as DrillParts, standing};
 use crate::domain::heal::target::{Target, TargetKind};
+use crate::domain::kaizen::calibration;
 use crate::domain::service::Criticality;
 use crate::domain::signal::Subject;
 use crate::loops::heal::Setting;
@@ -53,12 +54,19 @@ pub fn stand(parts: &Parts) -> Result<(Vec<Stands>, Vec<RuleError>), RulesError>
     let Rules { held, refused } = rules::load(&parts.home)?;
     let mut verdicts = parts.db.drills()?;
     let now = parts.now().as_second();
-    let stands = held.into_iter().map(|held| {
+    let mut stands = Vec::new();
+    for held in held {
         let verdict = verdicts.remove(&held.rule.number);
-        let (state, why) = standing(&held.rule.drill, verdict.as_ref(), &held.digest, MESH, now);
-        Stands { held, state, why, verdict }
-    });
-    Ok((stands.collect(), refused))
+        let (mut state, mut why) = standing(&held.rule.drill, verdict.as_ref(), &held.digest, MESH, now);
+        let envelope = &held.rule.calibrated_for.signals;
+        let usual = parts.db.usual(envelope.keys().map(String::as_str), now)?;
+        // What its numbers were chosen for is not what is here: it only reports, as before its drill.
+        if let Some(stale) = calibration::why(&calibration::drifts(envelope, &usual)) {
+            (state, why) = (DrillState::Expired, stale);
+        }
+        stands.push(Stands { held, state, why, verdict });
+    }
+    Ok((stands, refused))
 }
 
 /// What the loop works with.
@@ -82,7 +90,8 @@ pub fn setting(parts: &Parts, dry_run: bool) -> Result<(Setting, Vec<RuleError>)
 }
 
 /// The declared targets, and each supervised service that is not among them.
-fn targets(parts: &Parts) -> Vec<Target> {
+#[must_use]
+pub fn targets(parts: &Parts) -> Vec<Target> {
     let mut targets = parts.config.target.clone();
     for service in &parts.config.services {
         let name = Subject::near(service.name.as_str());

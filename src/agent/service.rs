@@ -15,7 +15,7 @@ use super::parts::{Parts, PartsError};
 use super::rules::RulesError;
 use super::services::{Say, Services};
 use super::watch::Watch;
-use super::{reload, timing, undo};
+use super::{hindsight, reload, timing, undo};
 use crate::domain::foreign_text::error_line;
 use crate::domain::schedule;
 use crate::loops::seed::{Found, Mode};
@@ -193,6 +193,7 @@ async fn rounds(
             let round = cycle::round(&mut running.parts, &[], mode, &mut |_| {}).and_then(|round| {
                 if !is_dry(mode) {
                     notifying::tell_round(&mut running.parts, &round)?;
+                    hindsight::after_round(&mut running.parts, &round);
                 }
                 Ok(round)
             });

@@ -7,13 +7,15 @@ use serde_json::json;
 use super::table::Table;
 use super::{CliError, Context, ExitKind, Outcome, exit_kind, out};
 use crate::agent::authoring::{self, AuthoringError};
+use crate::agent::hindsight::{self, Drafted};
 use crate::agent::parts::Parts;
 use crate::domain::expr::Truth;
 use crate::domain::foreign_text::error_line;
 use crate::domain::id::Slug;
 use crate::domain::lesson::Lesson;
+use crate::domain::trust::Grant;
 use crate::loops::library::{Held, claim_says};
-use crate::store::authored;
+use crate::store::authored::{self, AuthoredError};
 use crate::store::files;
 
 /// What to do.
@@ -29,10 +31,18 @@ pub(super) enum Action {
         /// Files, or names of lessons here [default: all lessons of this home]
         lessons: Vec<String>,
     },
-    /// List the lessons that hold here
+    /// List the lessons that hold here, and the drafts that wait for your word
     List,
     /// Show one lesson
     Show {
+        /// Its name
+        id: Slug,
+        /// The draft of it, made of what it came to here
+        #[arg(long)]
+        draft: bool,
+    },
+    /// Make a draft a lesson of this host
+    Confirm {
         /// Its name
         id: Slug,
     },
@@ -60,7 +70,9 @@ pub(super) fn run(context: &Context, action: Action) -> Outcome {
         Action::New { id } => new(context, &id),
         Action::Check { lessons } => check(context, &lessons),
         Action::List => list(context),
-        Action::Show { id } => show(context, &id),
+        Action::Show { id, draft: true } => show_draft(context, &id),
+        Action::Show { id, draft: false } => show(context, &id),
+        Action::Confirm { id } => confirm(context, &id),
         Action::Retire { id, reason } => retire(context, &id, &reason),
     }
 }
@@ -132,20 +144,34 @@ fn library(parts: &mut Parts) -> Result<crate::loops::library::Library, CliError
 fn list(context: &Context) -> Outcome {
     let mut parts = context.open()?;
     let library = library(&mut parts)?;
+    let (drafts, refused) = drafts(&parts)?;
     if context.json {
-        let lessons: Vec<_> = library.held.iter().map(summary).collect();
+        let mut lessons: Vec<_> = library.held.iter().map(summary).collect();
+        lessons.extend(drafts.iter().map(draft_summary));
         let left_out: Vec<_> =
             library.left_out.iter().map(|(name, why)| json!({ "lesson": name, "why": why })).collect();
         out::json(&json!({ "lessons": lessons, "left_out": left_out }));
         return Ok(ExitKind::Ok);
     }
-    let mut table = Table::new(&["LESSON~", "REV", "FROM~", "SEVERITY", "FIX", "TITLE~"]);
+    let mut table = Table::new(&["LESSON~", "REV", "FROM~", "STATE", "SEVERITY", "FIX", "TITLE~"]);
     for held in &library.held {
         let lesson = &held.lesson;
         table.row([
             lesson.id.to_string(),
             lesson.rev.to_string(),
             held.origin.name().to_owned(),
+            state(held).to_owned(),
+            lesson.severity.name().to_owned(),
+            lesson.fix.class.name().to_owned(),
+            lesson.title.clone(),
+        ]);
+    }
+    for Drafted { lesson, .. } in &drafts {
+        table.row([
+            lesson.id.to_string(),
+            lesson.rev.to_string(),
+            "mesh".to_owned(),
+            "draft".to_owned(),
             lesson.severity.name().to_owned(),
             lesson.fix.class.name().to_owned(),
             lesson.title.clone(),
@@ -155,13 +181,74 @@ fn list(context: &Context) -> Outcome {
     for (name, why) in &library.left_out {
         out::note(format!("left out {name}: {why}"));
     }
+    for held in &library.held {
+        if let Some(why) = &held.stale {
+            out::note(format!("{} is only audited: {why}", held.lesson.id));
+        }
+    }
+    drafts.iter().for_each(|one| out::note(format!("draft {} {}", one.lesson.id, one.lacks.words())));
+    refused.iter().for_each(|error| out::note(error_line(error)));
+    Ok(ExitKind::Ok)
+}
+
+const fn state(held: &Held) -> &'static str {
+    if held.stale.is_some() { "stale" } else { "holds" }
+}
+
+fn drafts(parts: &Parts) -> Result<(Vec<Drafted>, Vec<AuthoredError>), CliError> {
+    hindsight::drafts(parts).map_err(|error| CliError::of(ExitKind::Error, &error))
+}
+
+fn draft_summary(drafted: &Drafted) -> serde_json::Value {
+    let lesson = &drafted.lesson;
+    json!({
+        "id": lesson.id, "rev": lesson.rev, "from": "mesh", "grant": Grant::Observe, "state": "draft",
+        "lacks": drafted.lacks, "severity": lesson.severity, "risk": lesson.risk, "scope": lesson.scope,
+        "title": lesson.title, "fix": lesson.fix.class,
+    })
+}
+
+fn no_draft(id: &Slug) -> CliError {
+    CliError::new(ExitKind::Usage, format!("there is no draft `{id}` here")).hint("see `mesh lesson list`")
+}
+
+fn show_draft(context: &Context, id: &Slug) -> Outcome {
+    let parts = context.open()?;
+    let (drafts, _) = drafts(&parts)?;
+    let drafted = drafts.iter().find(|one| one.lesson.id == *id).ok_or_else(|| no_draft(id))?;
+    if context.json {
+        let mut shown = serde_json::to_value(&drafted.lesson)?;
+        shown["here"] = json!({ "state": "draft", "lacks": drafted.lacks });
+        out::json(&shown);
+        return Ok(ExitKind::Ok);
+    }
+    describe(&drafted.lesson);
+    drafted.lesson.evidence.iter().for_each(|line| out::line(format!("evidence     {line}")));
+    out::line(format!("draft        {}", drafted.lacks.words()));
+    Ok(ExitKind::Ok)
+}
+
+fn confirm(context: &Context, id: &Slug) -> Outcome {
+    let parts = context.open()?;
+    let confirmed = hindsight::confirm(&parts, id).map_err(|error| CliError::of(ExitKind::Error, &error))?;
+    let path = confirmed.ok_or_else(|| no_draft(id))?.map_err(|lacks| {
+        CliError::new(ExitKind::Error, format!("draft `{id}` {}", lacks.words()))
+            .hint(format!("see it with `mesh lesson show {id} --draft`"))
+    })?;
+    if context.json {
+        out::json(&json!({ "id": id, "path": path }));
+    } else {
+        out::line(format!("{id} is a lesson of this host now: {}.", path.display()));
+        out::line(format!("Next: `mesh outbox publish {id}` shares it."));
+    }
     Ok(ExitKind::Ok)
 }
 
 fn summary(held: &Held) -> serde_json::Value {
     let lesson = &held.lesson;
     json!({
-        "id": lesson.id, "rev": lesson.rev, "from": held.origin.name(), "grant": held.origin.grant(),
+        "id": lesson.id, "rev": lesson.rev, "from": held.origin.name(), "grant": held.grant(), "state": state(held),
+        "stale": held.stale,
         "severity": lesson.severity, "risk": lesson.risk, "scope": lesson.scope, "title": lesson.title,
         "fix": lesson.fix.class,
     })
@@ -176,7 +263,7 @@ fn show(context: &Context, id: &Slug) -> Outcome {
     let says = claim_says(&parts.db, &held.lesson.falsifiable.expr, parts.now())?;
     if context.json {
         let mut shown = serde_json::to_value(&held.lesson)?;
-        shown["here"] = json!({ "falsifiable": claim_word(says) });
+        shown["here"] = json!({ "falsifiable": claim_word(says), "state": state(held), "stale": held.stale });
         out::json(&shown);
         return Ok(ExitKind::Ok);
     }
@@ -188,6 +275,9 @@ fn show(context: &Context, id: &Slug) -> Outcome {
         Truth::Unknown => "untested: what the claim needs was not measured here, or not for long enough",
     };
     out::line(format!("here         {said}"));
+    if let Some(why) = &held.stale {
+        out::line(format!("stale        only audited: {why}"));
+    }
     Ok(ExitKind::Ok)
 }
 

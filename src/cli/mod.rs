@@ -26,6 +26,7 @@ mod peers;
 mod reload;
 mod report;
 mod requests;
+mod review;
 mod rotate;
 mod rule;
 mod run;
@@ -113,6 +114,8 @@ enum Command {
     /// Write, check and list lessons
     #[command(subcommand)]
     Lesson(lesson::Action),
+    /// Show what was predicted, what came of it, and what nobody saw
+    Review(review::Args),
     /// What this host publishes
     #[command(subcommand)]
     Outbox(outbox::Action),
@@ -255,6 +258,7 @@ fn run(context: &Context, command: Command) -> Outcome {
         Command::Admin(action) => admin::run(context, action),
         Command::Learn(args) => learn::run(context, args),
         Command::Lesson(action) => lesson::run(context, action),
+        Command::Review(args) => review::run(context, &args),
         Command::Outbox(action) => outbox::run(context, action),
         Command::Inbox(action) => inbox::run(context, action),
         Command::Sync(args) => sync::run(context, &args),

@@ -139,7 +139,7 @@ fn rights(parts: &Parts, library: &Library, slug: &Slug) -> Vec<Part> {
         answer.push(part("left out", why));
     }
     let Some(held) = library.held.iter().find(|held| held.lesson.id == *slug) else { return answer };
-    let (lesson, grant) = (&held.lesson, held.origin.grant());
+    let (lesson, grant) = (&held.lesson, held.grant());
     let from = match &held.origin {
         Origin::Founding => "ships with mesh".to_owned(),
         Origin::Local => "was written here".to_owned(),

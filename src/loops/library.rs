@@ -13,6 +13,7 @@ use crate::domain::expr::{Claim, Truth};
 use crate::domain::fix::KnownLesson;
 use crate::domain::foreign_text::error_line;
 use crate::domain::id::{EntryId, HostId, PeerName, Slug};
+use crate::domain::kaizen::calibration;
 use crate::domain::lesson::Lesson;
 use crate::domain::outcome::Measured;
 use crate::domain::trust::{Grant, GrantBounds, effective_grant};
@@ -85,18 +86,24 @@ pub struct Held {
     pub origin: Origin,
     /// Whether it may do more here than it may now, once other hosts have tried it.
     pub waits: bool,
+    /// Why it does not fit this host any more, if it does not: it is only audited then.
+    pub stale: Option<String>,
 }
 
 impl Held {
+    /// What its fixes may do here.
+    #[must_use]
+    pub fn grant(&self) -> Grant {
+        match &self.stale {
+            Some(_) => self.origin.grant().min(Grant::Audit),
+            None => self.origin.grant(),
+        }
+    }
+
     /// The lesson as the seeding wants it.
     #[must_use]
     pub fn known(&self) -> KnownLesson {
-        KnownLesson {
-            lesson: self.lesson.clone(),
-            entry: self.origin.entry(),
-            grant: self.origin.grant(),
-            waits: self.waits,
-        }
+        KnownLesson { lesson: self.lesson.clone(), entry: self.origin.entry(), grant: self.grant(), waits: self.waits }
     }
 }
 
@@ -107,6 +114,8 @@ pub struct Library {
     pub held: Vec<Held>,
     /// What was left out, and why.
     pub left_out: Vec<(String, String)>,
+    /// Lessons of this host that are over, and why: their peers are to hear of it.
+    pub retired: Vec<(Slug, u32, String)>,
     /// Lessons of peers that may do less here than their grant for now, and why.
     pub held_back: Vec<(String, String)>,
 }
@@ -153,13 +162,13 @@ pub fn gather(sources: &mut Sources<'_>, auditor: &mut dyn Auditor, now: Timesta
     let mut offers: Vec<(Held, Option<InboxRow>)> = Vec::new();
     for (path, loaded) in authored::load(sources.home)? {
         match loaded {
-            Ok(lesson) => offers.push((Held { lesson, origin: Origin::Local, waits: false }, None)),
+            Ok(lesson) => offers.push((Held { lesson, origin: Origin::Local, waits: false, stale: None }, None)),
             Err(error) => library.left_out.push((file_name(&path), error_line(&error))),
         }
     }
     for (name, text) in founding::ALL.iter().filter(|_| sources.founding) {
         match authored::parse(Path::new(name), text) {
-            Ok(lesson) => offers.push((Held { lesson, origin: Origin::Founding, waits: false }, None)),
+            Ok(lesson) => offers.push((Held { lesson, origin: Origin::Founding, waits: false, stale: None }, None)),
             Err(error) => library.left_out.push(((*name).to_owned(), error_line(&error))),
         }
     }
@@ -187,13 +196,24 @@ pub fn gather(sources: &mut Sources<'_>, auditor: &mut dyn Auditor, now: Timesta
             }
         }
         match verdict {
-            Some((_, reason)) => library.left_out.push((offer.lesson.id.to_string(), reason)),
+            Some((state, reason)) => {
+                if state == InboxState::Retired && offer.origin == Origin::Local {
+                    library.retired.push((offer.lesson.id.clone(), offer.lesson.rev, reason.clone()));
+                }
+                library.left_out.push((offer.lesson.id.to_string(), reason));
+            }
             None => {
                 held.entry(offer.lesson.id.clone()).or_insert(offer);
             }
         }
     }
-    library.held = held.into_values().collect();
+    for mut held in held.into_values() {
+        let envelope = calibration::envelope(&held.lesson.calibrated_for);
+        let usual = sources.db.usual(envelope.keys().map(String::as_str), now.as_second())?;
+        held.stale = calibration::why(&calibration::drifts(&envelope, &usual));
+        library.held_back.extend(held.stale.iter().map(|why| (held.lesson.id.to_string(), why.clone())));
+        library.held.push(held);
+    }
     Ok(library)
 }
 
@@ -243,7 +263,7 @@ fn peer_lesson(
         return Ok(None);
     }
     let origin = Origin::Peer { name: peer.name.clone(), host: row.host, entry: row.entry, grant };
-    Ok(Some(Held { lesson: verified.body().clone(), origin, waits }))
+    Ok(Some(Held { lesson: verified.body().clone(), origin, waits, stale: None }))
 }
 
 /// The grant as far as the waves let it go here, and whether it waits for one; a lesson that too many hosts took back is

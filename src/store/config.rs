@@ -54,6 +54,11 @@ pub enum ConfigError {
     },
 }
 
+/// Time between two distillations.
+const DISTILL: Span = Span(Duration::from_secs(86_400));
+/// Time between two reviews.
+const REVIEW: Span = Span(Duration::from_secs(7 * 86_400));
+
 /// One file, as it is written.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -96,6 +101,8 @@ struct ConfigFile {
 #[serde(deny_unknown_fields)]
 struct LessonsFile {
     founding: Option<bool>,
+    distill: Option<Span>,
+    review: Option<Span>,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -273,6 +280,10 @@ pub struct Config {
     pub audit_roots: Vec<AuditRoot>,
     /// Whether the lessons that ship with mesh are used.
     pub founding: bool,
+    /// Time between two distillations of what interventions came to.
+    pub distill: Span,
+    /// What a review looks back on, and the time between two of them.
+    pub review: Span,
     /// Where `/health` is served.
     pub http: HttpConfig,
     /// How the built-in signals are measured.
@@ -388,7 +399,11 @@ impl ConfigFile {
             limits: self.limits.overlaid_by(later.limits),
             approve: self.approve.overlaid_by(later.approve),
             reserve: self.reserve.overlaid_by(later.reserve),
-            lessons: LessonsFile { founding: later.lessons.founding.or(self.lessons.founding) },
+            lessons: LessonsFile {
+                founding: later.lessons.founding.or(self.lessons.founding),
+                distill: later.lessons.distill.or(self.lessons.distill),
+                review: later.lessons.review.or(self.lessons.review),
+            },
             http: self.http.overlaid_by(later.http),
             signals: self.signals.overlaid_by(later.signals),
             signal: self.signal.overlaid_by(later.signal),
@@ -437,6 +452,8 @@ impl ConfigFile {
             approve: self.approve.complete(),
             reserve: self.reserve.complete(),
             founding: self.lessons.founding.unwrap_or(true),
+            distill: self.lessons.distill.unwrap_or(DISTILL),
+            review: self.lessons.review.unwrap_or(REVIEW),
             audit_roots: self
                 .audit
                 .root

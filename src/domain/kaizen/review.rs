@@ -259,13 +259,15 @@ fn next(review: &Review) -> Vec<String> {
     if let Some(rule) = review.unproven.first() {
         let count = review.unproven.len();
         moves.push(format!(
-            "{count} rules never fired and were never drilled: begin with `mesh rule drill {}`",
+            "rules that never fired and were never drilled: {count}; begin with `mesh rule drill {}`",
             rule.number
         ));
     }
     if let Some(first) = review.unread.first() {
         let count = review.unread.len();
-        moves.push(format!("{count} series are measured for nobody, such as {first}: let a rule read them, or stop"));
+        moves.push(format!(
+            "series that are measured for nobody: {count}, such as {first}; let a rule read them, or stop"
+        ));
     }
     if let Some(first) = review.untested.first() {
         moves.push(format!("the claim of {first} cannot be judged here: measure what it reads"));
