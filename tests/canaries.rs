@@ -272,6 +272,30 @@ fn d18_a_trial_that_wants_too_much_memory_fails() {
     assert_eq!(place.change("a.conf", "GOOD\n").state, FixState::Validating);
 }
 
+#[test]
+fn d19_a_check_and_a_canary_run_as_the_user_that_is_named_in_a_copy_of_his() {
+    assert!(rustix::process::geteuid().is_root(), "this test runs as root, as in CI: sudo -E cargo test");
+    let mut place = Folder::new("service", &[("a.conf", "BAD\n")]);
+    place.area = |area| {
+        area.check = ["true"].map(str::to_owned).to_vec();
+        area.user = Some("nobody-here".to_owned());
+    };
+    let refused = place.change("a.conf", "GOOD\n");
+    assert_eq!(refused.state, FixState::Refused, "{:?}", refused.reason);
+    assert!(refused.reason.expect("said").contains("no user nobody-here in /etc/passwd"));
+    place.pass(1);
+    place.area = |area| {
+        let is_nobody = "[ $(id -u) = $(id -u nobody) ] && [ \"$(id -G)\" = $(id -g nobody) ] && touch made";
+        area.check = ["sh", "-c", is_nobody].map(str::to_owned).to_vec();
+        let is_his = "[ -O made ] && grep -q GOOD \"$0\" && [ $(id -u) != 0 ]";
+        area.canary = ["sh", "-c", is_his, "{file}"].map(str::to_owned).to_vec();
+        area.user = Some("nobody".to_owned());
+    };
+    let made = place.change("a.conf", "GOOD\n");
+    assert_eq!(made.state, FixState::Validating, "{:?}", made.reason);
+    assert!(!place.root.join("made").exists(), "what it makes goes with the copy");
+}
+
 /// All that a file is.
 #[derive(PartialEq, Debug)]
 struct Whole {

@@ -63,6 +63,8 @@ impl Services for Unsupervised {
         Err("no service manager is connected to the rules yet".to_owned())
     }
 
+    let (unknown, others) = rules::users(&parts.config);
+    notes.extend(unknown.into_iter().chain(others));
     fn happened(&mut self) -> Vec<(String, EventName)> {
         Vec::new()
     }

@@ -10,8 +10,10 @@ use crate::domain::kaizen::calibration;
 use crate::domain::service::Criticality;
 use crate::domain::signal::Subject;
 use crate::loops::heal::Setting;
+use crate::store::config::Config;
 use crate::store::db::DbError;
 use crate::store::rules::{self, Held, RuleError, Rules};
+use crate::sys::user::{Refusal, User};
 
 /// The version that drills are believed for.
 pub const MESH: &str = env!("CARGO_PKG_VERSION");
@@ -113,6 +115,29 @@ pub fn targets(parts: &Parts) -> Vec<Target> {
 /// The throw-away place could not be made, or the verdict not be kept. The old verdict stays then.
 pub fn drill(parts: &mut Parts, held: &Held) -> Result<Option<DrillParts>, RulesError> {
     let ground = Ground {
+/// Users of the configuration whose rights no program can be given: those that are not there, and those that this
+/// process may not use; a sentence each.
+#[must_use]
+pub fn users(config: &Config) -> (Vec<String>, Vec<String>) {
+    let targets = config
+        .target
+        .iter()
+        .filter_map(|target| Some((format!("target `{}`", target.name.as_str()), target.user.as_deref()?)));
+    let roots = config
+        .audit_roots
+        .iter()
+        .filter_map(|root| Some((format!("audit root {}", root.path.display()), root.user.as_deref()?)));
+    let (mut unknown, mut others) = (Vec::new(), Vec::new());
+    for (of, name) in targets.chain(roots) {
+        match User::refusal(name) {
+            Some(Refusal::Unknown(why)) => unknown.push(format!("{of}: `user`: {why}")),
+            Some(Refusal::NotAllowed(why)) => others.push(format!("{of}: `user`: {why}")),
+            None => {}
+        }
+    }
+    (unknown, others)
+}
+
         folder: parts.home.state().join("drills"),
         program: std::env::current_exe().map_err(RulesError::Program)?,
         host: parts.key.host(),

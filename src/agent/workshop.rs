@@ -97,6 +97,7 @@ fn area_of(root: &AuditRoot, real: PathBuf) -> Area {
             within: shadow.within.0,
         }),
         check_memory: Some(u64::from(root.check_memory_mib) * 1024 * 1024),
+        user: root.user.clone(),
         limit_per_day: root.limit_per_day,
     }
 }

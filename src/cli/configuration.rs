@@ -1,6 +1,7 @@
 //! `mesh config`: checked with file and line, shown merged.
 
 use super::{CliError, Context, ExitKind, Outcome, out};
+use crate::agent::rules;
 use crate::domain::foreign_text::error_line;
 use crate::store::config::{Config, ConfigError};
 use crate::store::home::Home;
@@ -23,8 +24,13 @@ pub(super) fn run(context: &Context, action: &Action) -> Outcome {
     let warnings = || {
         let unread = Config::unread(&home);
         let unread = unread.iter().map(|path| format!("{} is not read: its name must end in .toml", path.display()));
-        config.weaknesses().into_iter().chain(unread).collect::<Vec<String>>()
+        let users = rules::users(&config).1;
+        config.weaknesses().into_iter().chain(unread).chain(users).collect::<Vec<String>>()
     };
+    let unknown = rules::users(&config).0;
+    if matches!(action, Action::Check) && !unknown.is_empty() {
+        return Err(CliError::new(ExitKind::Usage, unknown.join("\n  ")));
+    }
     match action {
         Action::Check if context.json => {
             let warnings = warnings();

@@ -54,6 +54,8 @@ pub struct Trials {
     pub timeout: Duration,
     /// Most memory of each process, in bytes.
     pub memory: Option<u64>,
+    /// Whose rights the commands and the shadow have; those of mesh where nobody is named.
+    pub user: Option<String>,
 }
 
 impl Trials {

@@ -209,6 +209,9 @@ pub struct AuditRoot {
     #[serde(default = "default_check_memory")]
     pub check_memory_mib: u32,
     /// Most changes that mesh makes in this folder in 24 h; the host's own limit when absent.
+    /// Whose rights `check`, `canary` and `shadow` have; those of mesh where nobody is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit_per_day: Option<u32>,
 }

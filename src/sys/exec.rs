@@ -17,6 +17,7 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, kill
 
 use crate::ports::{Exec, Exit, Program, Ran};
 use crate::sys::host::find_program;
+use crate::sys::user::User;
 
 /// Time between asking a group to end and killing it.
 const GRACE: Duration = Duration::from_secs(1);
@@ -41,19 +42,27 @@ impl Exec for SystemExec {
     }
 
     fn run_until(&self, program: &Program, stop: &AtomicBool) -> Ran {
-        let started = Instant::now();
-        let mut ran = Ran { exit: Exit::TimedOut, stdout: Vec::new(), stderr: Vec::new(), took: Duration::ZERO };
-        ran.exit = match start(program) {
-            Ok(child) => follow(child, started, program, stop, &mut ran),
-            Err(why) => Exit::NotStarted(why),
-        };
-        ran.took = started.elapsed();
-        ran
+        perform(program, None, stop)
+    }
+
+    fn run_as(&self, user: &str, program: &Program, stop: &AtomicBool) -> Ran {
+        perform(program, Some(user), stop)
     }
 
     fn finds(&self, program: &str, dir: &Path) -> bool {
         find_program(program, dir).is_some()
     }
+}
+
+fn perform(program: &Program, user: Option<&str>, stop: &AtomicBool) -> Ran {
+    let started = Instant::now();
+    let mut ran = Ran { exit: Exit::TimedOut, stdout: Vec::new(), stderr: Vec::new(), took: Duration::ZERO };
+    ran.exit = match user.map(User::to_run_as).transpose().and_then(|user| start(program, user.as_ref())) {
+        Ok(child) => follow(child, started, program, stop, &mut ran),
+        Err(why) => Exit::NotStarted(why),
+    };
+    ran.took = started.elapsed();
+    ran
 }
 
 /// What comes in while a program runs.
@@ -64,7 +73,7 @@ enum Event {
     Ended,
 }
 
-fn start(program: &Program) -> Result<Child, String> {
+fn start(program: &Program, user: Option<&User>) -> Result<Child, String> {
     let Some((name, arguments)) = program.argv.split_first() else {
         return Err("no program named".to_owned());
     };
@@ -83,6 +92,9 @@ fn start(program: &Program) -> Result<Child, String> {
         .process_group(0);
     if let Some(home) = std::env::var_os("HOME") {
         command.env("HOME", home);
+    }
+    if let Some(user) = user {
+        user.lend(&mut command);
     }
     let child = command.spawn().map_err(|error| match error.kind() {
         ErrorKind::NotFound if !program.dir.is_dir() => format!("no directory {}", program.dir.display()),

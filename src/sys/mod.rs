@@ -19,4 +19,5 @@ pub mod repo;
 pub mod strain;
 pub mod tree;
 mod trial;
+pub mod user;
 mod web;

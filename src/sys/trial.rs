@@ -1,6 +1,8 @@
 //! Changes tried before they are made: the project's own commands in a copy, an instance of the service that nobody
 //! uses, and the checker of that kind of file, which is tried itself first.
 
+mod lent;
+
 use std::fs;
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -8,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use lent::Lent;
 
 use crate::domain::canary::{Kind, filled};
 use crate::domain::guard::Trial;
@@ -51,18 +55,23 @@ pub(in crate::sys) fn run(exec: &dyn Exec, place: Place<'_>, trials: &Trials) ->
     if trials.is_empty() {
         return Trial::None;
     }
-    let file = place.copy.join(place.path);
+    let lent = match trials.user.as_ref().map(|user| Lent::make(place.copy, user)).transpose() {
+        Ok(lent) => lent,
+        Err(why) => return Trial::Failed(why),
+    };
+    let copy = lent.as_ref().map_or(place.copy, Lent::dir);
+    let file = copy.join(place.path);
     let mut passed = false;
     for argv in trials.commands.iter().filter(|argv| !argv.is_empty()) {
-        let program = program(filled(argv, &file.to_string_lossy()), place.copy, trials);
-        let ran = exec.run(&program);
+        let program = program(filled(argv, &file.to_string_lossy()), copy, trials);
+        let ran = owners(exec, &program, trials, &AtomicBool::new(false));
         if ran.exit != Exit::Code(0) {
             return Trial::Failed(said(&ran, &program.argv));
         }
         passed = true;
     }
     if let Some(shadow) = &trials.shadow {
-        if let Err(why) = beside(exec, place.copy, shadow, trials) {
+        if let Err(why) = beside(exec, copy, shadow, trials) {
             return Trial::Failed(why);
         }
         passed = true;
@@ -79,6 +88,14 @@ fn program(argv: Vec<String>, dir: &Path, trials: &Trials) -> Program {
     Program { argv, dir: dir.to_owned(), timeout: trials.timeout, output_cap: OUTPUT, memory: trials.memory }
 }
 
+/// Runs what the root's owner named, with the rights that he named. A checker is the system's and runs as mesh.
+fn owners(exec: &dyn Exec, program: &Program, trials: &Trials, stop: &AtomicBool) -> Ran {
+    match &trials.user {
+        Some(user) => exec.run_as(user, program, stop),
+        None => exec.run_until(program, stop),
+    }
+}
+
 /// Starts the shadow and asks it until it works, ends, or its time is over.
 fn beside(exec: &dyn Exec, dir: &Path, shadow: &Shadow, trials: &Trials) -> Result<(), String> {
     let (stop, ended) = (AtomicBool::new(false), AtomicBool::new(false));
@@ -87,7 +104,7 @@ fn beside(exec: &dyn Exec, dir: &Path, shadow: &Shadow, trials: &Trials) -> Resu
     let start = of(&shadow.start, shadow.within + ASK_EVERY);
     thread::scope(|scope| {
         let instance = scope.spawn(|| {
-            let ran = exec.run_until(&start, &stop);
+            let ran = owners(exec, &start, trials, &stop);
             ended.store(true, Ordering::SeqCst);
             ran
         });
@@ -98,7 +115,7 @@ fn beside(exec: &dyn Exec, dir: &Path, shadow: &Shadow, trials: &Trials) -> Resu
                 break;
             }
             let probe = of(&shadow.probe, left);
-            let ran = exec.run_until(&probe, &ended);
+            let ran = owners(exec, &probe, trials, &ended);
             let over = ended.load(Ordering::SeqCst);
             works = if ran.exit == Exit::Code(0) && !over { Ok(()) } else { Err(said(&ran, &probe.argv)) };
             if works.is_ok() || over {

@@ -115,6 +115,9 @@ pub struct Target {
     /// A program that says by its exit code whether it is in order.
     #[serde(default)]
     pub check: Vec<String>,
+    /// Whose rights `check` and `run` have; those of mesh where nobody is named.
+    #[serde(default)]
+    pub user: Option<String>,
     /// A program that is run to mend it, such as a job or a renewal. Safe to run twice.
     #[serde(default)]
     pub run: Vec<String>,
@@ -176,6 +179,7 @@ impl Target {
             run: Vec::new(),
             sources: Vec::new(),
             progress: None,
+            user: None,
             heartbeat: None,
             period: None,
             lifetime: None,
@@ -217,6 +221,9 @@ impl Target {
             return Err(format!("target `{name}`: `mode` must be octal such as \"0750\""));
         }
         let beats = self.heartbeat.as_ref().is_some_and(|path| path.extension().is_some_and(|end| end == "log"));
+        if self.user.is_some() && self.check.is_empty() && self.run.is_empty() {
+            return Err(format!("target `{name}`: `user` is for `check` and `run`, and it has neither"));
+        }
         if beats {
             return Err(format!(
                 "target `{name}`: a log's time of change is no sign of life: let the process write a `heartbeat` file"

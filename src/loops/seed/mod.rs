@@ -61,6 +61,8 @@ pub struct Area {
     pub shadow: Option<Shadow>,
     /// Most memory of each process of a trial, in bytes.
     pub check_memory: Option<u64>,
+    /// Whose rights the commands have; those of mesh where nobody is named.
+    pub user: Option<String>,
     /// Most changes in 24 h, where the area has a limit of its own.
     pub limit_per_day: Option<u32>,
 }
@@ -76,6 +78,7 @@ impl Area {
             canary: Vec::new(),
             shadow: None,
             check_memory: None,
+            user: None,
             limit_per_day: None,
         }
     }
@@ -90,6 +93,7 @@ impl Area {
             checker: None,
             timeout: self.check_timeout,
             memory: self.check_memory,
+            user: self.user.clone(),
         };
         let kind = Kind::of(&self.root.join(path)).filter(|_| self.canary.is_empty());
         let missing = kind.filter(|kind| !exec.finds(kind.program(), &self.root));

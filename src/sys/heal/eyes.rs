@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
@@ -13,7 +14,7 @@ use crate::domain::heal::condition::{Occurrence, What};
 use crate::domain::heal::target::{Target, TargetKind};
 use crate::domain::signal::SeriesName;
 use crate::ports::heal::{Eyes, Seen, ServiceSeen, Services};
-use crate::ports::{Exec, Exit, Program, Reading};
+use crate::ports::{Exec, Exit, Program, Ran, Reading};
 
 /// How long a target's own check may take.
 const CHECK: Duration = Duration::from_secs(5);
@@ -142,7 +143,7 @@ impl<S: Services, E: Exec> SystemEyes<S, E> {
         facts.truth("breaker.open", target.breaker.as_ref().is_some_and(|path| is_open(path, wall)));
         let probes = matches!(target.kind, TargetKind::Service | TargetKind::Tunnel | TargetKind::Endpoint);
         if probes && !target.check.is_empty() {
-            let ok = self.ask(&target.check);
+            let ok = self.ask(target);
             facts.maybe("unit.probe_failed", ok.map(|ok| num(!ok)));
         }
         self.progress(target, known, facts, now);
@@ -189,7 +190,7 @@ impl<S: Services, E: Exec> SystemEyes<S, E> {
                 facts.truth("path.mode_ok", fits);
             }
             TargetKind::Config => {
-                let ok = self.ask(&target.check);
+                let ok = self.ask(target);
                 facts.maybe("config.ok", ok.map(num));
                 self.copies(target, path, ok, "config.good_copy", facts);
             }
@@ -315,13 +316,14 @@ impl<S: Services, E: Exec> SystemEyes<S, E> {
     }
 
     /// Runs a target's check: yes, no, or not known when it gave no answer.
-    fn ask(&self, argv: &[String]) -> Option<bool> {
+    fn ask(&self, target: &Target) -> Option<bool> {
+        let argv = &target.check;
         if argv.is_empty() {
             return None;
         }
         let program =
-            Program { argv: argv.to_vec(), dir: PathBuf::from("/"), timeout: CHECK, output_cap: OUTPUT, memory: None };
-        match self.exec.run(&program).exit {
+            Program { argv: argv.clone(), dir: PathBuf::from("/"), timeout: CHECK, output_cap: OUTPUT, memory: None };
+        match run_for(&self.exec, target, &program).exit {
             Exit::Code(code) => Some(code == 0),
             Exit::Signal(_) | Exit::TimedOut | Exit::NotStarted(_) => None,
         }
@@ -337,7 +339,15 @@ impl<S: Services, E: Exec> SystemEyes<S, E> {
     }
 }
 
-/// Whether a breaker holds operations back: until the time that stands in it.
+/// Runs what a target's owner declared, with the rights that he named.
+pub(super) fn run_for(exec: &impl Exec, target: &Target, program: &Program) -> Ran {
+    match &target.user {
+        Some(user) => exec.run_as(user, program, &AtomicBool::new(false)),
+        None => exec.run(program),
+    }
+}
+
+/// Whether a breaker holds operations back.
 fn is_open(path: &Path, wall: i64) -> bool {
     let Ok(text) = fs::read_to_string(path) else { return false };
     let until = text.trim().rsplit(' ').next().and_then(|word| word.parse::<i64>().ok());

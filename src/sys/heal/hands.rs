@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::eyes::good_copy;
+use super::eyes::{good_copy, run_for};
 use super::{files, process};
 use crate::domain::foreign_text::{display_bytes, display_line, error_line};
 use crate::domain::guard::is_blocked_name;
@@ -97,13 +97,13 @@ impl<S: Services, E: Exec> SystemHands<S, E> {
         Ok(said.join(", "))
     }
 
-    fn run(&self, argv: &[String], timeout: Duration) -> Result<String, String> {
+    fn run(&self, argv: &[String], target: Option<&Target>, timeout: Duration) -> Result<String, String> {
         if argv.is_empty() {
             return Err("the target declares no program for it: add `run`".to_owned());
         }
         let program =
             Program { argv: argv.to_vec(), dir: PathBuf::from("/"), timeout, output_cap: OUTPUT, memory: None };
-        let ran = self.exec.run(&program);
+        let ran = target.map_or_else(|| self.exec.run(&program), |target| run_for(&self.exec, target, &program));
         let said = if ran.stderr.is_empty() { &ran.stdout } else { &ran.stderr };
         let said: String = display_bytes(said).chars().take(200).collect();
         match ran.exit {
@@ -116,7 +116,7 @@ impl<S: Services, E: Exec> SystemHands<S, E> {
     }
 
     fn tool(&self, words: &[&str]) -> Result<String, String> {
-        self.run(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>(), TOOL)
+        self.run(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>(), None, TOOL)
     }
 
     fn signal(&mut self, signal: StopSignal, target: &Target) -> Result<String, String> {
@@ -219,7 +219,8 @@ impl<S: Services, E: Exec> SystemHands<S, E> {
         };
         self.changes.apply(&change, (self.clock)()).map_err(|error| error_line(&error))?;
         if target.kind == TargetKind::Config && !target.check.is_empty() {
-            self.run(&target.check, CHECK).map_err(|why| format!("the good copy does not pass the check: {why}"))?;
+            self.run(&target.check, Some(target), CHECK)
+                .map_err(|why| format!("the good copy does not pass the check: {why}"))?;
         }
         Ok(format!("restored from {}", good.display()))
     }
@@ -306,7 +307,7 @@ impl<S: Services, E: Exec> Hands for SystemHands<S, E> {
                     (self.clock)().as_second().saturating_add(i64::try_from(lasts.as_secs()).unwrap_or(i64::MAX));
                 fs::write(&path, format!("open until {until}\n")).map(|()| "open".to_owned()).map_err(|e| e.to_string())
             }
-            Action::RunDeclared => self.run(&target.run, RUN),
+            Action::RunDeclared => self.run(&target.run, Some(target), RUN),
             Action::SuspendRules { .. } => Ok("suspended".to_owned()),
             Action::DaemonReload => self.tool(&["systemctl", "daemon-reload"]),
             Action::Mount => {

@@ -13,6 +13,7 @@ use super::cgroup::Cgroup;
 use super::logs::Logs;
 use super::marks;
 use crate::domain::service::Child;
+use crate::sys::user::User;
 
 /// The search path where we have none.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
@@ -49,7 +50,7 @@ pub(super) fn spawn(child: &Child, around: &Surroundings<'_>) -> Result<u32, Str
     match &child.user {
         Some(name) => {
             let user = User::named(name)?;
-            command.uid(user.uid).gid(user.gid).env("HOME", user.home).env("USER", name).env("LOGNAME", name);
+            user.lend(&mut command);
         }
         None => {
             for name in ["HOME", "USER", "LOGNAME"] {
@@ -93,41 +94,5 @@ pub(super) fn spawn(child: &Child, around: &Surroundings<'_>) -> Result<u32, Str
         }
         Err(error) if error.kind() == ErrorKind::NotFound => Err(format!("no program {program} on PATH")),
         Err(error) => Err(format!("{program}: {error}")),
-    }
-}
-
-/// A user of this machine.
-struct User {
-    uid: u32,
-    gid: u32,
-    home: String,
-}
-
-impl User {
-    fn named(name: &str) -> Result<Self, String> {
-        let known = fs::read_to_string("/etc/passwd").map_err(|error| format!("/etc/passwd: {error}"))?;
-        Self::find(&known, name).ok_or_else(|| format!("no user {name} in /etc/passwd"))
-    }
-
-    fn find(known: &str, name: &str) -> Option<Self> {
-        known.lines().find_map(|line| {
-            let fields: Vec<&str> = line.split(':').collect();
-            let [found, _, uid, gid, _, home, ..] = fields.as_slice() else { return None };
-            let user = || Some(Self { uid: uid.parse().ok()?, gid: gid.parse().ok()?, home: (*home).to_owned() });
-            (*found == name).then(user).flatten()
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_user_is_found_by_its_whole_name() {
-        let known = "root:x:0:0:root:/root:/bin/sh\nwww-data:x:33:34::/var/www:/usr/sbin/nologin\nbroken:x\n";
-        let user = User::find(known, "www-data").expect("there");
-        assert_eq!((user.uid, user.gid, user.home.as_str()), (33, 34, "/var/www"));
-        assert!(User::find(known, "www").is_none() && User::find(known, "broken").is_none());
     }
 }
