@@ -44,6 +44,8 @@ mod properties;
 mod protocol_example;
 mod roster;
 mod rule_drills;
+mod rule_people;
+mod rule_services;
 mod rule_stories;
 mod scan;
 mod scan_filter;

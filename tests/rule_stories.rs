@@ -11,14 +11,17 @@ use mesh::domain::heal::drill::{DrillPlan, DrillState, Parts, Script, Stage};
 use mesh::domain::heal::rule::Rule;
 use mesh::domain::heal::target::{Target, TargetKind};
 use mesh::domain::id::HostId;
-use mesh::domain::ledger::RuleStep;
+use mesh::domain::ledger::{Entry, RuleStep};
 use mesh::domain::running::Moment;
 use mesh::domain::signal::SeriesName;
 use mesh::loops::heal::{Healer, Setting};
 use mesh::ports::Reading;
-use mesh::ports::heal::{Eyes, Hands, Seen};
+use mesh::ports::heal::{Eyes, Hands, Order, Seen, ServiceSeen, Services};
 use mesh::store::db::Db;
 use mesh::store::rules::{PACK, parse};
+use mesh::sys::apply::Changes;
+use mesh::sys::exec::SystemExec;
+use mesh::sys::heal::SystemHands;
 
 use super::support::agent::Agent;
 
@@ -41,13 +44,41 @@ fn played(number: u32, change: impl FnOnce(&mut Script)) -> Parts {
     run(&rule, &ground).expect("it can be run").expect("it has a drill")
 }
 
+/// The drill's own service, with this plan.
+fn behaves(plan: &str) -> Stage {
+    Stage::Child { name: None, plan: vec![plan.to_owned()], restarts: 0, memory_mb: None, start: true }
+}
+
 #[test]
 fn an_idle_healthy_process_is_left_alone() {
-    let idle = vec![Stage::Child { name: None, plan: vec!["idle".to_owned()], restarts: 0, start: true }];
+    let idle = vec![behaves("idle")];
     for number in [3, 19, 48] {
         let parts = played(number, |script| script.near = idle.clone());
         assert!(matches!(parts.spares, Some(Ok(_))), "rule {number}: {:?}", parts.failure());
     }
+}
+
+#[test]
+fn the_stale_lock_of_a_dead_pid_is_swept() {
+    assert_eq!(played(12, |_| {}).failure(), None);
+}
+
+#[test]
+fn a_split_failure_in_which_reads_succeed_and_writes_fail_trips_the_breaker() {
+    let parts = played(46, |_| {});
+    assert_eq!(parts.failure(), None);
+    let hurt = played(46, |script| script.near = vec![behaves("split ./operations.json ./writes.breaker 30")]);
+    assert!(matches!(hurt.spares, Some(Err(_))), "30 % of the writes is no near miss");
+}
+
+#[test]
+fn a_log_of_2_gb_is_rotated_and_whoever_writes_it_is_told() {
+    assert_eq!(played(26, |_| {}).failure(), None);
+}
+
+#[test]
+fn a_path_clobbered_for_three_services_is_put_back_with_one_of_them_as_canary() {
+    assert_eq!(played(9, |_| {}).failure(), None);
 }
 
 #[test]
@@ -98,6 +129,7 @@ fn oom_kills_at(hours: &[i64]) -> Vec<String> {
         drills: BTreeMap::from([(37, (DrillState::Passed, String::new()))]),
         every: Duration::from_secs(60),
         per_hour: 10,
+        unseen_after: Duration::from_secs(7_200),
         dry_run: false,
     };
     let fact = |name: &'static str, value| Reading {
@@ -131,6 +163,61 @@ fn three_oom_kills_in_six_hours_are_answered_and_three_in_seven_are_not() {
     assert_eq!(oom_kills_at(&[0, 2, 5]), ["self_heal Rule 37: reset-failed", "self_heal Rule 37: restart"]);
     assert_eq!(oom_kills_at(&[0, 4, 7]), Vec::<String>::new());
     assert_eq!(oom_kills_at(&[0, 2]), Vec::<String>::new());
+}
+
+/// Services that nobody runs.
+struct Nobody;
+
+impl Services for Nobody {
+    fn seen(&mut self, _: &str) -> Option<ServiceSeen> {
+        None
+    }
+
+    fn order(&mut self, _: &str, _: Order) -> Result<String, String> {
+        Err("nobody runs it".to_owned())
+    }
+
+    fn happened(&mut self) -> Vec<(String, EventName)> {
+        Vec::new()
+    }
+}
+
+#[test]
+fn a_breaker_whose_time_is_over_is_half_open_for_a_while_and_then_removed() {
+    let dir = tempfile::tempdir().expect("a temp dir");
+    let file = dir.path().join("writes.breaker");
+    let mut db = Db::in_memory().expect("made");
+    let mut target = Target::new("writes".parse().expect("a name"), TargetKind::Operations);
+    target.path = Some(dir.path().join("operations.json"));
+    target.breaker = Some(file.clone());
+    let setting = Setting { rules: vec![rule(46)], targets: vec![target], ..Setting::default() };
+    let changes = Changes::new(&dir.path().join("changes"), HostId::from_bytes([7; 32]), |_| {});
+    let hands =
+        SystemHands::new(Nobody, SystemExec, changes, dir.path().join("good"), Vec::new(), jiff::Timestamp::now);
+    let mut healer = Healer::resume(&db, setting, Played::default(), hands, 0, |_| {}).expect("made");
+    let start = 1_800_000_000;
+    let mut look = |db: &mut Db, after: i64| {
+        let wall = jiff::Timestamp::from_second(start + after).expect("a time");
+        let uptime = Duration::from_secs(after.unsigned_abs());
+        healer.look(db, &Moment { wall, boot: "one".to_owned(), uptime }).expect("looked");
+        std::fs::read_to_string(&file).ok()
+    };
+    let open = format!("open until {}\n", start + 100);
+    std::fs::write(&file, &open).expect("written");
+    assert_eq!(look(&mut db, 99), Some(open.clone()));
+    let half = Some(format!("half-open until {}\n", start + 400));
+    assert_eq!(look(&mut db, 100), half);
+    assert_eq!(look(&mut db, 399), half);
+    assert_eq!(look(&mut db, 400), None);
+    assert_eq!(db.count_rule_steps(RuleStep::TakenBack, 0).expect("read"), 2, "both are in the ledger");
+    // What a person wrote stays, and so does everything while mesh is paused.
+    std::fs::write(&file, "no writes this week\n").expect("written");
+    assert_eq!(look(&mut db, 500).as_deref(), Some("no writes this week\n"));
+    std::fs::write(&file, &open).expect("written");
+    let wall = jiff::Timestamp::from_second(start + 600).expect("a time");
+    let moment = Moment { wall, boot: "one".to_owned(), uptime: Duration::from_secs(600) };
+    db.note_host(&moment, &Entry::Pause { until: None, why: String::new() }).expect("noted");
+    assert_eq!(look(&mut db, 700), Some(open));
 }
 
 #[test]

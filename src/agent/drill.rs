@@ -138,6 +138,7 @@ fn scene<T>(
         drills: [(rule.number, (DrillState::Passed, String::new()))].into(),
         every: script.step,
         per_hour: usize::MAX,
+        unseen_after: Duration::MAX,
         dry_run: false,
     };
     // A person's word for a risky action is what the drill itself is.

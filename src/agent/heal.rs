@@ -6,15 +6,15 @@ use std::time::{Duration, Instant};
 
 use super::parts::Parts;
 use super::rules::{self, MESH, RulesError};
-use super::{invariants, notifying};
+use super::supervised::Supervised;
+use super::{invariants, maintenance, notifying};
 use crate::domain::foreign_text::{display_line, error_line};
-use crate::domain::heal::condition::EventName;
 use crate::domain::heal::drill::standing;
 use crate::domain::heal::incident::Notice;
 use crate::domain::id::HostId;
 use crate::loops::heal::{Healer, Setting};
+use crate::loops::supervise::Event;
 use crate::ports::Clock as _;
-use crate::ports::heal::{Order, ServiceSeen, Services};
 use crate::store::db::{Db, DbError};
 use crate::store::home::Home;
 use crate::store::rules::Held;
@@ -39,6 +39,16 @@ struct Given {
     invariants_every: u32,
 }
 
+/// What the thread has around it.
+struct Around {
+    home: Home,
+    host: HostId,
+    /// Whether what it finds is kept.
+    remembers: bool,
+    /// Where services are asked for.
+    services: Sender<Event>,
+}
+
 /// Where the thread writes: one line for each action, and one for each notice.
 pub type Log = fn(&str);
 
@@ -50,29 +60,11 @@ pub struct Heal {
     pub notes: Vec<String>,
 }
 
-/// Services before anybody supervises them: nothing is known of them, and nothing is done to them.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Unsupervised;
-
-impl Services for Unsupervised {
-    fn seen(&mut self, _service: &str) -> Option<ServiceSeen> {
-        None
-    }
-
-    fn order(&mut self, _service: &str, _order: Order) -> Result<String, String> {
-        Err("no service manager is connected to the rules yet".to_owned())
-    }
-
-    let (unknown, others) = rules::users(&parts.config);
-    notes.extend(unknown.into_iter().chain(others));
-    fn happened(&mut self) -> Vec<(String, EventName)> {
-        Vec::new()
-    }
-}
-
 fn given(parts: &Parts, dry_run: bool, notes: &mut Vec<String>) -> Result<Given, RulesError> {
     let (setting, refused) = rules::setting(parts, dry_run)?;
     notes.extend(refused.iter().map(|error| error_line(error)));
+    let (unknown, others) = rules::users(&parts.config);
+    notes.extend(unknown.into_iter().chain(others));
     let held = crate::store::rules::load(&parts.home)?.held;
     let (assertions, refused) = invariants::load(&parts.home);
     notes.extend(refused);
@@ -81,11 +73,17 @@ fn given(parts: &Parts, dry_run: bool, notes: &mut Vec<String>) -> Result<Given,
 
 impl Heal {
     /// Starts the thread, unless the configuration says that no rules are applied. When only told what would be done, it
-    /// remembers nothing.
+    /// remembers nothing. Services are asked for through `services`.
     ///
     /// # Errors
     /// The rules or the database cannot be read.
-    pub fn start(parts: &Parts, dry_run: bool, remembers: bool, log: Log) -> Result<Option<Self>, RulesError> {
+    pub fn start(
+        parts: &Parts,
+        dry_run: bool,
+        remembers: bool,
+        services: Sender<Event>,
+        log: Log,
+    ) -> Result<Option<Self>, RulesError> {
         if !parts.config.rules.enabled {
             return Ok(None);
         }
@@ -93,10 +91,10 @@ impl Heal {
         let first = given(parts, dry_run, &mut notes)?;
         let db = Db::open(&parts.home.database())?;
         let (words, received) = channel();
-        let (home, host) = (parts.home.clone(), parts.key.host());
+        let around = Around { home: parts.home.clone(), host: parts.key.host(), remembers, services };
         let thread = thread::Builder::new().name("rules".to_owned()).spawn(move || {
             // A database that refuses is told of, and tried again at the next look.
-            if let Err(error) = run(&home, host, db, remembers, first, &received, log) {
+            if let Err(error) = run(around, db, first, &received, log) {
                 log(&format!("rules are not applied any more: {}", error_line(&error)));
             }
         });
@@ -126,15 +124,8 @@ impl Heal {
     }
 }
 
-fn run(
-    home: &Home,
-    host: HostId,
-    db: Db,
-    remembers: bool,
-    first: Given,
-    words: &Receiver<Word>,
-    log: Log,
-) -> Result<(), DbError> {
+fn run(around: Around, db: Db, first: Given, words: &Receiver<Word>, log: Log) -> Result<(), DbError> {
+    let Around { home, host, remembers, services } = around;
     let clock = SystemClock;
     let good = home.state().join("good");
     let (mut db, stored) = if remembers { (db, None) } else { (Db::in_memory()?, Some(db)) };
@@ -150,10 +141,10 @@ fn run(
         }
         Err(error) => log(&format!("what rules put back cannot be looked at: {}", error_line(&error))),
     }
-    let mut eyes = SystemEyes::new(Unsupervised, SystemExec, good.clone());
+    let mut eyes = SystemEyes::new(Supervised::eyes(services.clone()), SystemExec, good.clone());
     eyes.keeps = remembers;
     let blocked = vec![home.root().to_owned()];
-    let hands = SystemHands::new(Unsupervised, SystemExec, changes, good, blocked, || SystemClock.now());
+    let hands = SystemHands::new(Supervised::hands(services), SystemExec, changes, good, blocked, || SystemClock.now());
     let Given { setting, mut held, invariants: mut assertions, mut invariants_every } = first;
     let mut healer = Healer::resume(&db, setting, eyes, hands, clock.now().as_second(), log)?;
     healer.signals = stored;
@@ -175,7 +166,7 @@ fn run(
         }
         if looks.is_multiple_of(invariants_every.max(1)) {
             let stored = healer.signals.as_ref().unwrap_or(&db);
-            let found = invariants::look(home, stored, &assertions, clock.now().as_second());
+            let found = invariants::look(&home, stored, &assertions, clock.now().as_second());
             if let Err(error) = db.keep_invariants(&found, clock.now().as_second()) {
                 log(&format!("invariants are not kept: {}", error_line(&error)));
             }
@@ -198,6 +189,7 @@ where
         healer.setting.drills.insert(number, stands);
     }
     let looked = healer.look(db, &moment)?;
+    maintenance::release(db, moment.wall)?;
     for notice in looked.notices.iter().filter(|notice| !notice.quiet) {
         log(&words(notice));
         notifying::tell(db, &notifying::of_incident(notice))?;

@@ -42,11 +42,13 @@ pub enum Own {
     OrphanWorktrees,
     /// No throw-away place of a drill that was killed.
     LeftoverDrills,
+    /// No lock in the cache of the shared branch that a killed process left.
+    OldLocks,
 }
 
 impl Own {
-    const ALL: [Self; 5] =
-        [Self::LedgerChain, Self::Database, Self::Budgets, Self::OrphanWorktrees, Self::LeftoverDrills];
+    const ALL: [Self; 6] =
+        [Self::LedgerChain, Self::Database, Self::Budgets, Self::OrphanWorktrees, Self::LeftoverDrills, Self::OldLocks];
 
     const fn name(self) -> &'static str {
         match self {
@@ -55,6 +57,7 @@ impl Own {
             Self::Budgets => "mesh-budgets",
             Self::OrphanWorktrees => "mesh-orphan-worktrees",
             Self::LeftoverDrills => "mesh-leftover-drills",
+            Self::OldLocks => "mesh-old-locks",
         }
     }
 }
@@ -158,20 +161,26 @@ fn own_holds(home: &Home, db: &Db, own: Own, now: i64) -> Result<Vec<String>, Db
             });
             over.collect()
         }
-        Own::OrphanWorktrees => old(&home.state().join("worktrees"), now, "scratch copy"),
-        Own::LeftoverDrills => old(&home.state().join("drills"), now, "throw-away place of a drill"),
+        Own::OrphanWorktrees => old(&home.state().join("worktrees"), now, "scratch copy", ""),
+        Own::LeftoverDrills => old(&home.state().join("drills"), now, "throw-away place of a drill", ""),
+        Own::OldLocks => {
+            let cache = home.state().join("cache.git");
+            let folders = [cache.clone(), cache.join("refs"), cache.join("refs/heads")];
+            folders.iter().flat_map(|folder| old(folder, now, "lock", ".lock")).collect()
+        }
     })
 }
 
-/// What lies in a folder of mesh's own and was not touched for a day.
-fn old(folder: &std::path::Path, now: i64, what: &str) -> Vec<String> {
+/// What lies in a folder of mesh's own by a name with this end, and was not touched for a day.
+fn old(folder: &std::path::Path, now: i64, what: &str, end: &str) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
     let age = |entry: &std::fs::DirEntry| {
         let changed = entry.metadata().ok()?.modified().ok()?;
         let at = jiff::Timestamp::try_from(changed).ok()?.as_second();
         u64::try_from(now - at).ok().filter(|age| *age > FORGOTTEN.as_secs())
     };
-    let found = entries.flatten().filter_map(|entry| {
+    let named = |entry: &std::fs::DirEntry| entry.file_name().to_string_lossy().ends_with(end);
+    let found = entries.flatten().filter(named).filter_map(|entry| {
         let age = age(&entry)?;
         Some(format!("{what} {} was left {} h ago", entry.file_name().to_string_lossy(), age / 3_600))
     });

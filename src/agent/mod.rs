@@ -16,6 +16,7 @@ pub mod hindsight;
 pub mod invariants;
 pub mod kaizen;
 pub mod learning;
+pub mod maintenance;
 #[cfg(debug_assertions)]
 mod misbehave;
 pub mod notifying;
@@ -26,6 +27,7 @@ pub mod requests;
 pub mod rules;
 pub mod service;
 pub mod services;
+pub mod supervised;
 pub mod timing;
 pub mod undo;
 pub mod watch;

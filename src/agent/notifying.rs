@@ -7,6 +7,7 @@ use std::thread::{self, JoinHandle};
 use jiff::Timestamp;
 
 use super::cycle::Round;
+use super::maintenance;
 use super::parts::Parts;
 use crate::domain::chain::PeerState;
 use crate::domain::foreign_text::{display_line, error_line};
@@ -122,17 +123,35 @@ pub fn of_incident(notice: &incident::Notice) -> Notice {
         NoticeKind::NeedsApproval => (Standing::Open, Severity::Warning, "waits for your word"),
         NoticeKind::Acted => (Standing::Open, Severity::Warning, "acted"),
         NoticeKind::Escalated => (Standing::Open, Severity::Critical, "needs you"),
+        NoticeKind::Unseen => (Standing::Open, Severity::Critical, "needs you still"),
         NoticeKind::Healed => (Standing::Over, Severity::Info, "healed it"),
         NoticeKind::Cleared => (Standing::Over, Severity::Info, "holds no more"),
     };
+    // It is said again and again, so that it must not look like what was said before.
+    let more = if notice.kind == NoticeKind::Unseen { format!(": {}", notice.text) } else { String::new() };
     Notice {
         at: Timestamp::from_second(notice.at).unwrap_or(Timestamp::UNIX_EPOCH),
         thread: format!("incident:{}", notice.incident),
         standing,
         severity,
         area: notice.target.clone(),
-        title: display_line(&format!("{}: rule {} ({}) {word}", notice.target, notice.rule, notice.name)),
+        title: display_line(&format!("{}: rule {} ({}) {word}{more}", notice.target, notice.rule, notice.name)),
         text: format!("{}\n`mesh incident show {}`", display_line(&notice.text), notice.incident),
+    }
+}
+
+/// What is told when a person has seen an incident: the reminders of it end.
+#[must_use]
+pub fn of_ack(incident: &incident::Incident, at: Timestamp) -> Notice {
+    let title = format!("{}: rule {} ({}) was seen by a person", incident.target, incident.rule, incident.name);
+    Notice {
+        at,
+        thread: format!("incident:{}", incident.id),
+        standing: Standing::Over,
+        severity: Severity::Info,
+        area: incident.target.clone(),
+        title: display_line(&title),
+        text: String::new(),
     }
 }
 
@@ -155,7 +174,7 @@ pub fn of_service(name: &str, notice: &service::Notice, at: Timestamp) -> Option
     })
 }
 
-/// Queues a notice, unless its thread said the same last.
+/// Queues a notice, unless its thread said the same last, or it waits for the end of a maintenance window.
 ///
 /// # Errors
 /// The database failed.
@@ -163,7 +182,8 @@ pub fn tell(db: &mut Db, notice: &Notice) -> Result<(), DbError> {
     let last = db.last_of_thread(&notice.thread)?;
     let same = last.as_ref().is_some_and(|last| (last.standing, &last.title) == (notice.standing, &notice.title));
     let never = last.is_none() && notice.standing == Standing::Over;
-    if same || never { Ok(()) } else { db.tell(notice) }
+    let waits = maintenance::waits(db, notice)?;
+    if same || never || waits { Ok(()) } else { db.tell(notice) }
 }
 
 /// Queues what people are to know of a round.
@@ -172,6 +192,7 @@ pub fn tell(db: &mut Db, notice: &Notice) -> Result<(), DbError> {
 /// The database failed.
 pub fn tell_round(parts: &mut Parts, round: &Round) -> Result<(), DbError> {
     let at = parts.now();
+    maintenance::release(&mut parts.db, at)?;
     let about = |thread: String, standing, severity, area: &str, title: String, text: String| Notice {
         at,
         thread,

@@ -86,6 +86,7 @@ pub fn setting(parts: &Parts, dry_run: bool) -> Result<(Setting, Vec<RuleError>)
         drills,
         every: config.interval.0,
         per_hour: usize::try_from(config.actions_per_hour).unwrap_or(usize::MAX),
+        unseen_after: config.unseen_after.0,
         dry_run,
     };
     Ok((setting, refused))
@@ -97,24 +98,22 @@ pub fn targets(parts: &Parts) -> Vec<Target> {
     let mut targets = parts.config.target.clone();
     for service in &parts.config.services {
         let name = Subject::near(service.name.as_str());
-        if targets.iter().any(|target| target.name == name) {
-            continue;
-        }
-        let mut target = Target::new(name, TargetKind::Service);
-        target.critical = service.policy.criticality == Criticality::Critical;
-        target.parent = service.depends_on.first().map(|parent| parent.as_str().to_owned());
-        target.sources.clone_from(&service.watch);
+        let at = targets.iter().position(|target| target.name == name && target.kind == TargetKind::Service);
+        let other = targets.iter().any(|target| target.name == name);
+        // What supervision is told of a service is not said twice: a target of that name adds to it.
+        let mut target = match at {
+            Some(at) => targets.remove(at),
+            None if other => continue,
+            None => Target::new(name, TargetKind::Service),
+        };
+        target.critical |= service.policy.criticality == Criticality::Critical;
+        target.parent = target.parent.or_else(|| service.depends_on.first().map(|parent| parent.as_str().to_owned()));
+        target.tags.extend(service.tags.iter().cloned());
         targets.push(target);
     }
     targets
 }
 
-/// Drills one rule and remembers what came of it. None: it has no drill that can be run here.
-///
-/// # Errors
-/// The throw-away place could not be made, or the verdict not be kept. The old verdict stays then.
-pub fn drill(parts: &mut Parts, held: &Held) -> Result<Option<DrillParts>, RulesError> {
-    let ground = Ground {
 /// Users of the configuration whose rights no program can be given: those that are not there, and those that this
 /// process may not use; a sentence each.
 #[must_use]
@@ -138,6 +137,12 @@ pub fn users(config: &Config) -> (Vec<String>, Vec<String>) {
     (unknown, others)
 }
 
+/// Drills one rule and remembers what came of it. None: it has no drill that can be run here.
+///
+/// # Errors
+/// The throw-away place could not be made, or the verdict not be kept. The old verdict stays then.
+pub fn drill(parts: &mut Parts, held: &Held) -> Result<Option<DrillParts>, RulesError> {
+    let ground = Ground {
         folder: parts.home.state().join("drills"),
         program: std::env::current_exe().map_err(RulesError::Program)?,
         host: parts.key.host(),

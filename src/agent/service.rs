@@ -10,6 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::cycle::{self, CycleError, Round};
 use super::heal::{self, Heal};
 use super::kaizen::Kaizen;
+use super::maintenance;
 use super::notifying::{self, Notifying};
 use super::parts::{Parts, PartsError};
 use super::rules::RulesError;
@@ -87,6 +88,11 @@ impl Running {
         self.watch.refresh(&self.parts);
         self.services.refresh(&self.parts);
         self.notifying.refresh(&self.parts);
+        if self.mode != Mode::Tell
+            && let Err(error) = maintenance::configure(&mut self.parts)
+        {
+            self.watch.notes.push(format!("maintenance windows are not taken over: {}", error_line(&error)));
+        }
         if let Some(heal) = &mut self.heal {
             heal.refresh(&self.parts, is_dry(self.mode));
         }
@@ -140,12 +146,15 @@ pub fn serve(
     // Heard from here on: whoever is told that the agent serves may send one at once.
     let mut told = runtime.block_on(async { Told::listen() }).map_err(ServiceError::System)?;
     reload::announce(&mut lock).map_err(ServiceError::System)?;
+    if mode != Mode::Tell {
+        maintenance::configure(&mut parts)?;
+    }
     let watch = Watch::start(&parts)?;
     if let Some(address) = watch.address {
         tell(Note::Serving(address));
     }
     let services = Services::start(&parts, mode, watch.door(), say)?;
-    let heal = Heal::start(&parts, is_dry(mode), mode != Mode::Tell, log)?;
+    let heal = Heal::start(&parts, is_dry(mode), mode != Mode::Tell, services.asks(), log)?;
     let kaizen = (mode != Mode::Tell).then(|| Kaizen::start(&parts, log)).transpose()?;
     let notifying = Notifying::start(&parts, mode == Mode::Tell)?;
     let running = Running { parts, watch, services, heal, kaizen, notifying, mode };

@@ -221,6 +221,12 @@ impl Services {
         }
     }
 
+    /// Where rules ask how services are, and for what is to be done.
+    #[must_use]
+    pub fn asks(&self) -> Sender<Event> {
+        self.events.clone()
+    }
+
     fn send(&self, event: Event) {
         // One that has ended is noticed by `ended`.
         drop(self.events.send(event));

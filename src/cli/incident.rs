@@ -7,6 +7,7 @@ use serde_json::json;
 use super::report::wrap;
 use super::table::{Table, age};
 use super::{CliError, Context, ExitKind, Outcome, out};
+use crate::agent::notifying;
 use crate::domain::foreign_text::display_line;
 use crate::domain::heal::incident::{Incident, State};
 use crate::domain::kaizen::correlation::Cause;
@@ -65,7 +66,7 @@ fn as_json(one: &Incident) -> serde_json::Value {
     json!({
         "id": one.id, "rule": one.rule, "name": one.name, "target": one.target, "state": one.state.name(),
         "opened": one.opened, "closed": one.closed, "ending": one.ending, "attempts": one.attempts,
-        "reports": one.reports, "waits": one.waits, "acked": one.acked, "approved": one.approved,
+        "reports": one.reports, "proposal": one.proposal, "waits": one.waits, "acked": one.acked, "approved": one.approved,
         "snoozed_until": one.snoozed_until,
         "thread": one.thread.iter().map(|line| json!({ "at": line.at, "what": line.what })).collect::<Vec<_>>(),
     })
@@ -127,6 +128,9 @@ fn show(context: &Context, id: u64) -> Outcome {
     for line in &one.thread {
         out::line(format!("  {:>6} s  {}", line.at - one.opened, line.what));
     }
+    if let Some(proposal) = &one.proposal {
+        out::line(format!("Proposal: {proposal}"));
+    }
     if one.state == State::Open && !one.waits.is_empty() {
         out::line(format!("Nothing is done now: {}.", one.waits));
     }
@@ -182,19 +186,31 @@ fn ack(context: &Context, id: u64, approve: bool, snooze: Option<Duration>) -> O
     let mut parts = context.open()?;
     let now = parts.now().as_second();
     let changed = parts.db.change_incident(id, |one| {
-        one.acked = true;
+        // Whoever wants to hear of it later has not seen to it.
+        one.acked |= snooze.is_none() || approve;
         one.approved |= approve;
         if let Some(span) = snooze {
             one.snoozed_until = Some(now.saturating_add(i64::try_from(span.as_secs()).unwrap_or(i64::MAX)));
         }
-        one.tell(now, if approve { "a person allowed the action" } else { "a person has seen it" });
+        one.tell_of_person(
+            now,
+            match (approve, snooze) {
+                (true, _) => "a person allowed the action",
+                (false, Some(_)) => "a person wants to hear nothing of it for a while",
+                (false, None) => "a person has seen it",
+            },
+        );
     })?;
     let one = changed.ok_or_else(|| missing(id))?;
     if one.state == State::Resolved {
         return Err(CliError::new(ExitKind::Usage, format!("incident {id} is over already")));
     }
+    let seen = notifying::of_ack(&one, parts.now());
+    notifying::tell(&mut parts.db, &seen)?;
     if context.json {
         out::json(&as_json(&one));
+    } else if let Some(span) = snooze.filter(|_| !approve) {
+        out::line(format!("Nobody hears of incident {id} for {} min; it goes on.", span.as_secs().div_ceil(60)));
     } else if approve {
         out::line(format!("Rule {} acts on {} at its next look, if it still holds.", one.rule, one.target));
     } else {

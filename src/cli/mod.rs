@@ -7,6 +7,7 @@ mod demo;
 mod doctor;
 mod enroll;
 mod error;
+mod events;
 mod fix;
 mod fleet;
 mod freeze;
@@ -18,6 +19,7 @@ mod init;
 mod kaizen;
 mod learn;
 mod lesson;
+mod maintenance;
 mod notify;
 mod out;
 mod outbox;
@@ -85,6 +87,9 @@ enum Command {
     Doctor,
     /// Change nothing for a while; audits and alarms go on
     Pause(pause::Args),
+    /// For a while leave alone what people work on, and tell nobody of it
+    #[command(subcommand)]
+    Maintenance(maintenance::Action),
     /// End a pause
     Resume(pause::ResumeArgs),
     /// Check or show the configuration
@@ -149,6 +154,8 @@ enum Command {
     /// What mesh proposes by itself, and what came of it
     #[command(subcommand)]
     Kaizen(kaizen::Action),
+    /// What happened to services and by rules, by name, rule and time
+    Events(events::Args),
     /// Areas that are left alone after too many reverts
     #[command(subcommand)]
     Freeze(freeze::Ask),
@@ -245,6 +252,7 @@ fn run(context: &Context, command: Command) -> Outcome {
         Command::Status => status::run(context),
         Command::Doctor => doctor::run(context),
         Command::Pause(args) => pause::run(context, &args),
+        Command::Maintenance(action) => maintenance::run(context, &action),
         Command::Resume(args) => pause::resume(context, &args),
         Command::Config(action) => configuration::run(context, &action),
         Command::Id(args) => id::run(context, &args),
@@ -271,6 +279,7 @@ fn run(context: &Context, command: Command) -> Outcome {
         Command::Rule(action) => rule::run(context, &action),
         Command::Incident(action) => incident::run(context, &action),
         Command::Kaizen(action) => kaizen::run(context, &action),
+        Command::Events(args) => events::run(context, &args),
         Command::Freeze(ask) => freeze::run(context, &ask),
         Command::Verify(args) => verify::run(context, &args),
         Command::Fsck => fsck::run(context),

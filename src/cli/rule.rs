@@ -25,7 +25,7 @@ pub(super) enum Action {
         #[arg(long)]
         diff: bool,
     },
-    /// Hold recorded lines against the rules' patterns
+    /// Hold recorded lines and series against the rules
     Test {
         /// Only this rule
         number: Option<u32>,
@@ -163,39 +163,60 @@ fn show(context: &Context, number: u32, diff: bool) -> Outcome {
 fn test(context: &Context, number: Option<u32>) -> Outcome {
     let parts = context.open()?;
     let (stands, _) = stand(context, &parts, number)?;
-    let with: Vec<_> = stands.iter().filter(|one| one.held.rule.trigger.reads_lines()).collect();
-    let wrong = |one: &&&Stands| !one.held.rule.wrong_samples().is_empty() || one.held.rule.samples.is_empty();
-    let bad = with.iter().filter(wrong).count();
-    let rows: Vec<_> = with
+    let reads = |one: &Stands| one.held.rule.trigger.reads_lines();
+    let has = |one: &Stands| !one.held.rule.samples.is_empty() || !one.held.rule.series.is_empty();
+    let tested: Vec<_> = stands.iter().filter(|one| reads(one) || has(one)).collect();
+    let wrong = |one: &&&Stands| {
+        let rule = &one.held.rule;
+        !rule.wrong_samples().is_empty() || !rule.wrong_series().is_empty() || !has(one)
+    };
+    let bad = tested.iter().filter(wrong).count();
+    let rows: Vec<_> = tested
         .iter()
         .map(|one| {
             let rule = &one.held.rule;
-            let wrong: Vec<_> = rule.wrong_samples().into_iter().map(|sample| sample.line.clone()).collect();
-            json!({ "number": rule.number, "name": rule.name, "samples": rule.samples.len(), "wrong": wrong })
+            let lines = rule.wrong_samples().into_iter().map(|sample| sample.line.clone());
+            let series = rule.wrong_series().into_iter().map(|series| series.say.clone());
+            json!({
+                "number": rule.number, "name": rule.name, "samples": rule.samples.len(),
+                "series": rule.series.len(), "wrong": lines.chain(series).collect::<Vec<_>>(),
+            })
         })
         .collect();
+    let count = |what: fn(&Stands) -> bool| stands.iter().filter(|one| what(one)).count();
+    let patterns = count(|one| one.held.rule.trigger.reads_lines());
+    let series = count(|one| !one.held.rule.series.is_empty());
+    let scripts = count(|one| matches!(one.held.rule.drill, DrillPlan::Script(_)));
+    let neither = count(|one| {
+        let rule = &one.held.rule;
+        rule.samples.is_empty() && rule.series.is_empty() && !matches!(rule.drill, DrillPlan::Script(_))
+    });
     if context.json {
-        let scripts = stands.iter().filter(|one| matches!(one.held.rule.drill, DrillPlan::Script(_))).count();
-        out::json(
-            &json!({ "tested": rows, "coverage": { "patterns": with.len(), "right": with.len() - bad, "drills": scripts } }),
-        );
+        out::json(&json!({
+            "tested": rows,
+            "coverage": {
+                "rules": stands.len(), "patterns": patterns, "series": series, "drills": scripts, "neither": neither,
+                "right": tested.len() - bad,
+            },
+        }));
     } else {
         for row in &rows {
-            let lines = row["wrong"].as_array().map(Vec::as_slice).unwrap_or_default();
-            let verdict = match (lines.is_empty(), row["samples"].as_u64()) {
-                (true, Some(0)) => "no sample: add [[sample]]",
-                (true, _) => "right",
-                (false, _) => "wrong",
+            let wrong = row["wrong"].as_array().map(Vec::as_slice).unwrap_or_default();
+            let verdict = match (wrong.is_empty(), row["samples"].as_u64(), row["series"].as_u64()) {
+                (true, Some(0), Some(0)) => "no sample: add [[sample]]",
+                (true, ..) => "right",
+                (false, ..) => "wrong",
             };
-            out::line(format!(
-                "rule {} {}: {} samples, {verdict}",
-                row["number"],
-                row["name"].as_str().unwrap_or_default(),
-                row["samples"]
-            ));
-            lines.iter().filter_map(Value::as_str).for_each(|line| out::line(format!("    {line}")));
+            let name = row["name"].as_str().unwrap_or_default();
+            let (number, samples, series) = (&row["number"], &row["samples"], &row["series"]);
+            out::line(format!("rule {number} {name}: {samples} lines, {series} series, {verdict}"));
+            wrong.iter().filter_map(Value::as_str).for_each(|what| out::line(format!("    {what}")));
         }
-        out::line(format!("{} of {} rules with patterns are right about their samples.", with.len() - bad, with.len()));
+        out::line(format!("{} of {} rules are right about what was recorded.", tested.len() - bad, tested.len()));
+        out::line(format!(
+            "Of {} rules {patterns} look at lines, {series} have series, {scripts} have a drill, {neither} have nothing.",
+            stands.len()
+        ));
     }
     Ok(if bad == 0 { ExitKind::Ok } else { ExitKind::Error })
 }

@@ -10,6 +10,7 @@ use crate::agent::cycle::STRAIN_FACT;
 use crate::agent::parts::Parts;
 use crate::agent::undo;
 use crate::domain::chain::PeerState;
+use crate::domain::maintenance::Window;
 use crate::loops::exchange::SYNCED_FACT;
 use crate::store::keyring::RosterStanding;
 use crate::store::standing::PausedArea;
@@ -20,6 +21,8 @@ pub(super) fn run(context: &Context) -> Outcome {
     let frozen = parts.db.frozen(&moment)?;
     let paused = parts.db.paused(&moment)?;
     let paused_areas: Vec<String> = parts.db.paused_areas(&moment)?.iter().map(PausedArea::words).collect();
+    let maintenance = parts.db.maintenance()?;
+    let maintenance: Vec<String> = maintenance.open(moment.wall).map(Window::words).collect();
     let strain = parts.db.fact(STRAIN_FACT)?.filter(|why| !why.is_empty());
     let read_only = undo::stopped(&parts)?;
     let mut states: Vec<(String, PeerState, String)> = Vec::new();
@@ -56,7 +59,7 @@ pub(super) fn run(context: &Context) -> Outcome {
             "home": parts.home.root(), "remote": parts.config.remote.url, "synced_at": synced,
             "entries": own, "waiting": waiting, "peers": listed, "roster": peers::roster_json(&parts), "inbox": inbox, "fixes": fixes,
             "services": rows,
-            "paused": paused.as_ref().map(|paused| paused.words()), "paused_areas": paused_areas, "read_only": read_only, "strain": strain,
+            "paused": paused.as_ref().map(|paused| paused.words()), "paused_areas": paused_areas, "maintenance": maintenance, "read_only": read_only, "strain": strain,
             "frozen_areas": frozen.iter().map(|frozen| frozen.area.to_string_lossy()).collect::<Vec<_>>(),
         }));
         return Ok(code);
@@ -84,6 +87,9 @@ pub(super) fn run(context: &Context) -> Outcome {
     }
     for words in &paused_areas {
         line("paused", words.clone());
+    }
+    for words in &maintenance {
+        line("", words.clone());
     }
     if let Some(why) = &strain {
         line("strain", format!("in the last round {why}"));

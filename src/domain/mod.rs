@@ -26,6 +26,7 @@ pub mod kaizen;
 pub mod ledger;
 pub mod lesson;
 pub mod limits;
+pub mod maintenance;
 pub mod notice;
 pub mod openssh;
 pub mod outcome;

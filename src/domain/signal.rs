@@ -230,6 +230,7 @@ pub const CATALOGUE: &[Signal] = &[
     up("unit.parent_up", "0 or 1").from(Source::Target),
     down("unit.probe_failed", "0 or 1").from(Source::Target),
     down("unit.restarts_10m", "count").from(Source::Target),
+    up("unit.retried", "0 or 1").from(Source::Target),
     down("unit.stale_code_s", "s").from(Source::Target),
     down("unit.stopped", "0 or 1").from(Source::Target),
     down("unit.thread_percent", "percent").from(Source::Target),

@@ -1,13 +1,13 @@
 //! Rules at work: looks at the targets, asks the engine, takes the actions that it asks for, and writes down each before
 //! it is taken. The same loop runs on the host and in a drill.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::domain::expr::{Claim, Function, History, Truth};
 use crate::domain::foreign_text::display_line;
 use crate::domain::heal::action::{Action, Done, WayBack};
-use crate::domain::heal::condition::{Look, Memory};
+use crate::domain::heal::condition::{EventName, Look, Memory, Occurrence, What};
 use crate::domain::heal::drill::DrillState;
 use crate::domain::heal::engine::{Effect, Engine, Explained, Key, World};
 use crate::domain::heal::incident::{Incident, Notice};
@@ -40,6 +40,8 @@ pub struct Setting {
     pub every: Duration,
     /// Most actions of all rules within an hour.
     pub per_hour: usize,
+    /// After this a person who was called and has not answered is called again.
+    pub unseen_after: Duration,
     /// Whether everything is done but the actions.
     pub dry_run: bool,
 }
@@ -69,6 +71,10 @@ pub struct Healer<E, H> {
     hands: H,
     facts: BTreeMap<(&'static str, String), Series>,
     suspended: BTreeMap<String, i64>,
+    /// Targets on which rules acted since the last look.
+    acted: Vec<String>,
+    /// Targets that could not be seen to: said once.
+    untended: BTreeSet<String>,
     /// Where stored signals are read, when what is found is remembered elsewhere.
     pub signals: Option<Db>,
     log: fn(&str),
@@ -83,7 +89,19 @@ impl<E: Eyes, H: Hands> Healer<E, H> {
         let (records, incidents, last) = db.rule_state()?;
         let (engine, pending) = Engine::resume(records, incidents, last, wall);
         let suspended = db.fact(SUSPENDED)?.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
-        Ok(Self { setting, engine, pending, eyes, hands, facts: BTreeMap::new(), suspended, signals: None, log })
+        Ok(Self {
+            setting,
+            engine,
+            pending,
+            eyes,
+            hands,
+            facts: BTreeMap::new(),
+            suspended,
+            acted: Vec::new(),
+            untended: BTreeSet::new(),
+            signals: None,
+            log,
+        })
     }
 
     /// The engine, to be looked at.
@@ -117,6 +135,12 @@ impl<E: Eyes, H: Hands> Healer<E, H> {
             self.follow(db, moment, now, effects, &mut looked)?;
         }
         let mut seen = self.eyes.look(&self.setting.targets, wall, now);
+        let acted = std::mem::take(&mut self.acted).into_iter();
+        seen.occurrences.extend(acted.map(|target| Occurrence {
+            at: now,
+            target,
+            what: What::Event(EventName::RuleActed),
+        }));
         seen.occurrences.sort_by_key(|one| one.at);
         looked.facts = seen.readings.len();
         for reading in seen.readings {
@@ -136,8 +160,16 @@ impl<E: Eyes, H: Hands> Healer<E, H> {
             let area = areas.iter().find(|paused| path.starts_with(&paused.area))?;
             Some((target.name.as_str().to_owned(), area.words()))
         };
-        let held = self.setting.targets.iter().filter_map(held_by).collect();
+        let mut held: BTreeMap<String, String> = self.setting.targets.iter().filter_map(held_by).collect();
+        let maintenance = self.signals.as_ref().unwrap_or(db).maintenance()?;
+        held.extend(self.setting.targets.iter().filter_map(|target| {
+            let window = maintenance.covering(target.name.as_str(), moment.wall)?;
+            Some((target.name.as_str().to_owned(), window.words()))
+        }));
         self.suspended.retain(|_, until| *until > now);
+        if paused.is_none() {
+            self.tend(db, moment, &held)?;
+        }
         let world = World {
             rules: &self.setting.rules,
             targets: &self.setting.targets,
@@ -150,6 +182,7 @@ impl<E: Eyes, H: Hands> Healer<E, H> {
             held: &held,
             suspended: &self.suspended,
             per_hour: self.setting.per_hour,
+            unseen_after: self.setting.unseen_after,
         };
         let (effects, explained) = self.engine.look(&world);
         self.follow(db, moment, now, effects, &mut looked)?;
@@ -189,15 +222,47 @@ impl<E: Eyes, H: Hands> Healer<E, H> {
         Ok(rule.validate.when.look(memory, &look).truth == Truth::True)
     }
 
+    /// Sees to what earlier actions left for a while.
+    fn tend(&mut self, db: &mut Db, moment: &Moment, held: &BTreeMap<String, String>) -> Result<(), DbError> {
+        for target in self.setting.targets.iter().filter(|target| !held.contains_key(target.name.as_str())) {
+            let Some(said) = self.hands.tend(target, moment.wall.as_second()) else { continue };
+            let name = target.name.as_str().to_owned();
+            match &said {
+                Ok(_) => {
+                    self.untended.remove(&name);
+                }
+                Err(_) if !self.untended.insert(name) => continue,
+                Err(_) => {}
+            }
+            let opens = |rule: &&Rule| {
+                let mut steps = rule.action.iter().flat_map(|rung| &rung.steps);
+                rule.target == target.kind && steps.any(|step| matches!(step, Action::OpenBreaker { .. }))
+            };
+            let rule = self.setting.rules.iter().find(opens);
+            let step = if said.is_ok() { RuleStep::TakenBack } else { RuleStep::Failed };
+            let (Ok(what) | Err(what)) = said;
+            let entry = Entry::Rule {
+                number: rule.map_or(0, |rule| rule.number),
+                version: rule.map_or(0, |rule| rule.version),
+                target: target.name.as_str().to_owned(),
+                incident: 0,
+                step,
+                what: display_line(&what),
+            };
+            db.note_host(moment, &entry)?;
+            (self.log)(&format!("{}: {}", target.name.as_str(), display_line(&what)));
+        }
+        Ok(())
+    }
+
     /// What people said of open incidents since the last look.
     fn hear_people(&mut self, db: &Db) -> Result<(), DbError> {
         if self.engine.incidents.is_empty() {
             return Ok(());
         }
         for stored in db.incidents(false, usize::MAX >> 1)? {
-            if let Some(known) = self.engine.incidents.get_mut(&(stored.rule, stored.target)) {
-                (known.acked, known.approved) = (stored.acked, stored.approved);
-                known.snoozed_until = stored.snoozed_until;
+            if let Some(known) = self.engine.incidents.get_mut(&(stored.rule, stored.target.clone())) {
+                known.hear(&stored);
             }
         }
         Ok(())
@@ -379,6 +444,9 @@ impl<E: Eyes, H: Hands> Healer<E, H> {
             if failed {
                 break;
             }
+        }
+        if !done.is_empty() {
+            self.acted.push(key.1.clone());
         }
         Ok(self.engine.performed(key, &rule, &done, moment.wall.as_second(), now))
     }

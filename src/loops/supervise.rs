@@ -1,6 +1,8 @@
 //! Supervising: what managers, services and people say is put before the life of each service, and what that asks for
 //! is done at once. It waits for events and for what is due, and for nothing else.
 
+mod rules;
+
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::thread;
@@ -9,6 +11,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use crate::domain::foreign_text::display_line;
+use crate::domain::heal::condition::EventName;
 use crate::domain::id::ServiceName;
 use crate::domain::running::Running;
 use crate::domain::service::{
@@ -16,6 +19,8 @@ use crate::domain::service::{
 };
 use crate::domain::snapshot::ServiceView;
 use crate::ports::manager::{Asked, Manager, Question, Target, Told, Word};
+
+pub use rules::{Answer as Ordered, Ask, Seen};
 
 /// Between two looks at everything, for what no event told of.
 const SWEEP: Duration = Duration::from_secs(60);
@@ -71,6 +76,8 @@ pub enum Event {
         /// Whether it is to be down.
         stop: bool,
     },
+    /// Rules ask something.
+    Asked(Ask),
     /// End. Every service stays as it is.
     Stop,
 }
@@ -169,6 +176,10 @@ struct Supervising<'a, W> {
     swept: Instant,
     shown: Shown,
     wishes: BTreeMap<ServiceName, bool>,
+    /// Who hears what happens to services, beside the world.
+    hearer: Option<Sender<(String, EventName)>>,
+    /// What rules asked for and is under way.
+    pending: Vec<rules::Pending>,
 }
 
 /// Supervises until it is told to stop. `answers` is the sender that belongs to `events`.
@@ -186,6 +197,8 @@ pub fn run<W: World>(world: &mut W, answers: Sender<Event>, events: &Receiver<Ev
         swept: now,
         shown: Shown::default(),
         wishes: BTreeMap::new(),
+        hearer: None,
+        pending: Vec::new(),
     };
     loop {
         let next = supervising.next();
@@ -210,6 +223,7 @@ pub fn run<W: World>(world: &mut W, answers: Sender<Event>, events: &Receiver<Ev
             event = events.try_recv().ok();
         }
         supervising.tick();
+        supervising.answer_orders();
         supervising.show();
     }
 }
@@ -229,6 +243,7 @@ impl<W: World> Supervising<'_, W> {
                 }
                 self.step(&service, service::Event::Operator { stop });
             }
+            Event::Asked(ask) => self.asked(ask),
             Event::Stop => {}
         }
     }
@@ -374,6 +389,7 @@ impl<W: World> Supervising<'_, W> {
         }
         for effect in effects {
             if let Effect::Tell(notice) = effect {
+                self.let_hear(name, &notice);
                 let what = What::Notice(notice);
                 self.world.happened(Happened { service: Some(name.clone()), optional, what });
             }

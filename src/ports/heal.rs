@@ -16,6 +16,8 @@ pub struct ServiceSeen {
     pub failed: bool,
     /// Whether its manager gave up after too many starts.
     pub given_up: bool,
+    /// Whether its manager starts it again by itself when it ends, or is about to: then that is left to it.
+    pub retried: bool,
     /// Whether a rule keeps it down for now.
     pub held: bool,
     /// How it ended last; 128 and the signal when one ended it.
@@ -26,22 +28,7 @@ pub struct ServiceSeen {
     pub needs_reload: bool,
 }
 
-/// What a manager is asked to do.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Order {
-    /// Up, when it is not.
-    Start,
-    /// Down and up.
-    Restart,
-    /// Read the configuration again.
-    Reload,
-    /// Forget that it failed.
-    ResetFailed,
-    /// Down, and nobody starts it but a rule or a person.
-    StopRetrying,
-    /// The end of that.
-    AllowRetries,
-}
+pub use crate::domain::service::Order;
 
 /// Whoever keeps services running.
 pub trait Services {
@@ -83,6 +70,11 @@ pub trait Hands {
 
     /// Takes the action. `ways` is what was prepared for it.
     fn take(&mut self, action: &Action, target: &Target, id: &str, ways: &[WayBack]) -> Done;
+
+    /// Sees to what an action left for a while, such as a breaker whose time is over. What was done, if anything was due.
+    fn tend(&mut self, _target: &Target, _wall: i64) -> Option<Result<String, String>> {
+        None
+    }
 
     /// Goes back. Going back twice, or from what was never done, changes nothing.
     ///

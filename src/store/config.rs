@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::files::{self, FileError};
 use super::guard_config::{ApproveFile, ReserveConfig, ReserveFile};
 use super::home::Home;
+use super::maintenance::{self, WindowFile};
 use super::model_config::{ModelConfig, ModelFile};
 use super::notify_config::{self, ChannelConfig, NotifyFile};
 use super::rule_config::{self, Declared, RulesConfig, RulesFile};
@@ -20,6 +21,7 @@ use crate::domain::guard::{ActionKind, Approvals};
 use crate::domain::heal::target::Target;
 use crate::domain::id::{MeshName, PeerName};
 use crate::domain::lesson::parse_span;
+use crate::domain::maintenance::Window;
 use crate::domain::pace::Pace;
 use crate::domain::schedule::SYNC_INTERVAL;
 use crate::domain::trust::Grant;
@@ -95,6 +97,8 @@ struct ConfigFile {
     #[serde(default)]
     model: ModelFile,
     target: Option<Vec<Declared>>,
+    #[serde(default)]
+    maintenance: Vec<WindowFile>,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -205,13 +209,13 @@ pub struct AuditRoot {
     /// An instance of the service that is started from the copy and asked whether it works.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shadow: Option<ShadowConfig>,
+    /// Whose rights `check`, `canary` and `shadow` have; those of mesh where nobody is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
     /// Most memory that each process of a check may have for itself, in MiB.
     #[serde(default = "default_check_memory")]
     pub check_memory_mib: u32,
     /// Most changes that mesh makes in this folder in 24 h; the host's own limit when absent.
-    /// Whose rights `check`, `canary` and `shadow` have; those of mesh where nobody is named.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub user: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit_per_day: Option<u32>,
 }
@@ -303,6 +307,8 @@ pub struct Config {
     pub target: Vec<Target>,
     /// The model that is asked for hints; none when none is.
     pub model: Option<ModelConfig>,
+    /// When people work on something.
+    pub maintenance: Vec<Window>,
 }
 
 impl Config {
@@ -415,6 +421,7 @@ impl ConfigFile {
             rules: self.rules.overlaid_by(later.rules),
             model: self.model.overlaid_by(later.model),
             target: rule_config::joined(self.target, later.target),
+            maintenance: self.maintenance.into_iter().chain(later.maintenance).collect(),
         }
     }
 
@@ -470,6 +477,7 @@ impl ConfigFile {
             services,
             rules: self.rules.complete(),
             target: rule_config::targets(self.target),
+            maintenance: maintenance::joined(self.maintenance),
             notify,
             model,
         })
@@ -565,6 +573,11 @@ mod tests {
             ("name = \"x\"\n[http]\nlisten = \"here\"\n", "mesh.toml:3: `here` is not an address"),
             ("name = \"x\"\n[approve]\nlow = \"ask\"\nhigh = \"always\"\n", "mesh.toml:4: unknown variant `always`"),
             ("name = \"x\"\n[approve]\nlow_until = \"soon\"\n", "mesh.toml:3: `soon` is not a time such as"),
+            ("[[maintenance]]\nname = \"move\"\nall = true\n", "`until` is missing: every window ends"),
+            (
+                "[[maintenance]]\nname = \"a\"\nuntil = \"2026-12-01T00:00:00Z\"\n",
+                "it must be about `targets` and `tags`, or about `all`",
+            ),
             ("name = \"x\"\n[reserve]\nload_per_core = 0.0\n", "mesh.toml:3: 0 is not a load above 0"),
             ("name = \"x\"\n[reserve]\nfree_percent = 90.0\n", "mesh.toml:3: 90 is not a share"),
             (&format!("{MAIN}[http]\nlisten = \"0.0.0.0:80\"\n"), "others can reach it: set `http.token_file`"),

@@ -9,7 +9,7 @@ use crate::domain::utc_time;
 
 /// A time as it is written, such as `2026-12-01T00:00:00Z`.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Moment(Timestamp);
+pub(super) struct Moment(pub(super) Timestamp);
 
 impl<'de> Deserialize<'de> for Moment {
     fn deserialize<D: serde::Deserializer<'de>>(input: D) -> Result<Self, D::Error> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Row, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde::de::DeserializeOwned;
 
 use super::db::{Db, DbError};
@@ -39,6 +39,23 @@ pub struct InvariantRow {
 
 /// What an engine goes on with: records, incidents that are not over, and the last incident's number.
 pub type RuleState = (BTreeMap<Key, Record>, Vec<Incident>, u64);
+
+fn incident(connection: &Connection, id: u64) -> rusqlite::Result<Option<Incident>> {
+    let id = i64::try_from(id).unwrap_or(i64::MAX);
+    connection
+        .prepare_cached("SELECT body FROM incidents WHERE id = ?1")?
+        .query_row([id], |row| body(row, 0))
+        .optional()
+}
+
+fn put(connection: &Connection, one: &Incident) -> rusqlite::Result<()> {
+    let id = i64::try_from(one.id).unwrap_or(i64::MAX);
+    let mut put = connection.prepare_cached(
+        "INSERT INTO incidents (id, rule, target, state, opened, closed, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) \
+         ON CONFLICT (id) DO UPDATE SET state = ?4, closed = ?6, body = ?7",
+    )?;
+    put.execute(params![id, one.rule, one.target, one.state.name(), one.opened, one.closed, json(one)]).map(drop)
+}
 
 impl Db {
     /// Everything that an engine goes on with: records, incidents that are not over, and the last incident's number.
@@ -78,13 +95,13 @@ impl Db {
             for ((rule, target), record) in records {
                 keep.execute(params![rule, target, json(record)])?;
             }
-            let mut keep = transaction.prepare_cached(
-                "INSERT INTO incidents (id, rule, target, state, opened, closed, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) \
-                 ON CONFLICT (id) DO UPDATE SET state = ?4, closed = ?6, body = ?7",
-            )?;
             for one in incidents {
-                let id = i64::try_from(one.id).unwrap_or(i64::MAX);
-                keep.execute(params![id, one.rule, one.target, one.state.name(), one.opened, one.closed, json(one)])?;
+                let mut one = one.clone();
+                // What a person said since the engine read it must not be lost.
+                if let Some(stored) = incident(transaction, one.id)? {
+                    one.hear(&stored);
+                }
+                put(transaction, &one)?;
             }
             let mut keep = transaction.prepare_cached(
                 "INSERT INTO rule_records (rule, target, body, explained) VALUES (?1, ?2, '', ?3) \
@@ -106,13 +123,14 @@ impl Db {
         id: u64,
         change: impl FnOnce(&mut Incident),
     ) -> Result<Option<Incident>, DbError> {
-        let Some(mut incident) = self.incident(id)? else { return Ok(None) };
-        if incident.state == State::Resolved {
-            return Ok(Some(incident));
-        }
-        change(&mut incident);
-        self.keep_rule_state(std::iter::empty(), std::iter::once(&incident), &[])?;
-        Ok(Some(incident))
+        self.write(|transaction| {
+            let Some(mut found) = incident(transaction, id)? else { return Ok(None) };
+            if found.state != State::Resolved {
+                change(&mut found);
+                put(transaction, &found)?;
+            }
+            Ok(Some(found))
+        })
     }
 
     /// One incident.
@@ -120,11 +138,7 @@ impl Db {
     /// # Errors
     /// SQLite refused, or the row is not one of ours.
     pub fn incident(&self, id: u64) -> Result<Option<Incident>, DbError> {
-        use rusqlite::OptionalExtension as _;
-        let id = i64::try_from(id).unwrap_or(i64::MAX);
-        self.read(|connection| {
-            connection.query_row("SELECT body FROM incidents WHERE id = ?1", [id], |row| body(row, 0)).optional()
-        })
+        self.read(|connection| incident(connection, id))
     }
 
     /// Incidents, newest first: those that are not over, or all of them.

@@ -11,6 +11,8 @@ use crate::domain::heal::target::Target;
 const INTERVAL: Span = Span(Duration::from_secs(60));
 /// Most actions of all rules within an hour.
 const ACTIONS_PER_HOUR: u32 = 12;
+/// How long a person who was called may be silent.
+const UNSEEN_AFTER: Span = Span(Duration::from_secs(7_200));
 /// Looks after which the invariants are checked.
 const INVARIANTS_EVERY: u32 = 10;
 
@@ -22,6 +24,7 @@ pub(super) struct RulesFile {
     interval: Option<Span>,
     actions_per_hour: Option<u32>,
     invariants_every: Option<std::num::NonZeroU32>,
+    unseen_after: Option<Span>,
 }
 
 /// How rules are applied here.
@@ -35,6 +38,8 @@ pub struct RulesConfig {
     pub actions_per_hour: u32,
     /// Looks after which the invariants are checked.
     pub invariants_every: u32,
+    /// After this a person who was called and has not answered is called again.
+    pub unseen_after: Span,
 }
 
 impl RulesFile {
@@ -44,6 +49,7 @@ impl RulesFile {
             interval: later.interval.or(self.interval),
             actions_per_hour: later.actions_per_hour.or(self.actions_per_hour),
             invariants_every: later.invariants_every.or(self.invariants_every),
+            unseen_after: later.unseen_after.or(self.unseen_after),
         }
     }
 
@@ -53,6 +59,7 @@ impl RulesFile {
             interval: self.interval.unwrap_or(INTERVAL),
             actions_per_hour: self.actions_per_hour.unwrap_or(ACTIONS_PER_HOUR),
             invariants_every: self.invariants_every.map_or(INVARIANTS_EVERY, std::num::NonZeroU32::get),
+            unseen_after: self.unseen_after.unwrap_or(UNSEEN_AFTER),
         }
     }
 }

@@ -34,6 +34,10 @@ fn the_pack_has_all_its_rules_under_their_numbers() {
         assert!(held.packed.as_ref().is_some_and(|text| text == &held.text), "{}", rule.number);
         assert!(rule.wrong_samples().is_empty(), "rule {}: {:?}", rule.number, rule.wrong_samples());
         assert!(!rule.trigger.reads_lines() || rule.samples.len() > 1, "rule {} has no samples", rule.number);
+        assert!(rule.wrong_series().is_empty(), "rule {}: {:?}", rule.number, rule.wrong_series());
+        let shown = !rule.samples.is_empty() || !rule.series.is_empty();
+        let drilled = matches!(rule.drill, DrillPlan::Script(_));
+        assert!(drilled || shown, "rule {} has neither drill nor samples nor series", rule.number);
         assert!(rule.ways_back().iter().all(|(_, undo)| !matches!(undo, Undo::By("") | Undo::Not(""))));
         if let Some(to) = rule.escalate.to {
             assert!(numbers.contains(&to), "rule {} escalates to {to}", rule.number);

@@ -55,6 +55,8 @@ struct ServiceFile {
     watch: Vec<PathBuf>,
     stale_after: Option<Span>,
     memory_mb: Option<u64>,
+    #[serde(default)]
+    tags: Vec<String>,
     log_mb: Option<u64>,
     log_files: Option<u32>,
 }
@@ -103,6 +105,8 @@ pub struct Service {
     pub watch: Vec<PathBuf>,
     /// How it is treated.
     pub policy: Policy,
+    /// Words by which a maintenance window can be about it.
+    pub tags: Vec<String>,
 }
 
 /// Those of one file, each checked by itself.
@@ -383,7 +387,7 @@ impl Checked {
         });
         let depends_on = file.depends_on.into_iter().map(toml::Spanned::into_inner).collect();
         let watch = file.watch.into_iter().map(at_home).collect();
-        Service { name, manager, unit, child, depends_on, probe, heartbeat, watch, policy }
+        Service { name, manager, unit, child, depends_on, probe, heartbeat, watch, policy, tags: file.tags }
     }
 }
 

@@ -24,6 +24,9 @@ pub enum Stage {
         /// Starts that are made again by the manager after a crash, before it gives up.
         #[serde(default)]
         restarts: u32,
+        /// Most memory that it may have, in megabytes: its manager kills it beyond that.
+        #[serde(default)]
+        memory_mb: Option<u64>,
         /// Whether it is started now.
         #[serde(default = "yes")]
         start: bool,

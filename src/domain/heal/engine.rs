@@ -102,6 +102,8 @@ pub struct World<'a> {
     pub suspended: &'a BTreeMap<String, i64>,
     /// Most actions of all rules within an hour.
     pub per_hour: usize,
+    /// After this a person who was called and has not answered is called again, more loudly.
+    pub unseen_after: Duration,
 }
 
 /// What is to be done.
@@ -197,7 +199,24 @@ impl Engine {
             }
         }
         self.end_orphans(world, &mut effects);
+        self.call_again(world, &mut effects);
         (effects, explained)
+    }
+
+    /// Calls a person again who was called and has said nothing.
+    fn call_again(&mut self, world: &World<'_>, effects: &mut Vec<Effect>) {
+        for incident in self.incidents.values_mut().filter(|incident| incident.waits_for_person(world.wall)) {
+            let called = incident.called.unwrap_or(world.wall);
+            if world.wall - called < seconds(world.unseen_after).max(1) {
+                continue;
+            }
+            incident.called = Some(world.wall);
+            let hours = (world.wall - incident.opened).max(0) as f64 / 3_600.0;
+            let text =
+                format!("nobody has said in {hours:.1} h that he has seen it: `mesh incident ack {}`", incident.id);
+            incident.tell(world.wall, &text);
+            effects.push(notice(incident, NoticeKind::Unseen, world.wall, &text));
+        }
     }
 
     /// An incident whose rule or target is no longer there ends: nobody can see any more whether it holds.
@@ -272,7 +291,8 @@ impl Engine {
     /// Whether something happened because mesh works on the same thing.
     fn is_own(&self, one: &Occurrence, target: &Target, now: i64) -> bool {
         let What::Event(event) = one.what else { return false };
-        if event == EventName::RuleActed {
+        // What the kernel kills for want of memory is nothing that a rule did.
+        if matches!(event, EventName::RuleActed | EventName::OomKill) {
             return false;
         }
         let service = target.service();
@@ -312,10 +332,12 @@ impl Engine {
             confirmed: false,
             refuted: None,
             waits: String::new(),
+            proposal: None,
             reports: false,
             approved: false,
             acked: false,
             snoozed_until: None,
+            called: None,
             thread: Vec::new(),
         };
         incident.next_at = world.now + wait(rule, &incident);
@@ -370,6 +392,7 @@ impl Engine {
                 let why = "a person must allow it: `mesh incident ack ID --approve`".to_owned();
                 if incident.waits != why {
                     incident.tell(world.wall, &why);
+                    incident.called = Some(world.wall);
                     effects.push(notice(incident, NoticeKind::NeedsApproval, world.wall, &why));
                 }
                 incident.waits.clone_from(&why);
@@ -380,6 +403,7 @@ impl Engine {
                 // Open takes it: the table says so.
                 incident.take(Event::GiveUp);
                 incident.waits.clone_from(&why);
+                incident.called = Some(world.wall);
                 record.stats.escalated += 1;
                 let to = rule.escalate.to.map(|to| format!("; rule {to} goes on")).unwrap_or_default();
                 let text = format!("{why}: {}{to}", rule.escalate.say);
@@ -452,13 +476,15 @@ impl Engine {
                 return wait(format!("{parent}, which it needs, has an incident of its own"));
             }
         }
+        // A rule that starts what the target needs works on that as well.
+        let parent = target.parent.as_ref().filter(|_| heals_parent).map(|parent| format!("service:{parent}"));
         let holder = self.incidents.iter().find(|(other, incident)| {
             *other != key
-                && incident.resource == self.incidents[key].resource
+                && (incident.resource == self.incidents[key].resource || parent.as_ref() == Some(&incident.resource))
                 && matches!(incident.state, State::Acting | State::Validating)
         });
-        if let Some((other, _)) = holder {
-            return wait(format!("rule {} is at work on {}", other.0, self.incidents[key].resource));
+        if let Some((other, incident)) = holder {
+            return wait(format!("rule {} is at work on {}", other.0, incident.resource));
         }
         let last = record.acts.last().copied();
         let cooldown = seconds(rule.cooldown);
@@ -505,7 +531,13 @@ impl Engine {
             incident.deadline = Some(now.saturating_add(seconds(rule.validate.within)));
             incident.memory = Memory::default();
             effects.push(note(incident, "performed"));
-            effects.push(notice(incident, NoticeKind::Acted, wall, "it is watched whether it helps"));
+            let mut text = "it is watched whether it helps".to_owned();
+            if let Some(proposal) = rule.escalate.propose.as_ref().filter(|_| incident.proposal.is_none()) {
+                incident.proposal = Some(proposal.clone());
+                incident.tell(wall, format!("proposal: {proposal}"));
+                text = format!("{text}; proposal: {proposal}");
+            }
+            effects.push(notice(incident, NoticeKind::Acted, wall, &text));
         }
         incident.next_at = now.saturating_add(wait(rule, incident));
         effects
@@ -575,7 +607,7 @@ impl Engine {
             return format!("escalated: {}", incident.waits);
         }
         incident.take(Event::Retry);
-        incident.reports = false;
+        (incident.reports, incident.called) = (false, None);
         incident.tell(world.wall, "may be tried again");
         effects.push(note(incident, "retry"));
         "escalated; may be tried again".to_owned()

@@ -115,6 +115,7 @@ impl Host {
             held: &self.held,
             suspended: &self.suspended,
             per_hour: 100,
+            unseen_after: Duration::from_secs(7_200),
         };
         let (effects, said) = self.engine.look(&world);
         self.said = said;
@@ -307,6 +308,114 @@ fn what_mesh_does_itself_feeds_no_trigger() {
         host.step(5);
     }
     assert!(host.engine.incidents.contains_key(&(2, "web".to_owned())), "what others do does");
+}
+
+#[test]
+fn c6_the_cooldown_of_a_rule_and_target_survives_a_restart() {
+    let mut host = Host::new(vec![rule(&[])], &["web"]);
+    host.set("unit.failed", "web", 1.0);
+    host.step(60);
+    host.step(10);
+    host.step(1);
+    let written = serde_json::to_string(&host.engine.records.values().collect::<Vec<_>>()).expect("plain");
+    let read: Vec<Record> = serde_json::from_str(&written).expect("plain");
+    let records = host.engine.records.keys().cloned().zip(read).collect();
+    (host.engine, _) = Engine::resume(records, Vec::new(), 1, host.now);
+    host.works = false;
+    host.set("unit.failed", "web", 1.0);
+    host.step(1);
+    assert_eq!(host.acted.len(), 1);
+    assert!(host.incident().waits.contains("cools down for 48 s"), "{}", host.incident().waits);
+    host.step(47);
+    assert_eq!(host.acted.len(), 1);
+    host.step(1);
+    assert_eq!(host.acted.len(), 2);
+}
+
+#[test]
+fn c8_two_rules_never_work_on_one_resource_at_once() {
+    let mut host = Host::new(vec![rule(&[]), rule(&[("number = 1", "number = 2")])], &["web"]);
+    host.works = false;
+    host.set("unit.failed", "web", 1.0);
+    host.step(60);
+    assert_eq!(host.acted, [(host.now, (1, "web".to_owned()))]);
+    assert!(host.engine.incidents[&(2, "web".to_owned())].waits.contains("rule 1 is at work on service:web"));
+    // Once the first is done with it, the second may.
+    host.step(180);
+    assert!(host.acted.iter().any(|(_, key)| key.0 == 2) || host.acted.len() == 2, "{:?}", host.acted);
+}
+
+#[test]
+fn a_kill_for_memory_is_never_what_a_rule_did_itself() {
+    let change = [
+        (
+            "when = 'last(\"unit.failed/{target}\") == 1'\n[[",
+            "event = \"oom-kill\"\naccumulate_within = { count = 2, span = \"1h\" }\n[[",
+        ),
+        ("number = 1", "number = 2"),
+    ];
+    let mut host = Host::new(vec![rule(&[]), rule(&change)], &["web"]);
+    host.set("unit.failed", "web", 1.0);
+    host.step(60);
+    assert_eq!(host.incident().state, State::Validating);
+    for _ in 0..2 {
+        let what = What::Event(EventName::OomKill);
+        host.occurrences.push(Occurrence { at: host.now, target: "web".to_owned(), what });
+        host.step(5);
+    }
+    assert!(host.engine.incidents.contains_key(&(2, "web".to_owned())));
+}
+
+#[test]
+fn a_rule_that_starts_what_a_target_needs_waits_for_whoever_is_at_work_on_that() {
+    let parents = [("number = 1", "number = 2"), ("{ do = \"start\" }", "{ do = \"start\", on = \"parent\" }")];
+    let mut host = Host::new(vec![rule(&[]), rule(&parents)], &["db", "web"]);
+    host.targets[1].parent = Some("db".to_owned());
+    host.rules[0].trigger = toml::from_str::<crate::domain::heal::condition::ConditionText>(
+        "when = 'last(\"unit.failed/{target}\") == 1 && last(\"unit.active/{target}\") == 0'",
+    )
+    .expect("sound")
+    .check()
+    .expect("sound");
+    host.set("unit.active", "db", 0.0);
+    host.set("unit.active", "web", 1.0);
+    host.works = false;
+    host.set("unit.failed", "db", 1.0);
+    host.set("unit.failed", "web", 1.0);
+    host.step(60);
+    let acted: Vec<Key> = host.acted.iter().map(|(_, key)| key.clone()).collect();
+    assert!(acted.contains(&(1, "db".to_owned())), "{acted:?}");
+    assert!(!acted.contains(&(2, "web".to_owned())), "{acted:?}");
+    assert!(host.engine.incidents[&(2, "web".to_owned())].waits.contains("service:db"));
+}
+
+#[test]
+fn h6_whoever_was_called_and_says_nothing_is_called_again() {
+    let change =
+        [("risk = \"low\"", "risk = \"report\"\naction = []"), ("[[action]]\nsteps = [{ do = \"start\" }]\n", "")];
+    let mut host = Host::new(vec![rule(&change)], &["web"]);
+    host.set("unit.failed", "web", 1.0);
+    host.step(60);
+    assert_eq!(host.incident().state, State::Escalated);
+    let unseen = |host: &Host| host.notices.iter().filter(|kind| **kind == NoticeKind::Unseen).count();
+    host.step(7_199);
+    assert_eq!(unseen(&host), 0);
+    host.step(1);
+    assert_eq!(unseen(&host), 1);
+    host.step(7_200);
+    assert_eq!(unseen(&host), 2, "again and again");
+    let until = host.now + 10_000;
+    let change = |host: &mut Host, change: fn(&mut Incident, i64), value| {
+        host.engine.incidents.values_mut().for_each(|one| change(one, value));
+    };
+    change(&mut host, |one, until| one.snoozed_until = Some(until), until);
+    host.step(9_999);
+    assert_eq!(unseen(&host), 2);
+    host.step(1);
+    assert_eq!(unseen(&host), 3, "the snooze is over, and it still goes on");
+    change(&mut host, |one, _| one.acked = true, 0);
+    host.step(100_000);
+    assert_eq!(unseen(&host), 3);
 }
 
 #[test]

@@ -125,6 +125,9 @@ pub struct Told {
     pub at: i64,
     /// What happened.
     pub what: String,
+    /// Whether a person said it.
+    #[serde(default)]
+    pub person: bool,
 }
 
 /// One incident.
@@ -170,6 +173,9 @@ pub struct Incident {
     pub refuted: Option<String>,
     /// Why nothing is done now.
     pub waits: String,
+    /// What would mend it for good, once the rule has acted.
+    #[serde(default)]
+    pub proposal: Option<String>,
     /// Whether it only tells.
     pub reports: bool,
     /// Whether a person allowed the action.
@@ -178,6 +184,9 @@ pub struct Incident {
     pub acked: bool,
     /// No notices until then, by the wall clock in seconds.
     pub snoozed_until: Option<i64>,
+    /// When a person was called last, by the wall clock in seconds.
+    #[serde(default)]
+    pub called: Option<i64>,
     /// What happened, in order.
     pub thread: Vec<Told>,
 }
@@ -192,17 +201,43 @@ impl Incident {
         next.is_ok()
     }
 
+    /// Whether it waits for a person who has not said anything yet.
+    #[must_use]
+    pub fn waits_for_person(&self, wall: i64) -> bool {
+        let called = self.called.is_some() && matches!(self.state, State::Open | State::Escalated);
+        called && !self.acked && self.snoozed_until.is_none_or(|until| until <= wall)
+    }
+
+    /// Takes over what a person said of it, from where it is stored.
+    pub fn hear(&mut self, stored: &Self) {
+        (self.acked, self.approved, self.snoozed_until) = (stored.acked, stored.approved, stored.snoozed_until);
+        let news: Vec<Told> =
+            stored.thread.iter().filter(|line| line.person && !self.thread.contains(line)).cloned().collect();
+        for line in news {
+            self.put(line);
+        }
+    }
+
+    /// Adds what a person said to the thread.
+    pub fn tell_of_person(&mut self, at: i64, what: impl Into<String>) {
+        self.put(Told { at, what: what.into(), person: true });
+    }
+
     /// Adds a line to the thread, unless it is the newest one already.
     pub fn tell(&mut self, at: i64, what: impl Into<String>) {
         let what = what.into();
         if self.thread.last().is_some_and(|last| last.what == what) {
             return;
         }
+        self.put(Told { at, what, person: false });
+    }
+
+    fn put(&mut self, line: Told) {
         if self.thread.len() >= THREAD {
             // The start of it says more than the middle.
             self.thread.remove(THREAD / 2);
         }
-        self.thread.push(Told { at, what });
+        self.thread.push(line);
     }
 }
 
@@ -243,6 +278,8 @@ pub enum NoticeKind {
     Cleared,
     /// A person is needed.
     Escalated,
+    /// A person is needed, and nobody has said that he has seen it.
+    Unseen,
 }
 
 #[cfg(test)]

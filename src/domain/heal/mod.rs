@@ -2,10 +2,12 @@
 //! machine.
 
 pub mod action;
+pub mod breaker;
 pub mod condition;
 pub mod drill;
 pub mod engine;
 pub mod incident;
 pub mod invariant;
+pub mod replay;
 pub mod rule;
 pub mod target;

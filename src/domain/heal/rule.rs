@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::action::{Action, Undo};
 use super::condition::{Condition, ConditionText};
 use super::drill::{DrillPlan, DrillText};
+use super::replay::{Recorded, SeriesText};
 use super::target::TargetKind;
 use crate::domain::foreign_text;
 use crate::domain::signal;
@@ -120,6 +121,8 @@ pub struct RuleText {
     drill: DrillText,
     #[serde(default)]
     sample: Vec<Sample>,
+    #[serde(default)]
+    series: Vec<SeriesText>,
 }
 
 /// What the numbers of a rule were chosen for.
@@ -213,6 +216,9 @@ pub struct Validation {
 pub struct Escalate {
     /// What a person is told to look at.
     pub say: String,
+    /// What would mend it for good: kept with the incident as a proposal once the rule has acted.
+    #[serde(default)]
+    pub propose: Option<String>,
     /// The rule that goes on.
     #[serde(default)]
     pub to: Option<u32>,
@@ -272,6 +278,8 @@ pub struct Rule {
     pub drill: DrillPlan,
     /// Recorded lines.
     pub samples: Vec<Sample>,
+    /// Recorded series.
+    pub series: Vec<Recorded>,
 }
 
 /// Every field of a rule that stands at its top, for the message about a missing one.
@@ -314,7 +322,8 @@ impl RuleText {
             ("escalate", &self.escalate.say),
             ("calibrated_for", &self.calibrated_for.note),
         ];
-        for (part, text) in texts {
+        let proposal = self.escalate.propose.iter().map(|text| ("escalate", text));
+        for (part, text) in texts.into_iter().chain(proposal) {
             if text.trim().is_empty() || text.len() > TEXT_BYTES || foreign_text::check(text).is_err() {
                 return Err((part, format!("must be 1 to {TEXT_BYTES} bytes of plain text")));
             }
@@ -357,6 +366,8 @@ impl RuleText {
         if !self.sample.is_empty() && !trigger.reads_lines() {
             return wrong("sample", "the trigger looks at no lines");
         }
+        let series = self.series.into_iter().map(|text| text.check().map_err(|why| ("series", why)));
+        let series = series.collect::<Result<_, _>>()?;
         Ok(Rule {
             number: self.number,
             version: self.version,
@@ -375,6 +386,7 @@ impl RuleText {
             escalate: self.escalate,
             drill: self.drill.check().map_err(|why| ("drill", why))?,
             samples: self.sample,
+            series,
         })
     }
 }
@@ -403,6 +415,12 @@ impl Rule {
             }
         }
         ways
+    }
+
+    /// Recorded series that the rule gets wrong.
+    #[must_use]
+    pub fn wrong_series(&self) -> Vec<&Recorded> {
+        self.series.iter().filter(|series| !series.is_right(self)).collect()
     }
 
     /// Recorded lines that the trigger's patterns get wrong.

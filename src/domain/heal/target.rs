@@ -97,6 +97,9 @@ pub struct Target {
     /// Whether it must not be stopped to help something else.
     #[serde(default)]
     pub critical: bool,
+    /// Words by which a maintenance window can be about it.
+    #[serde(default)]
+    pub tags: Vec<String>,
     /// The service that uses it, where it is none itself.
     #[serde(default)]
     pub service: Option<String>,
@@ -112,12 +115,12 @@ pub struct Target {
     /// The last good copy of it; mesh keeps one itself where this is absent.
     #[serde(default)]
     pub good: Option<PathBuf>,
-    /// A program that says by its exit code whether it is in order.
-    #[serde(default)]
-    pub check: Vec<String>,
     /// Whose rights `check` and `run` have; those of mesh where nobody is named.
     #[serde(default)]
     pub user: Option<String>,
+    /// A program that says by its exit code whether it is in order.
+    #[serde(default)]
+    pub check: Vec<String>,
     /// A program that is run to mend it, such as a job or a renewal. Safe to run twice.
     #[serde(default)]
     pub run: Vec<String>,
@@ -170,16 +173,17 @@ impl Target {
             name,
             kind,
             critical: false,
+            tags: Vec::new(),
             service: None,
             parent: None,
             services: Vec::new(),
             path: None,
             good: None,
+            user: None,
             check: Vec::new(),
             run: Vec::new(),
             sources: Vec::new(),
             progress: None,
-            user: None,
             heartbeat: None,
             period: None,
             lifetime: None,
@@ -217,13 +221,13 @@ impl Target {
         if self.kind.needs_path() && self.path.is_none() {
             return Err(format!("target `{name}` is a {}: add `path`", self.kind.name()));
         }
+        if self.user.is_some() && self.check.is_empty() && self.run.is_empty() {
+            return Err(format!("target `{name}`: `user` is for `check` and `run`, and it has neither"));
+        }
         if self.mode.is_some() && self.mode_bits().is_none_or(|mode| mode > 0o7777) {
             return Err(format!("target `{name}`: `mode` must be octal such as \"0750\""));
         }
         let beats = self.heartbeat.as_ref().is_some_and(|path| path.extension().is_some_and(|end| end == "log"));
-        if self.user.is_some() && self.check.is_empty() && self.run.is_empty() {
-            return Err(format!("target `{name}`: `user` is for `check` and `run`, and it has neither"));
-        }
         if beats {
             return Err(format!(
                 "target `{name}`: a log's time of change is no sign of life: let the process write a `heartbeat` file"

@@ -2,12 +2,15 @@
 //!
 //! Only liveness ends a running service, and what could not be observed is no sign of anything.
 
+mod ordered;
+
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::notice::{Notice, Why};
+use super::order::Order;
 use super::policy::{Policy, ReadyBy};
 use super::seen::{End, EndCause, Observation, Process, Run, Verb};
 use crate::domain::running::Running;
@@ -48,6 +51,8 @@ pub enum Phase {
         /// When it is tried again.
         until: Running,
     },
+    /// A rule keeps it down for a while.
+    Resting,
     /// A person stopped it.
     Stopped,
 }
@@ -61,6 +66,10 @@ pub const UNKNOWN: &str = "unknown";
 pub enum Then {
     /// It starts again at once.
     Start,
+    /// The same, because a rule asked for it.
+    Fresh,
+    /// A rule keeps it down.
+    Rest,
     /// It failed: it starts again as often as one that ended by itself.
     Retry,
     /// It stays down.
@@ -79,6 +88,7 @@ impl Phase {
             Self::Stopping { .. } => "stopping",
             Self::Backoff { .. } => "backoff",
             Self::GivenUp { .. } => "given_up",
+            Self::Resting => "resting",
             Self::Stopped => "stopped",
         }
     }
@@ -134,6 +144,8 @@ pub enum Event {
         /// Whether it is to be down.
         stop: bool,
     },
+    /// A rule asks for something.
+    Rule(Order),
     /// Time has passed.
     Tick,
 }
@@ -271,8 +283,44 @@ impl Life {
             Phase::Up | Phase::Unhealthy => self.liveness,
             // It is down because a person wants it so, or about to show: neither is a sign of illness.
             Phase::Stopped | Phase::Starting { .. } | Phase::Stopping { .. } => None,
-            Phase::Down | Phase::Backoff { .. } | Phase::GivenUp { .. } => Some(false),
+            Phase::Down | Phase::Backoff { .. } | Phase::GivenUp { .. } | Phase::Resting => Some(false),
         }
+    }
+
+    /// Why it cannot be seen now; `None` when it can.
+    #[must_use]
+    pub fn unseen(&self) -> Option<&str> {
+        self.hidden.as_deref().or((!self.seen).then_some("nothing was told of it yet"))
+    }
+
+    /// Whether a person wants it to be down.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.stop_wanted || self.phase == Phase::Stopped
+    }
+
+    /// Whether nothing may be changed now.
+    #[must_use]
+    pub const fn is_held(&self) -> bool {
+        self.held
+    }
+
+    /// Whether all that it depends on is healthy.
+    #[must_use]
+    pub const fn has_parents(&self) -> bool {
+        self.parents
+    }
+
+    /// Whether people were told that it ends too often, and it does not run steadily yet.
+    #[must_use]
+    pub const fn is_alarmed(&self) -> bool {
+        self.alarmed
+    }
+
+    /// Whether its definition changed on disk.
+    #[must_use]
+    pub const fn needs_reload(&self) -> bool {
+        self.needs_reload
     }
 
     /// Whether it gets work done; `None` when that is not known.
@@ -325,6 +373,7 @@ impl Life {
             (Phase::Down | Phase::Backoff { .. }, _) if !self.parents => "waits for what it depends on".to_owned(),
             (Phase::Up, _) if self.replaced => "its program was replaced on disk".to_owned(),
             (Phase::Up, _) if self.needs_reload => "its definition changed on disk".to_owned(),
+            (Phase::Resting, _) => "a rule lets it rest".to_owned(),
             (Phase::Up | Phase::Stopped, _) => String::new(),
             _ => self.last_end.as_ref().map(|end| end.cause.to_string()).unwrap_or_default(),
         }
@@ -350,7 +399,7 @@ impl Life {
                 let many = self.recent.iter().rev().nth(policy.restarts as usize).map(|at| at.after(policy.window));
                 stale.into_iter().chain(steady.map(|steady| many.map_or(steady, |many| many.max(steady)))).min()
             }
-            Phase::Down | Phase::Unhealthy | Phase::Stopped => None,
+            Phase::Down | Phase::Unhealthy | Phase::Resting | Phase::Stopped => None,
         }
     }
 }
@@ -401,6 +450,7 @@ impl Step<'_> {
             Event::OverMemory => self.over_memory(),
             Event::Gate { parents, held } => self.gate(parents, held),
             Event::Operator { stop } => self.operator(stop),
+            Event::Rule(order) => self.ordered(order),
             Event::Tick => {}
         }
     }
@@ -462,7 +512,7 @@ impl Step<'_> {
             self.life.ready = true;
         }
         match self.life.phase {
-            Phase::Down | Phase::Backoff { .. } | Phase::GivenUp { .. } | Phase::Stopped => {
+            Phase::Down | Phase::Backoff { .. } | Phase::GivenUp { .. } | Phase::Resting | Phase::Stopped => {
                 if first {
                     self.tell(Notice::Adopted);
                     // It ran before mesh came: it was ready once, and need not say so again.
@@ -524,16 +574,22 @@ impl Step<'_> {
                 self.tell(Notice::Stopped { took: self.now.at.since(since), cause: fresh });
                 match then {
                     Then::Start => (self.life.phase, self.life.reason) = (Phase::Down, Why::Stale),
+                    Then::Fresh => (self.life.phase, self.life.reason) = (Phase::Down, Why::Rule),
+                    Then::Rest => self.life.phase = Phase::Resting,
                     Then::Retry => self.fail(),
                     Then::Stay => self.rest(),
                 }
             }
-            Phase::Down | Phase::Backoff { .. } | Phase::GivenUp { .. } if seen.stopped_by_operator => self.rest(),
+            Phase::Down | Phase::Backoff { .. } | Phase::GivenUp { .. } | Phase::Resting
+                if seen.stopped_by_operator =>
+            {
+                self.rest();
+            }
             Phase::Down if first && news => {
                 self.life.reason = Why::Ended;
                 self.tell(Notice::Ended(cause));
             }
-            Phase::Down | Phase::Backoff { .. } | Phase::GivenUp { .. } | Phase::Stopped => {}
+            Phase::Down | Phase::Backoff { .. } | Phase::GivenUp { .. } | Phase::Resting | Phase::Stopped => {}
         }
     }
 
@@ -652,7 +708,7 @@ impl Step<'_> {
         if !stop && let Phase::Stopping { then: then @ Then::Stay, .. } = &mut self.life.phase {
             *then = Then::Start;
         }
-        if !stop && matches!(self.life.phase, Phase::Backoff { .. } | Phase::GivenUp { .. }) {
+        if !stop && matches!(self.life.phase, Phase::Backoff { .. } | Phase::GivenUp { .. } | Phase::Resting) {
             // A person who says "start" has seen to it.
             (self.life.attempts, self.life.alarmed) = (0, false);
             self.life.recent.clear();
@@ -672,7 +728,7 @@ impl Step<'_> {
         }
         if self.life.stop_wanted {
             match &mut self.life.phase {
-                Phase::Down | Phase::Backoff { .. } | Phase::GivenUp { .. } => self.rest(),
+                Phase::Down | Phase::Backoff { .. } | Phase::GivenUp { .. } | Phase::Resting => self.rest(),
                 Phase::Starting { .. } | Phase::Up | Phase::Unhealthy => self.stop(Why::Operator, Then::Stay),
                 Phase::Stopping { then, .. } => *then = Then::Stay,
                 Phase::Stopped => {}
@@ -715,6 +771,7 @@ impl Step<'_> {
             | Phase::GivenUp { .. }
             | Phase::Starting { .. }
             | Phase::Unhealthy
+            | Phase::Resting
             | Phase::Stopped => {}
         }
     }
@@ -769,7 +826,7 @@ impl Step<'_> {
 
     fn start(&mut self) {
         let why = std::mem::replace(&mut self.life.reason, Why::Wanted);
-        if !matches!(why, Why::Wanted | Why::Operator) {
+        if !matches!(why, Why::Wanted | Why::Operator | Why::Rule) {
             self.life.restarts += 1;
         }
         self.life.up_since = None;

@@ -3,6 +3,7 @@
 mod heartbeat;
 mod life;
 mod notice;
+mod order;
 mod policy;
 mod seen;
 mod wanted;
@@ -10,6 +11,7 @@ mod wanted;
 pub use heartbeat::{Beat, Pulse};
 pub use life::{Counts, Effect, Event, Life, Now, Phase, Sign, UNKNOWN, step};
 pub use notice::{Notice, Why};
+pub use order::{Order, Progress};
 pub use policy::{Criticality, GRACE_MOST, Policy, ReadyBy};
 pub use seen::{End, EndCause, Health, Observation, Process, Run, Verb};
 pub use wanted::{Ask, Child, Heartbeat, LivenessProbe, ManagerKind};

@@ -85,6 +85,8 @@ pub enum Why {
     Memory,
     /// A person said so.
     Operator,
+    /// A rule asked for it.
+    Rule,
 }
 
 impl fmt::Display for Why {
@@ -98,6 +100,7 @@ impl fmt::Display for Why {
             Self::Stale => out.write_str("its source files are newer than it"),
             Self::Memory => out.write_str("it passed its memory limit"),
             Self::Operator => out.write_str("a person said so"),
+            Self::Rule => out.write_str("a rule asked for it"),
         }
     }
 }

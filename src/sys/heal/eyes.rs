@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::lines::Lines;
 use super::{certificate, files, process};
+use crate::domain::heal::breaker::Breaker;
 use crate::domain::heal::condition::{Occurrence, What};
 use crate::domain::heal::target::{Target, TargetKind};
 use crate::domain::signal::SeriesName;
@@ -26,6 +27,8 @@ const MEMORY_MB: u64 = 2_048;
 const DELETED_MB: u64 = 1_024;
 /// The age of files that may be removed where the target does not say.
 const PURGE_AFTER: Duration = Duration::from_secs(7 * 86_400);
+/// A file and a process are dated by clocks of different grain, in seconds.
+const GRAIN: f64 = 0.05;
 /// Rates of operations are of this many seconds.
 const OPERATIONS: i64 = 600;
 
@@ -205,7 +208,15 @@ impl<S: Services, E: Exec> SystemEyes<S, E> {
                     seen.is_some_and(|seen| seen.failed && seen.exit_code == Some(127))
                 });
                 facts.note("environment.units_failed", failed.count() as f64);
-                let working = target.services.iter().all(|service| self.is_up(service) == Some(true));
+                // A file that was changed after they started has not been tried by them.
+                let tried = |pid| {
+                    let started = process::started_at(pid);
+                    started.zip(files::changed(path)).is_some_and(|(started, changed)| started + GRAIN >= changed)
+                };
+                let working = target.services.iter().all(|service| {
+                    let seen = self.services.seen(service);
+                    seen.and_then(|seen| seen.pid).is_some_and(tried)
+                });
                 let good = good_copy(&self.good, target);
                 let differs = fs::read(&good).ok().map(|good| fs::read(path).ok() != Some(good));
                 facts.maybe("environment.differs", differs.map(num));
@@ -239,6 +250,7 @@ impl<S: Services, E: Exec> SystemEyes<S, E> {
         facts.truth("unit.failed", seen.failed);
         facts.truth("unit.wanted", seen.wanted);
         facts.truth("unit.given_up", seen.given_up);
+        facts.truth("unit.retried", seen.retried);
         facts.truth("unit.needs_reload", seen.needs_reload);
         facts.truth("unit.held_down", seen.held);
         facts.note("service.restarts", seen.restarts as f64);
@@ -280,8 +292,7 @@ impl<S: Services, E: Exec> SystemEyes<S, E> {
         }
         if !target.sources.is_empty() {
             let newer = files::newest(&target.sources).zip(process::started_at(pid));
-            // A file and a process are dated by clocks of different grain.
-            let stale = |(source, started): (f64, f64)| if source - started > 0.05 { source - started } else { 0.0 };
+            let stale = |(source, started): (f64, f64)| if source - started > GRAIN { source - started } else { 0.0 };
             facts.maybe("unit.stale_code_s", newer.map(stale));
         }
     }
@@ -311,7 +322,10 @@ impl<S: Services, E: Exec> SystemEyes<S, E> {
                 let address = address.to_socket_addrs().ok()?.next()?;
                 Some(TcpStream::connect_timeout(&address, Duration::from_secs(2)).is_ok())
             }
-            None => self.services.seen(name).map(|seen| seen.pid.is_some()),
+            // One that its manager is about to start decides nothing: it may be up in a second.
+            None => {
+                self.services.seen(name).filter(|seen| seen.pid.is_some() || !seen.retried).map(|s| s.pid.is_some())
+            }
         }
     }
 
@@ -349,9 +363,7 @@ pub(super) fn run_for(exec: &impl Exec, target: &Target, program: &Program) -> R
 
 /// Whether a breaker holds operations back.
 fn is_open(path: &Path, wall: i64) -> bool {
-    let Ok(text) = fs::read_to_string(path) else { return false };
-    let until = text.trim().rsplit(' ').next().and_then(|word| word.parse::<i64>().ok());
-    until.is_none_or(|until| until > wall)
+    fs::read_to_string(path).is_ok_and(|text| Breaker::parse(&text).holds(wall))
 }
 
 fn num(holds: bool) -> f64 {

@@ -13,6 +13,7 @@ use super::{files, process};
 use crate::domain::foreign_text::{display_bytes, display_line, error_line};
 use crate::domain::guard::is_blocked_name;
 use crate::domain::heal::action::{Action, Done, On, StopSignal, WayBack};
+use crate::domain::heal::breaker::{Breaker, Next};
 use crate::domain::heal::target::{Target, TargetKind};
 use crate::domain::undo;
 use crate::ports::heal::{Hands, Order, Services};
@@ -232,6 +233,13 @@ fn rename_new(from: &Path, to: &Path) -> Result<(), String> {
     renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE).map_err(|errno| format!("cannot rename: {errno}"))
 }
 
+/// Writes a breaker's file whole: whoever looks at it meanwhile sees the one before or this one.
+fn write_breaker(path: &Path, breaker: Breaker) -> Result<(), String> {
+    let text = breaker.text().ok_or("no rule writes that")?;
+    let fresh = path.with_extension("mesh-new");
+    fs::write(&fresh, text).and_then(|()| fs::rename(&fresh, path)).map_err(|error| error.to_string())
+}
+
 /// Earlier rotations of a log by mesh.
 fn rotated(path: &Path) -> Vec<PathBuf> {
     let Some((folder, name)) = path.parent().zip(path.file_name()) else { return Vec::new() };
@@ -305,7 +313,7 @@ impl<S: Services, E: Exec> Hands for SystemHands<S, E> {
                 let path = target.breaker.clone().unwrap_or_default();
                 let until =
                     (self.clock)().as_second().saturating_add(i64::try_from(lasts.as_secs()).unwrap_or(i64::MAX));
-                fs::write(&path, format!("open until {until}\n")).map(|()| "open".to_owned()).map_err(|e| e.to_string())
+                write_breaker(&path, Breaker::Open(until)).map(|()| "open".to_owned())
             }
             Action::RunDeclared => self.run(&target.run, Some(target), RUN),
             Action::SuspendRules { .. } => Ok("suspended".to_owned()),
@@ -317,6 +325,21 @@ impl<S: Services, E: Exec> Hands for SystemHands<S, E> {
             Action::ConfigurePackages => self.tool(&["dpkg", "--configure", "-a"]),
         };
         Done { result, way_back: ways.to_vec() }
+    }
+
+    fn tend(&mut self, target: &Target, wall: i64) -> Option<Result<String, String>> {
+        let path = target.breaker.as_deref()?;
+        let shown = display_line(&path.display().to_string());
+        // One that cannot be read is none of ours.
+        let breaker = Breaker::parse(&fs::read_to_string(path).ok()?);
+        match breaker.next(wall) {
+            Next::Keep => None,
+            Next::Write(next) => Some(write_breaker(path, next).map(|()| format!("breaker {shown} is half open"))),
+            Next::Remove => {
+                let removed = fs::remove_file(path).map_err(|error| error.to_string());
+                Some(removed.map(|()| format!("breaker {shown} is closed: its time is over, and no rule held again")))
+            }
+        }
     }
 
     fn take_back(&mut self, way: &WayBack) -> Result<String, String> {

@@ -43,6 +43,8 @@ struct Unit {
     /// Starts that the manager makes by itself, in all and still.
     allowed: u32,
     left: u32,
+    /// Most memory that it may have: beyond that the manager kills it, as supervision does where no kernel limit is.
+    memory_mb: Option<u64>,
 }
 
 /// The services of a throw-away place, and the processes that play owners of locks. Eyes, hands and the drill itself
@@ -87,7 +89,9 @@ impl Place {
         let at = |path: &str| self.folder.join(path);
         let own = |name: &Option<String>| name.clone().unwrap_or_else(|| self.own.clone());
         match stage {
-            Stage::Child { name, plan, restarts, start } => self.set(&own(name), plan, *restarts, *start),
+            Stage::Child { name, plan, restarts, memory_mb, start } => {
+                self.set(&own(name), plan, (*restarts, *memory_mb), *start)
+            }
             Stage::Settle => self.settle(),
             Stage::OperatorStop => {
                 let mut inside = self.inside();
@@ -175,7 +179,8 @@ impl Place {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()
     }
 
-    fn set(&self, name: &str, plan: &[String], restarts: u32, start: bool) -> io::Result<()> {
+    fn set(&self, name: &str, plan: &[String], limits: (u32, Option<u64>), start: bool) -> io::Result<()> {
+        let (restarts, memory_mb) = limits;
         let mut inside = self.inside();
         let folder = self.folder.join(name);
         if !inside.units.contains_key(name) {
@@ -194,6 +199,7 @@ impl Place {
                 restarts: 0,
                 allowed: 0,
                 left: 0,
+                memory_mb: None,
             };
             inside.units.insert(name.to_owned(), unit);
         }
@@ -201,7 +207,7 @@ impl Place {
         let plan: Vec<String> = plan.iter().map(|word| word.replace("./", &place)).collect();
         fs::write(folder.join("plan"), plan.join("\n"))?;
         let Some(unit) = inside.units.get_mut(name) else { return Ok(()) };
-        (unit.allowed, unit.left) = (restarts, restarts);
+        (unit.allowed, unit.left, unit.memory_mb) = (restarts, restarts, memory_mb);
         if start {
             unit.stop();
             unit.start()?;
@@ -218,7 +224,8 @@ impl Place {
             self.reap();
             self.inside().units.values().all(|unit| {
                 unit.child.as_ref().is_none_or(|child| {
-                    fs::read_to_string(unit.folder.join("ready")).is_ok_and(|pid| pid == child.id().to_string())
+                    let ready = fs::read_to_string(unit.folder.join("ready"));
+                    ready.is_ok_and(|pid| pid == child.id().to_string()) && !unit.is_over_memory()
                 })
             })
         })
@@ -229,11 +236,16 @@ impl Place {
         let mut inside = self.inside();
         let mut happened = Vec::new();
         for (name, unit) in &mut inside.units {
+            let too_large = unit.is_over_memory();
             let Some(child) = unit.child.as_mut() else { continue };
+            if too_large {
+                signal(Pid::from_child(child), Signal::KILL);
+                drop(child.wait());
+            }
             let Ok(Some(status)) = child.try_wait() else { continue };
             unit.child = None;
             unit.exit_code = Some(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)));
-            happened.push((name.clone(), EventName::Exited));
+            happened.push((name.clone(), if too_large { EventName::OomKill } else { EventName::Exited }));
             if unit.left > 0 && unit.wanted {
                 unit.left -= 1;
                 if unit.start().is_ok() {
@@ -319,6 +331,12 @@ impl Unit {
         Ok(())
     }
 
+    /// Whether it has more memory than it may have.
+    fn is_over_memory(&self) -> bool {
+        let Some((child, most)) = self.child.as_ref().zip(self.memory_mb) else { return false };
+        super::process::anonymous_mb(child.id()).is_some_and(|mb| mb > most as f64)
+    }
+
     /// Waits until it is at work. One that ends is told of by the next look.
     fn wait_ready(&mut self) -> io::Result<()> {
         let Some(child) = self.child.as_mut() else { return Ok(()) };
@@ -356,6 +374,7 @@ impl Services for Manager<'_> {
             wanted: unit.wanted,
             failed: unit.failed,
             given_up: unit.given_up,
+            retried: unit.left > 0 && unit.wanted,
             held: unit.held,
             exit_code: unit.exit_code,
             restarts: unit.restarts,
