@@ -21,6 +21,7 @@ use crate::domain::guard::{ActionKind, AskedBy, Canary, Policy};
 use crate::domain::heal::target::{Target, TargetKind};
 use crate::domain::kaizen::budget::Budget;
 use crate::domain::kaizen::correlation::{Case, Scene};
+use crate::domain::kaizen::proposal::Act;
 use crate::domain::kaizen::question::Question;
 use crate::domain::notice::{Notice, Severity, Standing};
 use crate::domain::redact::Private;
@@ -146,8 +147,7 @@ fn places(config: &Config, ground: &Ground) -> Places {
 /// # Errors
 /// The rules cannot be read.
 pub fn given(parts: &Parts, library: Option<&Library>) -> Result<Given, RulesError> {
-    let (setting, _) = rules::setting(parts, true)?;
-    let ground = ground(&parts.config, setting.targets);
+    let ground = ground(&parts.config, rules::targets(parts));
     let written = crate::store::rules::load(&parts.home)?.held.into_iter().filter_map(|held| {
         let table: Table = held.text.parse().ok()?;
         let trigger = table.get("trigger")?.get("when")?.as_str()?.to_owned();
@@ -287,7 +287,10 @@ impl Work {
         let round = propose::round(db, &bench, asking, &now)?;
         for proposed in &round.new {
             log(&format!("proposed {}: {}", proposed.id, display_line(&proposed.proposal.act.words())));
-            notifying::tell(db, &of_proposal(proposed, &now))?;
+            // A fix is listed where all fixes are; who merges them reads that.
+            if !matches!(proposed.proposal.act, Act::Adopt { .. }) {
+                notifying::tell(db, &of_proposal(proposed, &now))?;
+            }
         }
         for (id, state) in &round.moved {
             log(&format!("proposal {id} is {}", state.name()));
