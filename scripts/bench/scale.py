@@ -1,0 +1,309 @@
+#!/usr/bin/env python3
+"""How a mesh of many hosts uses one git server: real homes, real processes, real git over smart HTTP on this machine.
+
+    scripts/bench/scale.py pushes HOSTS [SECONDS]   every host has news: spread over SECONDS, and all at the same instant
+    scripts/bench/scale.py history                  one cycle with one new entry, by how many entries the branch holds
+
+MESH is the program (default target/debug/mesh). Compare figures of one run only: the machine and its load are part of them.
+"""
+
+import collections
+import concurrent.futures
+import http.server
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+MESH = os.environ.get("MESH", str(REPOSITORY / "target/debug/mesh"))
+LESSON = (REPOSITORY / "src/founding/rename-without-fsync.toml").read_text()
+
+
+def git(*arguments, cwd=None, input=None):
+    quiet = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1", "PATH": os.environ["PATH"], "HOME": "/nonexistent",
+             "GIT_AUTHOR_NAME": "b", "GIT_AUTHOR_EMAIL": "b@localhost", "GIT_COMMITTER_NAME": "b", "GIT_COMMITTER_EMAIL": "b@localhost"}
+    return subprocess.run(["git", *arguments], cwd=cwd, input=input, env=quiet, check=True, stdout=subprocess.PIPE).stdout
+
+
+class Server:
+    """git http-backend behind a small HTTP server that counts what goes through. Eight requests are served at a time."""
+
+    def __init__(self, root):
+        self.root, self.repo = root, root / "mesh.git"
+        git("init", "-q", "--bare", "-b", "mesh", str(self.repo))
+        git("config", "http.receivepack", "true", cwd=self.repo)
+        git("config", "gc.auto", "0", cwd=self.repo)
+        backend = pathlib.Path(git("--exec-path").decode().strip()) / "git-http-backend"
+        self.counts, self.lock, room = collections.Counter(), threading.Lock(), threading.Semaphore(8)
+        server = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def serve(self):
+                if "chunked" in self.headers.get("Transfer-Encoding", ""):
+                    body = b""
+                    while size := int(self.rfile.readline(), 16):
+                        body += self.rfile.read(size)
+                        self.rfile.readline()
+                    self.rfile.readline()
+                else:
+                    body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                path, _, query = self.path.partition("?")
+                environment = {
+                    "PATH": os.environ["PATH"], "GIT_PROJECT_ROOT": str(server.root), "GIT_HTTP_EXPORT_ALL": "1", "REMOTE_USER": "mesh",
+                    "REQUEST_METHOD": self.command, "PATH_INFO": path, "QUERY_STRING": query, "CONTENT_LENGTH": str(len(body)),
+                    "CONTENT_TYPE": self.headers.get("Content-Type", ""), "REMOTE_ADDR": "127.0.0.1",
+                    "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""), "GIT_CONFIG_NOSYSTEM": "1",
+                    "GIT_COMMITTER_NAME": "b", "GIT_COMMITTER_EMAIL": "b@localhost",
+                }
+                with room:
+                    out = subprocess.run([str(backend)], input=body, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
+                head, _, answer = out.partition(b"\r\n\r\n")
+                headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n") if line)
+                with server.lock:
+                    server.counts["requests"] += 1
+                    server.counts["sent"] += len(answer)
+                    server.counts["received"] += len(body)
+                    server.counts["pushes"] += self.command == "POST" and path.endswith("git-receive-pack")
+                self.send_response(int(headers.pop("Status", "200").split()[0]))
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(answer)))
+                self.end_headers()
+                self.wfile.write(answer)
+
+            do_GET = do_POST = serve
+
+            def log_message(self, *_):
+                pass
+
+        class Listener(http.server.ThreadingHTTPServer):
+            request_queue_size = 2048
+            daemon_threads = True
+
+        self.listener = Listener(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.listener.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self.listener.server_address[1]}/mesh.git"
+
+    def since(self, before):
+        with self.lock:
+            return self.counts - before
+
+    def now(self):
+        with self.lock:
+            return self.counts.copy()
+
+
+class Host:
+    def __init__(self, folder, name):
+        self.home, self.name = folder / name, name
+
+    def mesh(self, *arguments):
+        ended = subprocess.run([MESH, "--home", str(self.home), *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               env={"PATH": os.environ["PATH"], "HOME": str(self.home)})
+        if ended.returncode:
+            raise SystemExit(f"{self.name}: mesh {arguments}: {ended.returncode}\n{ended.stdout.decode()}{ended.stderr.decode()}")
+        return ended.stdout.decode()
+
+    def publish(self, lesson):
+        (self.home / "config/lessons" / f"{lesson}.toml").write_text(
+            LESSON.replace('id = "rename-without-fsync"', f'id = "{lesson}"', 1))
+        self.mesh("outbox", "publish", "--no-sync", lesson)
+
+    def sync(self):
+        """One sync; wall and CPU seconds of the process and its children, and what it said."""
+        begun = time.monotonic()
+        child = subprocess.Popen([MESH, "--home", str(self.home), "--json", "sync", "--once"], stdout=subprocess.PIPE,
+                                 stderr=subprocess.DEVNULL, env={"PATH": os.environ["PATH"], "HOME": str(self.home)})
+        said = child.stdout.read()
+        _, _, used = os.wait4(child.pid, 0)
+        child.returncode = 0
+        return time.monotonic() - begun, used.ru_utime + used.ru_stime, json.loads(said)
+
+    def layout(self, name):
+        (self.home / "config/conf.d/layout.toml").write_text(f'[remote]\nlayout = "{name}"\n')
+
+    def place(self):
+        """Where in the interval it syncs: as the agent spreads itself by its id."""
+        return int.from_bytes(bytes.fromhex(json.loads(self.mesh("--json", "id"))["host"])[:8], "little") / 2**64
+
+
+def many(work, over, workers=4):
+    with concurrent.futures.ThreadPoolExecutor(max_workers=workers) as pool:
+        return list(pool.map(work, over))
+
+
+def percentile(values, part):
+    return sorted(values)[min(len(values) - 1, int(part * len(values)))]
+
+
+def rounds_until_all_is_out(hosts):
+    """Syncs those again that could not push, and says how many syncs that took."""
+    left, syncs = hosts, 0
+    while left:
+        said = many(lambda host: host.sync()[2], left)
+        syncs += len(left)
+        left = [host for host, report in zip(left, said) if report["remote"]]
+    return syncs
+
+
+def all_push(server, hosts, offsets, what):
+    """Every host has one new entry and syncs once, `offsets` seconds after the start."""
+    before, begun = server.now(), time.monotonic()
+
+    def one(pair):
+        host, offset = pair
+        time.sleep(max(0.0, begun + offset - time.monotonic()))
+        return host.sync()
+
+    done = many(one, zip(hosts, offsets), workers=len(hosts))
+    took, used = time.monotonic() - begun, server.since(before)
+    walls, cpu = [wall for wall, _, _ in done], [cpu for _, cpu, _ in done]
+    failed = [host for host, (_, _, report) in zip(hosts, done) if report["remote"]]
+    later = rounds_until_all_is_out(failed)
+    each = len(hosts)
+    print(f"{what:34} {took:7.1f} s  {60 * used['pushes'] / took:6.0f} pushes/min  {used['pushes'] / each:5.2f} attempts/host  "
+          f"p50 {percentile(walls, 0.5):5.1f} s  p95 {percentile(walls, 0.95):5.1f} s  {sum(cpu) / each:5.2f} CPU s/host  "
+          f"{used['sent'] / each / 1000:7.1f} kB down  {used['received'] / each / 1000:6.1f} kB up  {len(failed)} had to try again ({later} syncs)",
+          flush=True)
+
+
+def plain_git_pushes(server, folder, count):
+    """The floor: git itself pushes as many refs, each of one small commit, at the same instant."""
+    work = folder / "plain"
+    git("init", "-q", "-b", "main", str(work))
+    git("commit", "-q", "--allow-empty", "-m", "x", cwd=work)
+    heads = [git("commit-tree", "-m", str(n), git("write-tree", cwd=work).decode().strip(), cwd=work).decode().strip() for n in range(count)]
+    begun = time.monotonic()
+    many(lambda n: git("push", "-q", server.url, f"+{heads[n]}:refs/heads/plain/{n}", cwd=work), range(count), workers=count)
+    print(f"{'plain git push, all at once':34} {time.monotonic() - begun:7.1f} s", flush=True)
+    for n in range(count):
+        git("update-ref", "-d", f"refs/heads/plain/{n}", cwd=server.repo)
+
+
+def pushes(folder, count, seconds):
+    server = Server(folder)
+    hosts = [Host(folder, f"h{n:04}") for n in range(count)]
+    author = hosts[0]
+    many(lambda host: host.mesh("init", "--name", host.name, "--mesh", "scale", "--remote", server.url), hosts)
+    # Everybody hears one author; who hears whom changes nothing about who pushes.
+    line = author.mesh("id").strip()
+    many(lambda host: host.mesh("enroll", "author", line), hosts[1:])
+    rounds_until_all_is_out(hosts)
+    places = [host.place() * seconds for host in hosts]
+    number = 0
+
+    def news():
+        nonlocal number
+        number += 1
+        many(lambda host: host.publish(f"{host.name}-{number}"), hosts)
+
+    print(f"{count} hosts, each with one new entry, {os.cpu_count()} processors, load {os.getloadavg()[0]:.0f}")
+    news()
+    all_push(server, hosts, places, f"branch, spread over {seconds} s")
+    news()
+    all_push(server, hosts, [0] * count, "branch, all at once")
+    for host in hosts:
+        host.layout("refs")
+    news()
+    all_push(server, hosts, [0] * count, "refs, all at once (first time)")
+    news()
+    all_push(server, hosts, [0] * count, "refs, all at once")
+    news()
+    all_push(server, hosts, places, f"refs, spread over {seconds} s")
+    plain_git_pushes(server, folder, count)
+    reader, entries = hosts[-1], {}
+    before = server.now()
+    _, cpu, _ = reader.sync()
+    used = server.since(before)
+    print(f"a host that reads all of it: {cpu:.2f} CPU s, {used['sent'] / 1000:.0f} kB")
+    before = server.now()
+    _, cpu, _ = reader.sync()
+    used = server.since(before)
+    print(f"a cycle without news, {count} refs: {cpu:.2f} CPU s, {used['sent'] / 1000:.1f} kB")
+    for ref in git("for-each-ref", "--format=%(refname)", "refs/heads/mesh-host/", cwd=server.repo).decode().split():
+        listed = git("ls-tree", "-r", "--name-only", ref, cwd=server.repo).decode().split()
+        entries[ref] = sum("/log/" in path for path in listed)
+    lost = [ref for ref, found in entries.items() if found != number]
+    print(f"{len(entries)} refs, each with {number} entries: " + ("nothing is lost" if not lost and len(entries) == count else f"LOST: {lost}"))
+    if lost or len(entries) != count:
+        raise SystemExit(1)
+
+
+def strangers_history(repo, entries):
+    """A branch with so many small entries of 500 hosts that nobody here knows, as one commit."""
+    stream = [b"commit refs/heads/mesh\ncommitter b <b@localhost> 1 +0000\ndata 1\nx\n"]
+    stream.append(b"M 100644 inline mesh-format\ndata 14\nmesh-branch/1\n\nM 100644 inline .gitattributes\ndata 8\n* -text\n\n")
+    for n in range(entries):
+        host, seq = n % 500, n // 500 + 1
+        name = f"{host:064x}"[::-1]
+        text = f"{n * 2654435761 % 2**32:08x}"
+        path = f"hosts/{name[:2]}/{name}/log/{(seq - 1) // 100:08}/{seq:010}.json"
+        stream.append(f"M 100644 inline {path}\ndata {len(text)}\n{text}\n".encode())
+    git("fast-import", "--quiet", cwd=repo, input=b"".join(stream))
+
+
+def history(folder):
+    print(f"one cycle with one new entry, {os.cpu_count()} processors, load {os.getloadavg()[0]:.0f}; best of 5")
+    for entries in (1_000, 10_000, 90_000):
+        below = folder / str(entries)
+        below.mkdir()
+        server = Server(below)
+        strangers_history(server.repo, entries)
+        author, reader = Host(below, "author"), Host(below, "reader")
+        for host in (author, reader):
+            host.mesh("init", "--name", host.name, "--mesh", "scale", "--remote", server.url)
+        reader.mesh("enroll", "author", author.mesh("id").strip())
+        before = server.now()
+        _, first_cpu, report = reader.sync()
+        first = server.since(before)
+        if report["remote"]:
+            raise SystemExit(f"{entries}: {report['remote']}")
+        author.sync()
+        reader.sync()
+        rows = []
+        for n in range(5):
+            author.publish(f"new-{n}")
+            before = server.now()
+            _, out_cpu, _ = author.sync()
+            out = server.since(before)
+            before = server.now()
+            _, in_cpu, report = reader.sync()
+            into = server.since(before)
+            if report["received"] != 1:
+                raise SystemExit(f"{entries}: {report}")
+            rows.append((out_cpu, out["sent"] + out["received"], in_cpu, into["sent"] + into["received"]))
+        before = server.now()
+        _, idle_cpu, _ = reader.sync()
+        idle = server.since(before)
+        best = [min(row[k] for row in rows) for k in range(4)]
+        print(f"{entries:6} entries: publish {best[0]:.3f} CPU s {best[1] / 1000:6.1f} kB   read {best[2]:.3f} CPU s {best[3] / 1000:6.1f} kB   "
+              f"no news {idle_cpu:.3f} CPU s {(idle['sent'] + idle['received']) / 1000:.1f} kB   first read {first_cpu:.2f} CPU s {first['sent'] / 1e6:.1f} MB", flush=True)
+        shutil.rmtree(below)
+
+
+def main(arguments):
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="mesh-scale-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None))
+    try:
+        match arguments:
+            case ["pushes", count]:
+                pushes(folder, int(count), int(count))
+            case ["pushes", count, seconds]:
+                pushes(folder, int(count), int(seconds))
+            case ["history"]:
+                history(folder)
+            case _:
+                raise SystemExit(__doc__)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
