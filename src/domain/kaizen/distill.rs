@@ -146,7 +146,7 @@ pub fn distill(
     usual: &[Usual],
 ) -> Option<Lesson> {
     let mut of_it: Vec<&Finished> = finished.iter().filter(|one| one.lesson == parent.id).collect();
-    of_it.sort_by(|one, other| (one.at, one.id.to_string()).cmp(&(other.at, other.id.to_string())));
+    of_it.sort_by_key(|one| (one.at, one.id.to_string()));
     of_it.dedup_by(|one, other| one.id == other.id);
     if of_it.is_empty() {
         return None;

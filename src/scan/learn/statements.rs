@@ -103,7 +103,7 @@ impl Statements<'_> {
 
     /// One statement that was moved to the front of another one.
     pub(super) fn moved(&self, hunks: &[Hunk]) -> Option<Region> {
-        let changes: Vec<(Vec<Id>, Vec<Id>, (Id, Id))> = hunks
+        let changes: Vec<_> = hunks
             .iter()
             .filter_map(|hunk| told(self.before, self.after, hunk).map(|(old, new)| (old, new, hunk.parents)))
             .collect();
