@@ -142,6 +142,8 @@ impl Stage {
             approved: false,
             acked: false,
             snoozed_until: None,
+            called: None,
+            proposal: None,
             thread: Vec::new(),
         };
         self.db.keep_rule_state(std::iter::empty(), std::iter::once(&incident), &[]).expect("stored");

@@ -89,6 +89,7 @@ fn try_one(fix: &Path) -> Tried {
 }
 
 /// Learns from every fix of a folder, two at a time, and returns the names of those that came out as they should.
+#[expect(clippy::print_stderr, reason = "which came out wrong, and why, is what a person wants to know")]
 fn learned(folder: &str) -> (usize, Vec<String>) {
     let fixes = fixes(folder);
     let half = fixes.len().div_ceil(2).max(1);

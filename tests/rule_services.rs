@@ -4,11 +4,10 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use mesh::domain::heal::engine::{Key, Record};
 use mesh::domain::ledger::RuleStep;
-use mesh::ports::Clock as _;
 use mesh::store::db::Db;
 use mesh::sys::clock::SystemClock;
 use rustix::process::Signal;
@@ -181,7 +180,8 @@ fn dead_pid() -> u32 {
 
 fn set_back(path: &Path, span: Duration) {
     let file = fs::File::options().append(true).open(path).expect("opened");
-    file.set_modified(SystemTime::now() - span).expect("set back");
+    let was = file.metadata().and_then(|seen| seen.modified()).expect("a date");
+    file.set_modified(was - span).expect("set back");
 }
 
 /// The folder above the home: no rule touches what is below it.

@@ -20,6 +20,7 @@ use mesh::ports::heal::{Eyes, Hands, Order, Seen, ServiceSeen, Services};
 use mesh::store::db::Db;
 use mesh::store::rules::{PACK, parse};
 use mesh::sys::apply::Changes;
+use mesh::sys::clock::SystemClock;
 use mesh::sys::exec::SystemExec;
 use mesh::sys::heal::SystemHands;
 
@@ -192,8 +193,9 @@ fn a_breaker_whose_time_is_over_is_half_open_for_a_while_and_then_removed() {
     target.breaker = Some(file.clone());
     let setting = Setting { rules: vec![rule(46)], targets: vec![target], ..Setting::default() };
     let changes = Changes::new(&dir.path().join("changes"), HostId::from_bytes([7; 32]), |_| {});
-    let hands =
-        SystemHands::new(Nobody, SystemExec, changes, dir.path().join("good"), Vec::new(), jiff::Timestamp::now);
+    let hands = SystemHands::new(Nobody, SystemExec, changes, dir.path().join("good"), Vec::new(), || {
+        SystemClock.moment().wall
+    });
     let mut healer = Healer::resume(&db, setting, Played::default(), hands, 0, |_| {}).expect("made");
     let start = 1_800_000_000;
     let mut look = |db: &mut Db, after: i64| {
