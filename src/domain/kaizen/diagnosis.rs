@@ -83,7 +83,7 @@ pub fn question(sheet: &Sheet) -> Question {
     Question { name: "diagnosis", ask, facts: sheet.text(), schema, most: 700 }
 }
 
-/// Reads the answer to [`question`].
+/// Reads the answer to [`question()`].
 ///
 /// # Errors
 /// It is of another shape, too long, refers to facts that are not there, or contradicts itself.

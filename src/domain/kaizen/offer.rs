@@ -168,7 +168,7 @@ pub fn question(sheet: &Sheet, catalogue: &Catalogue) -> Question {
     Question { name: "proposals", ask, facts: sheet.text(), schema, most: 1_200 }
 }
 
-/// Reads the answer to [`question`]: what may go before the guard, and what is refused.
+/// Reads the answer to [`question()`]: what may go before the guard, and what is refused.
 #[must_use]
 pub fn read(answer: &str, model: &str, catalogue: &Catalogue) -> (Vec<Proposal>, Vec<Refused>) {
     let offers: Offers = match question::read(answer) {
