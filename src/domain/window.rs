@@ -27,7 +27,7 @@ pub struct Window {
 pub struct WindowError(String);
 
 /// Minutes of a day; `24:00` is its end.
-fn clock(text: &str) -> Option<i64> {
+pub(in crate::domain) fn clock(text: &str) -> Option<i64> {
     let (hours, minutes) = text.split_once(':')?;
     let two = |part: &str| (part.len() == 2).then(|| part.parse::<u8>().ok()).flatten();
     let (hours, minutes) = (two(hours)?, two(minutes)?);
@@ -35,10 +35,18 @@ fn clock(text: &str) -> Option<i64> {
     (minutes < 60 && sum <= DAY).then_some(sum)
 }
 
-fn offset(text: &str) -> Option<i64> {
+/// Minutes that local time is ahead of UTC, as in `+08:00`.
+pub(in crate::domain) fn offset(text: &str) -> Option<i64> {
     let (ahead, rest) = (text.strip_prefix('+'), text.strip_prefix('-'));
     let minutes = clock(ahead.or(rest)?)?;
     (minutes < DAY).then_some(if ahead.is_some() { minutes } else { -minutes })
+}
+
+/// Two times of the day and an offset as [`clock`] and [`offset`] read them.
+pub(in crate::domain) fn written(from: i64, to: i64, offset: i64) -> String {
+    let clock = |minutes: i64| format!("{:02}:{:02}", minutes / 60, minutes % 60);
+    let sign = if offset < 0 { '-' } else { '+' };
+    format!("{}-{} {sign}{}", clock(from), clock(to), clock(offset.abs()))
 }
 
 fn days(text: &str) -> Option<[bool; 7]> {
@@ -91,11 +99,8 @@ impl TryFrom<String> for Window {
 
 impl From<Window> for String {
     fn from(window: Window) -> Self {
-        let clock = |minutes: i64| format!("{:02}:{:02}", minutes / 60, minutes % 60);
         let days: Vec<&str> = DAYS.iter().zip(window.days).filter(|(_, is)| *is).map(|(day, _)| *day).collect();
-        let sign = if window.offset < 0 { '-' } else { '+' };
-        let (from, to, offset) = (clock(window.from), clock(window.to), clock(window.offset.abs()));
-        format!("{} {from}-{to} {sign}{offset}", days.join(","))
+        format!("{} {}", days.join(","), written(window.from, window.to, window.offset))
     }
 }
 

@@ -5,6 +5,8 @@ use std::str::FromStr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::domain::window;
+
 const DAY: i64 = 24 * 60;
 
 /// Quiet hours as they are written: `22:00-07:00`, in UTC, or with an offset such as `22:00-07:00 +08:00`.
@@ -23,13 +25,6 @@ pub struct QuietHours {
 #[error("`{0}` is not quiet hours such as `22:00-07:00` (UTC) or `22:00-07:00 +08:00`")]
 pub struct QuietHoursError(String);
 
-fn clock(text: &str) -> Option<i64> {
-    let (hours, minutes) = text.split_once(':')?;
-    let two = |part: &str| (part.len() == 2).then(|| part.parse::<u8>().ok()).flatten();
-    let (hours, minutes) = (two(hours)?, two(minutes)?);
-    (hours < 24 && minutes < 60).then(|| i64::from(hours) * 60 + i64::from(minutes))
-}
-
 impl FromStr for QuietHours {
     type Err = QuietHoursError;
 
@@ -37,13 +32,9 @@ impl FromStr for QuietHours {
         let wrong = || QuietHoursError(text.to_owned());
         let (span, offset) = text.split_once(' ').unwrap_or((text, "+00:00"));
         let (from, to) = span.split_once('-').ok_or_else(wrong)?;
-        let sign = match offset.as_bytes().first() {
-            Some(b'+') => 1,
-            Some(b'-') => -1,
-            _ => return Err(wrong()),
-        };
-        let offset = sign * clock(&offset[1..]).ok_or_else(wrong)?;
-        let hours = Self { from: clock(from).ok_or_else(wrong)?, to: clock(to).ok_or_else(wrong)?, offset };
+        let clock = |text| window::clock(text).filter(|minutes| *minutes < DAY).ok_or_else(wrong);
+        let offset = window::offset(offset).ok_or_else(wrong)?;
+        let hours = Self { from: clock(from)?, to: clock(to)?, offset };
         if hours.from == hours.to { Err(wrong()) } else { Ok(hours) }
     }
 }
@@ -58,9 +49,7 @@ impl TryFrom<String> for QuietHours {
 
 impl From<QuietHours> for String {
     fn from(hours: QuietHours) -> Self {
-        let clock = |minutes: i64| format!("{:02}:{:02}", minutes / 60, minutes % 60);
-        let sign = if hours.offset < 0 { '-' } else { '+' };
-        format!("{}-{} {sign}{}", clock(hours.from), clock(hours.to), clock(hours.offset.abs()))
+        window::written(hours.from, hours.to, hours.offset)
     }
 }
 
