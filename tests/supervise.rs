@@ -199,6 +199,46 @@ fn what_a_crashed_service_left_behind_goes_before_it_is_started_again() {
 }
 
 #[test]
+fn b19_what_a_service_starts_at_once_is_where_its_service_is() {
+    // One below it, and one that has left its session.
+    let script = "setsid sleep 100000 & echo $! > below; setsid -f sh -c 'echo $$ > away; exec sleep 100000'; wait";
+    let services = Supervising::started(&child("web", &shell(script), ""));
+    let leader = services.until_up("web", 0);
+    let cgroup = |pid: u32| {
+        let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("it runs");
+        text.lines().find(|line| line.starts_with("0::")).map(str::to_owned)
+    };
+    for name in ["below", "away"] {
+        let path = services.agent.home().join(name);
+        let pid = until("it started another one", || fs::read_to_string(&path).ok()?.trim().parse::<u32>().ok());
+        assert_eq!(cgroup(pid), cgroup(leader), "{name}");
+        signal(pid, Signal::KILL);
+    }
+}
+
+#[test]
+fn an_end_that_was_seen_wakes_nobody_again() {
+    let services = Supervising::started(&child("web", SLEEP, ""));
+    services.until_up("web", 0);
+    services.ok(&["service", "stop", "web"]);
+    services.until("web", |service| service["state"] == "stopped");
+    let tasks = fs::read_dir(format!("/proc/{}/task", services.agent.pid())).expect("it runs");
+    let watcher = tasks.map(|task| task.expect("readable").path());
+    let watcher = watcher
+        .filter(|task| fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim() == "children"))
+        .collect::<Vec<_>>();
+    let [watcher] = watcher.as_slice() else { panic!("one thread watches children: {watcher:?}") };
+    let nanoseconds = || {
+        let text = fs::read_to_string(watcher.join("schedstat")).expect("readable");
+        text.split(' ').next().and_then(|used| used.parse::<u64>().ok()).expect("a number")
+    };
+    let before = nanoseconds();
+    // Long enough for one that spins to be told from one that sleeps, on a busy machine too.
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    assert!(nanoseconds() - before < 50_000_000, "{} ns in a second at rest", nanoseconds() - before);
+}
+
+#[test]
 fn a_pause_stops_restarts_and_its_end_resumes_them() {
     let services = Supervising::started(&child("web", SLEEP, ""));
     let first = services.until_up("web", 0);

@@ -1,6 +1,7 @@
 //! Processes by pid and start: a pid that was given to another process since is told apart.
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -8,6 +9,9 @@ use rustix::param::clock_ticks_per_second;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::domain::service::Process;
+
+/// Most processes of one tree.
+const TREE: usize = 4_096;
 
 /// The process that has this pid now, as `/proc` tells; `None` when there is none, or a dead one that was not yet
 /// fetched by its parent.
@@ -31,6 +35,31 @@ pub fn session(pid: u32) -> Option<u32> {
 /// parentheses and may hold anything, a parenthesis too.
 fn fields(stat: &str) -> Option<std::str::SplitAsciiWhitespace<'_>> {
     Some(stat.rsplit_once(')')?.1.split_ascii_whitespace())
+}
+
+/// This process and those below it, itself first, at most so many that a fork bomb keeps nobody busy. Only itself where
+/// the kernel does not say who that is ([`tells_below`]).
+#[must_use]
+pub fn tree(pid: u32) -> Vec<u32> {
+    let (mut open, mut found) = (vec![pid], Vec::new());
+    while let Some(pid) = open.pop() {
+        if found.len() >= TREE {
+            break;
+        }
+        found.push(pid);
+        let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { continue };
+        for task in tasks.flatten() {
+            let below = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+            open.extend(below.split_ascii_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
+        }
+    }
+    found
+}
+
+/// Whether the kernel says what a process has started.
+#[must_use]
+pub fn tells_below() -> bool {
+    Path::new("/proc/thread-self/children").exists()
 }
 
 /// Whether exactly this process is still there.

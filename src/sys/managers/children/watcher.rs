@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -37,8 +36,6 @@ const MEMORY_NEAR: Duration = Duration::from_millis(50);
 const MEMORY_LEAST: Duration = Duration::from_millis(10);
 /// Messages taken at once, so that one that shouts keeps nobody waiting.
 const WORDS: usize = 64;
-/// Most processes of one child whose memory is counted.
-const TREE: usize = 4_096;
 
 const WAKE: u64 = 0;
 const NOTIFY: u64 = 1;
@@ -186,7 +183,12 @@ impl Watching {
         while let Ok(order) = self.orders.try_recv() {
             match order {
                 Order::Watch(watched) => self.watch(watched),
-                Order::Forget(service) => self.children.retain(|_, kept| kept.watched.service != service),
+                Order::Forget(service) => {
+                    let gone = self.children.extract_if(.., |_, kept| kept.watched.service == service);
+                    for (_, kept) in gone.collect::<Vec<_>>() {
+                        self.leave(&kept.watched);
+                    }
+                }
                 Order::Stop => return true,
             }
         }
@@ -214,13 +216,23 @@ impl Watching {
         self.children.insert(token, kept);
     }
 
+    /// Is no longer woken by this process. Its end stays to be seen for as long as anybody else has a handle of it, and
+    /// closing ours would not end that.
+    fn leave(&self, watched: &Watched) {
+        let _was_never_added = epoll::delete(&self.epoll, &watched.pidfd);
+    }
+
     fn ended(&mut self, token: u64) {
         let Some(kept) = self.children.remove(&token) else { return };
+        self.leave(&kept.watched);
         let Watched { service, process, pidfd, own, cgroup, .. } = &kept.watched;
         // Whoever it leaves behind goes with it, while its pid still is its own.
+        if let Some(cgroup) = cgroup {
+            drop(cgroup.kill());
+        }
         match cgroup {
-            Some(cgroup) => drop(cgroup.kill()),
-            None if *own => kill_group(process.pid),
+            _ if *own => kill_group(process.pid),
+            Some(_) => {}
             None => {
                 let left = marks::left_of(&self.home, service, process.pid);
                 left.into_iter().for_each(kill_exactly);
@@ -342,22 +354,7 @@ fn members(watched: &Watched) -> Vec<u32> {
         return cgroup.pids();
     }
     let leader = watched.process.pid;
-    if !Path::new("/proc/thread-self/children").exists() {
-        return marks::session_of(leader);
-    }
-    let (mut open, mut found) = (vec![leader], Vec::new());
-    while let Some(pid) = open.pop() {
-        if found.len() >= TREE {
-            break;
-        }
-        found.push(pid);
-        let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { continue };
-        for task in tasks.flatten() {
-            let below = fs::read_to_string(task.path().join("children")).unwrap_or_default();
-            open.extend(below.split_ascii_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
-        }
-    }
-    found
+    if process::tells_below() { process::tree(leader) } else { marks::session_of(leader) }
 }
 
 fn timespec(wait: Duration) -> Timespec {
