@@ -308,7 +308,7 @@ def hanging(tools, window):
                     )
                     under.config(checks + f"check program quick with path {quick}\n  if status != 0 then alert\n", 5)
                 else:
-                    service = '[[service]]\nname = "{}"\ncommand = ["sleep", "100000", "{}"]\n' \
+                    service = '[[service]]\nname = "{}"\ncommand = ["sh", "-c", "sleep 100000; exit", "{}"]\n' \
                         'probe = {{ command = ["{}"], every = "5s", timeout = "55s" }}\n'
                     text = "".join(service.format(f"slow{n}", under.dir, slow) for n in range(hung))
                     under.config(text + service.format("quick", under.dir, quick))
