@@ -34,11 +34,10 @@ fn db(agent: &Agent) -> Db {
 fn two_looks(agent: &Agent, rule: u32) -> Value {
     let look = || {
         let shown = agent.json(&["--json", "why", &rule.to_string()]);
-        shown["looks"].as_array().and_then(|looks| looks.first().cloned())
+        Some((shown["looked"].as_i64()?, shown["looks"].as_array()?.first()?.clone()))
     };
-    let at = |look: &Value| look["at"].as_i64();
-    let first = until("a look", || look().as_ref().and_then(at));
-    until("two more looks", || look().filter(|look| at(look).is_some_and(|at| at >= first + 2)))
+    let (first, _) = until("a look", look);
+    until("two more looks", || look().filter(|(at, _)| *at >= first + 2)).1
 }
 
 fn refused(agent: &Agent, arguments: &[&str]) -> (Option<i32>, String) {

@@ -62,10 +62,7 @@ fn incident(services: &Supervising, rule: u32) -> Option<Value> {
 
 /// Waits until rules have looked twice from now on.
 fn two_looks(services: &Supervising, rule: u32) {
-    let last = || {
-        let shown = services.agent.json(&["--json", "why", &rule.to_string()]);
-        shown["looks"].as_array().and_then(|looks| looks.iter().filter_map(|look| look["at"].as_i64()).max())
-    };
+    let last = || services.agent.json(&["--json", "why", &rule.to_string()])["looked"].as_i64();
     let first = until("a look", last);
     until("two more looks", || last().filter(|at| *at >= first + 2));
 }

@@ -10,6 +10,7 @@ use crate::domain::foreign_text::error_line;
 use crate::domain::heal::action::Undo;
 use crate::domain::heal::drill::{DrillPlan, DrillState};
 use crate::domain::heal::engine::Stats;
+use crate::loops::heal::LOOKED;
 use crate::store::rules::VERSION;
 
 /// What to do.
@@ -261,6 +262,7 @@ pub(super) fn why(context: &Context, number: u32) -> Outcome {
     let parts = context.open()?;
     let (stands, _) = stand(context, &parts, Some(number))?;
     let found = parts.db.explained(number)?;
+    let looked = parts.db.fact(LOOKED)?.and_then(|at| at.parse::<i64>().ok());
     let open = parts.db.incidents(false, 500)?;
     let open: Vec<_> = open.into_iter().filter(|one| one.rule == number).collect();
     let one = &stands[0];
@@ -271,17 +273,23 @@ pub(super) fn why(context: &Context, number: u32) -> Outcome {
             .collect();
         out::json(&json!({
             "number": number, "name": one.held.rule.name, "drill": { "state": one.state.name(), "why": one.why },
-            "looks": found, "incidents": incidents,
+            "looked": looked, "looks": found, "incidents": incidents,
         }));
         return Ok(ExitKind::Ok);
     }
     out::line(format!("Rule {number} {}: {}", one.held.rule.name, one.held.rule.because));
     out::line(format!("Its drill here is {}. {}", one.state.name(), one.why));
+    let now = parts.now().as_second();
+    if let Some(at) = looked {
+        let ago = age(now - at);
+        out::line(format!(
+            "Rules were looked at {ago} ago; what came of it is written down when it changes, and every 10 min."
+        ));
+    }
     if found.is_empty() {
         let kind = one.held.rule.target.name();
         out::line(format!("It was not looked at: `mesh run` looks, at each target of the kind {kind}."));
     }
-    let now = parts.now().as_second();
     for look in &found {
         let text = |key: &str| look[key].as_str().unwrap_or_default().to_owned();
         let at = look["at"].as_i64().unwrap_or(now);

@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use super::lesson::{parse_span, span_text};
 use super::limits;
-use super::series::{self, BASELINE_WINDOW, Range, SLOPE_WINDOW, Series};
+use super::series::{self, BASELINE_WINDOW, History, Range, SLOPE_WINDOW};
 use super::signal::{NameError, SeriesName};
 
 /// A function over the readings of a signal.
@@ -98,7 +98,7 @@ pub enum ExprError {
 const MAX_NESTING: usize = 16;
 
 /// What the signals say of a claim.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Truth {
     /// It holds.
@@ -124,9 +124,6 @@ impl Truth {
         }
     }
 }
-
-/// What was measured, by the signal's name.
-pub type History = BTreeMap<&'static str, Vec<Series>>;
 
 /// A claim that compiles against the catalogue and can fail.
 #[derive(Clone, PartialEq, Debug)]
@@ -196,6 +193,26 @@ impl Claim {
         Ok(Self { text: text.to_owned(), reads, root })
     }
 
+    /// The same claim of another subject: `stand_in` in its subjects becomes `subject`. To compile once and ask of each of
+    /// many subjects costs next to nothing; to compile for each costs a hundred times as much.
+    ///
+    /// # Errors
+    /// That makes no subject.
+    pub fn about(&self, stand_in: &str, subject: &str) -> Result<Self, NameError> {
+        let mut claim = self.clone();
+        claim.text = claim.text.replace(stand_in, subject);
+        let mut turn = |read: &mut Read| -> Result<(), NameError> {
+            let known = read.series.subject.as_str();
+            if known.contains(stand_in) {
+                read.series.subject = known.replace(stand_in, subject).parse()?;
+            }
+            Ok(())
+        };
+        claim.reads.iter_mut().try_for_each(&mut turn)?;
+        claim.root.each_read(&mut turn)?;
+        Ok(claim)
+    }
+
     /// The claim as it was written.
     #[must_use]
     pub fn text(&self) -> &str {
@@ -225,12 +242,15 @@ impl Claim {
     /// How far back it looks.
     #[must_use]
     pub fn looks_back(&self) -> Duration {
-        let window = |read: &Read| match (read.window, read.function) {
-            (Some(window), _) => window,
-            (None, Function::Baseline) => BASELINE_WINDOW,
-            (None, _) => SLOPE_WINDOW,
-        };
-        self.reads.iter().map(window).max().unwrap_or_default()
+        self.reads.iter().map(Read::looks_back).max().unwrap_or_default()
+    }
+
+    /// The signals that it reads, and how far back each; nothing where only the newest reading counts.
+    pub fn windows(&self) -> impl Iterator<Item = (&'static str, Duration)> {
+        self.reads.iter().map(|read| {
+            let newest = read.function == Function::Last;
+            (read.series.signal.name, if newest { Duration::ZERO } else { read.looks_back() })
+        })
     }
 
     /// What was measured says of the claim. A signal that was not measured never supports it.
@@ -275,17 +295,32 @@ impl fmt::Display for Read {
 }
 
 impl Read {
-    /// A name without a subject means all subjects of it.
+    fn looks_back(&self) -> Duration {
+        match (self.window, self.function) {
+            (Some(window), _) => window,
+            (None, Function::Baseline) => BASELINE_WINDOW,
+            (None, _) => SLOPE_WINDOW,
+        }
+    }
+
     fn range(&self, history: &History, now: i64) -> Range {
-        let signal = self.series.signal;
-        let wanted = self.series.subject.as_str();
-        let all = history.get(signal.name).map_or(&[][..], Vec::as_slice);
-        let meant: Vec<&Series> = all.iter().filter(|series| wanted.is_empty() || series.subject == wanted).collect();
-        series::read(&meant, self.function, self.window, signal, now)
+        series::read(&history.of(&self.series), self.function, self.window, self.series.signal, now)
     }
 }
 
 impl Node {
+    fn each_read<E>(&mut self, turn: &mut impl FnMut(&mut Read) -> Result<(), E>) -> Result<(), E> {
+        match self {
+            Self::Number(_) => Ok(()),
+            Self::Read(read) => turn(read),
+            Self::Arithmetic(_, sides) | Self::Compare(_, sides) => {
+                sides.iter_mut().try_for_each(|side| side.each_read(turn))
+            }
+            Self::Negative(part) | Self::Not(part) => part.each_read(turn),
+            Self::All(parts) | Self::Any(parts) => parts.iter_mut().try_for_each(|part| part.each_read(turn)),
+        }
+    }
+
     fn truth(&self, history: &History, now: i64) -> Truth {
         match self {
             Self::Compare(comparison, sides) => {
@@ -497,6 +532,15 @@ mod tests {
 
     fn refusal(text: &str) -> ExprError {
         Claim::compile(text).expect_err(text)
+    }
+
+    #[test]
+    fn a_claim_is_compiled_once_and_asked_of_many_subjects() {
+        let text = r#"last("service.rss_mb/one") > 5 && !(avg("unit.active/one", "5m") < -last("host.uptime_s"))"#;
+        let claim = Claim::compile(text).expect("sound");
+        let other = claim.about("one", "web").expect("a subject");
+        assert_eq!(other, Claim::compile(&text.replace("one", "web")).expect("sound"));
+        assert_eq!(claim.about("one", "a b"), Err(NameError::Subject));
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! What was measured over time, and what can be said of it. What was not measured is not made up: a
 //! function over a window with holes answers with the range that the truth is in.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
 use super::expr::Function;
-use super::signal::{Direction, Signal};
+use super::signal::{Direction, SeriesName, Signal};
 
 /// Readings later than this many intervals after the one before leave a hole between them.
 const REACH: i64 = 3;
@@ -227,6 +228,59 @@ impl Range {
     fn each(self, change: impl Fn(f64) -> f64) -> Self {
         let (one, other) = (change(self.least), change(self.most));
         if one <= other { Self::between(one, other) } else { Self::between(other, one) }
+    }
+}
+
+/// What was measured: series by the name of their signal, and of each signal by what it is measured of.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct History(BTreeMap<&'static str, BTreeMap<String, Series>>);
+
+impl History {
+    /// Nothing yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(BTreeMap::new())
+    }
+
+    /// Takes a series in, in the place of one of the same signal and subject.
+    pub fn put(&mut self, signal: &'static str, series: Series) {
+        self.0.entry(signal).or_default().insert(series.subject.clone(), series);
+    }
+
+    /// Takes a series out.
+    pub fn remove(&mut self, signal: &str, subject: &str) -> Option<Series> {
+        self.0.get_mut(signal)?.remove(subject)
+    }
+
+    /// The series of a signal and subject.
+    #[must_use]
+    pub fn get(&self, signal: &str, subject: &str) -> Option<&Series> {
+        self.0.get(signal)?.get(subject)
+    }
+
+    /// The same, to be changed.
+    pub fn get_mut(&mut self, signal: &str, subject: &str) -> Option<&mut Series> {
+        self.0.get_mut(signal)?.get_mut(subject)
+    }
+
+    /// The series that a name means. One without a subject means all subjects of it.
+    #[must_use]
+    pub fn of(&self, name: &SeriesName) -> Vec<&Series> {
+        let Some(all) = self.0.get(name.signal.name) else { return Vec::new() };
+        match name.subject.as_str() {
+            "" => all.values().collect(),
+            subject => all.get(subject).into_iter().collect(),
+        }
+    }
+}
+
+impl FromIterator<(&'static str, Vec<Series>)> for History {
+    fn from_iter<I: IntoIterator<Item = (&'static str, Vec<Series>)>>(signals: I) -> Self {
+        let mut history = Self::new();
+        for (signal, series) in signals {
+            series.into_iter().for_each(|one| history.put(signal, one));
+        }
+        history
     }
 }
 

@@ -1,11 +1,9 @@
 //! What may be said of a series, and what may not.
 
-use std::collections::BTreeMap;
-
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::expr::{Claim, History, Truth};
+use crate::domain::expr::{Claim, Truth};
 
 const MINUTES_5: Duration = Duration::from_secs(300);
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -18,7 +16,7 @@ fn series(values: &[Option<f64>], now: i64) -> Series {
 }
 
 fn history(signal: &'static str, values: &[Option<f64>]) -> History {
-    BTreeMap::from([(signal, vec![series(values, 1_000_000)])])
+    History::from_iter([(signal, vec![series(values, 1_000_000)])])
 }
 
 fn truth(text: &str, history: &History) -> Truth {
@@ -81,7 +79,7 @@ fn a_counter_that_went_back_starts_anew() {
 fn a_name_without_a_subject_is_the_worst_of_all() {
     let named =
         |subject: &str, values: &[Option<f64>]| Series { subject: subject.to_owned(), ..series(values, 1_000_000) };
-    let history = History::from([
+    let history = History::from_iter([
         ("service.rss_mb", vec![named("web", &all(&[10.0])), named("db", &all(&[90.0])), named("lost", &[None])]),
         ("cert.days_left", vec![named("a", &all(&[3.0])), named("b", &all(&[60.0]))]),
     ]);
@@ -96,7 +94,7 @@ fn a_name_without_a_subject_is_the_worst_of_all() {
 fn what_is_no_longer_measured_is_not_the_newest() {
     let mut old = series(&all(&[1.0]), 1_000_000);
     old.points[0] = Point::reading(1_000_000 - 1_000, Some(1.0));
-    assert_eq!(truth(r#"last("log.records") == 1"#, &History::from([("log.records", vec![old])])), Truth::Unknown);
+    assert_eq!(truth(r#"last("log.records") == 1"#, &History::from_iter([("log.records", vec![old])])), Truth::Unknown);
 }
 
 #[test]

@@ -4,28 +4,36 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::domain::expr::{Claim, Function, History, Truth};
+use crate::domain::expr::Truth;
 use crate::domain::foreign_text::display_line;
 use crate::domain::heal::action::{Action, Done, WayBack};
-use crate::domain::heal::condition::{EventName, Look, Memory, Occurrence, What};
+use crate::domain::heal::condition::{Condition, EventName, Look, Memory, Occurrence, What};
 use crate::domain::heal::drill::DrillState;
-use crate::domain::heal::engine::{Effect, Engine, Explained, Key, World};
+use crate::domain::heal::engine::{Effect, Engine, Explained, Key, Record, World};
 use crate::domain::heal::incident::{Incident, Notice};
 use crate::domain::heal::rule::Rule;
 use crate::domain::heal::target::Target;
 use crate::domain::ledger::{Entry, RuleStep};
 use crate::domain::running::Moment;
-use crate::domain::series::{Point, Series};
+use crate::domain::series::{History, Point, Series};
 use crate::domain::signal::{self, SeriesName, Subject};
 use crate::ports::heal::{Eyes, Hands};
 use crate::store::db::{Db, DbError};
 
-/// Readings of one fact that are kept in memory.
+/// Most readings of one fact that are kept in memory.
 const POINTS: usize = 1_500;
+/// Of a fact of which only the newest reading is asked, so many are kept: a newest one may be three intervals old.
+const NEWEST: u32 = 4;
+/// A stored signal of which only the newest reading is asked is read this far back: its interval is not known here.
+const STORED: Duration = Duration::from_secs(3_600);
+/// What was found of a rule is written down when it came to something else, and this often where it did not, in seconds.
+const RETOLD: i64 = 600;
 /// A day, in seconds.
 const DAY: i64 = 86_400;
 /// The fact under which suspended targets are kept.
 const SUSPENDED: &str = "rules:suspended";
+/// The fact under which the time of the last look is kept, in seconds.
+pub const LOOKED: &str = "rules:looked";
 
 /// What rules work with.
 #[derive(Clone, Debug, Default)]
@@ -69,7 +77,12 @@ pub struct Healer<E, H> {
     pending: Vec<Effect>,
     eyes: E,
     hands: H,
-    facts: BTreeMap<(&'static str, String), Series>,
+    /// What was seen, and during a look what is stored.
+    facts: History,
+    /// What of the facts is stored ones, and goes after the look.
+    lent: Vec<(&'static str, String)>,
+    /// What the database holds of each rule and target.
+    written: BTreeMap<Key, Written>,
     suspended: BTreeMap<String, i64>,
     /// Targets on which rules acted since the last look.
     acted: Vec<String>,
@@ -78,6 +91,24 @@ pub struct Healer<E, H> {
     /// Where stored signals are read, when what is found is remembered elsewhere.
     pub signals: Option<Db>,
     log: fn(&str),
+}
+
+/// How far back each signal is read.
+type Windows = BTreeMap<&'static str, Duration>;
+
+/// What the database holds of one rule and target.
+#[derive(Default)]
+struct Written {
+    record: Record,
+    /// What the last explanation came to ([`Explained::came_to`]), and when.
+    explained: Option<(u64, i64)>,
+}
+
+impl Written {
+    /// Whether what was found now is to be written down.
+    fn differs(&self, now: &Explained) -> bool {
+        self.explained.is_none_or(|(found, at)| found != now.came_to() || !(at..at + RETOLD).contains(&now.at))
+    }
 }
 
 impl<E: Eyes, H: Hands> Healer<E, H> {
@@ -95,7 +126,9 @@ impl<E: Eyes, H: Hands> Healer<E, H> {
             pending,
             eyes,
             hands,
-            facts: BTreeMap::new(),
+            facts: History::new(),
+            lent: Vec::new(),
+            written: BTreeMap::new(),
             suspended,
             acted: Vec::new(),
             untended: BTreeSet::new(),
@@ -129,6 +162,8 @@ impl<E: Eyes, H: Hands> Healer<E, H> {
         let wall = moment.wall.as_second();
         let now = i64::try_from(db.count_on(moment)?.as_millis() / 1_000).unwrap_or(i64::MAX);
         let mut looked = Looked::default();
+        // Left behind where the last look failed half way.
+        self.give_back();
         self.hear_people(db)?;
         if !self.setting.dry_run {
             let effects = std::mem::take(&mut self.pending);
@@ -143,11 +178,12 @@ impl<E: Eyes, H: Hands> Healer<E, H> {
         }));
         seen.occurrences.sort_by_key(|one| one.at);
         looked.facts = seen.readings.len();
+        let windows = self.windows();
         for reading in seen.readings {
-            self.note(&reading.name, wall, reading.value.ok());
+            self.note(&reading.name, wall, reading.value.ok(), &windows);
         }
-        self.note_acts(wall, now);
-        let history = self.history(db, wall)?;
+        self.note_acts(wall, now, &windows);
+        self.borrow_stored(db, wall, &windows)?;
         let paused = match (self.setting.dry_run, db.read_only()?, db.paused(moment)?) {
             (true, ..) => Some("dry run: everything but the action".to_owned()),
             (false, Some(why), _) => Some(format!("mesh changes nothing any more: {why}")),
@@ -174,7 +210,7 @@ impl<E: Eyes, H: Hands> Healer<E, H> {
             rules: &self.setting.rules,
             targets: &self.setting.targets,
             drills: &self.setting.drills,
-            history: &history,
+            history: &self.facts,
             occurrences: &seen.occurrences,
             wall,
             now,
@@ -185,10 +221,26 @@ impl<E: Eyes, H: Hands> Healer<E, H> {
             unseen_after: self.setting.unseen_after,
         };
         let (effects, explained) = self.engine.look(&world);
+        self.give_back();
         self.follow(db, moment, now, effects, &mut looked)?;
         looked.ended = std::mem::take(&mut self.engine.ended);
         let incidents = self.engine.incidents.values().chain(&looked.ended);
-        db.keep_rule_state(self.engine.records.iter(), incidents, &explained)?;
+        let records = self.engine.records.iter();
+        let records = records.filter(|(key, record)| self.written.get(*key).is_none_or(|one| one.record != **record));
+        let told = explained.iter().filter(|one| self.written.get(&one.key()).is_none_or(|last| last.differs(one)));
+        let told: Vec<&Explained> = told.collect();
+        db.keep_rule_state(records, incidents, &told)?;
+        db.set_fact(LOOKED, &wall.to_string())?;
+        for one in told {
+            let (found, at) = (one.came_to(), one.at);
+            self.written.entry(one.key()).or_default().explained = Some((found, at));
+        }
+        for (key, record) in &self.engine.records {
+            let written = self.written.entry(key.clone()).or_default();
+            if written.record != *record {
+                written.record.clone_from(record);
+            }
+        }
         looked.explained = explained;
         Ok(looked)
     }
@@ -217,7 +269,10 @@ impl<E: Eyes, H: Hands> Healer<E, H> {
         memory: &mut Memory,
         wall: i64,
     ) -> Result<bool, DbError> {
-        let history = self.history(db, wall)?;
+        let mut history = self.facts.clone();
+        for (signal, series) in self.stored(db, wall, &self.windows())? {
+            history.put(signal, series);
+        }
         let look = Look { target, history: &history, occurrences: &[], wall, now: wall };
         Ok(rule.validate.when.look(memory, &look).truth == Truth::True)
     }
@@ -268,15 +323,18 @@ impl<E: Eyes, H: Hands> Healer<E, H> {
         Ok(())
     }
 
-    fn note(&mut self, name: &SeriesName, wall: i64, value: Option<f64>) {
-        let key = (name.signal.name, name.subject.as_str().to_owned());
+    fn note(&mut self, name: &SeriesName, wall: i64, value: Option<f64>, windows: &Windows) {
+        let (signal, subject) = (name.signal.name, name.subject.as_str());
         let every = self.setting.every.max(Duration::from_secs(1));
-        let series = self.facts.entry(key).or_insert_with(|| Series {
-            subject: name.subject.as_str().to_owned(),
-            every,
-            points: Vec::new(),
-        });
+        if self.facts.get(signal, subject).is_none() {
+            self.facts.put(signal, Series { subject: subject.to_owned(), every, points: Vec::new() });
+        }
+        let Some(series) = self.facts.get_mut(signal, subject) else { return };
         series.every = every;
+        let window = windows.get(signal).copied().unwrap_or_default().saturating_add(every.saturating_mul(NEWEST));
+        let oldest = wall.saturating_sub(i64::try_from(window.as_secs()).unwrap_or(i64::MAX));
+        let gone = series.points.partition_point(|point| point.until < oldest);
+        series.points.drain(..gone);
         // A clock that was set back leaves readings that lie ahead: they are of no use.
         while series.points.last().is_some_and(|last| last.until >= wall) {
             series.points.pop();
@@ -288,7 +346,7 @@ impl<E: Eyes, H: Hands> Healer<E, H> {
     }
 
     /// How often rules acted on each target within a day, as a fact.
-    fn note_acts(&mut self, wall: i64, now: i64) {
+    fn note_acts(&mut self, wall: i64, now: i64, windows: &Windows) {
         let names: Vec<Subject> = self.setting.targets.iter().map(|target| target.name.clone()).collect();
         for name in names {
             // A rule that stops others counts for nothing here.
@@ -306,37 +364,51 @@ impl<E: Eyes, H: Hands> Healer<E, H> {
             let most = most.map(|(_, record)| record.acts.iter().filter(|at| **at > now - DAY).count()).max();
             let value = most.unwrap_or(0) as f64;
             let suspended = self.suspended.get(name.as_str()).is_some_and(|until| *until > now);
-            self.note(&SeriesName::of("rule.suspended", name.clone()), wall, Some(f64::from(u8::from(suspended))));
-            self.note(&SeriesName::of("rule.acted", name), wall, Some(value));
+            let suspended = Some(f64::from(u8::from(suspended)));
+            self.note(&SeriesName::of("rule.suspended", name.clone()), wall, suspended, windows);
+            self.note(&SeriesName::of("rule.acted", name), wall, Some(value), windows);
         }
     }
 
-    /// What the claims of all rules read: facts from memory, everything else from what is stored.
-    fn history(&self, db: &Db, wall: i64) -> Result<History, DbError> {
-        let mut history = History::new();
-        for ((signal, _), series) in &self.facts {
-            history.entry(signal).or_default().push(series.clone());
-        }
-        let mut wanted: BTreeMap<&'static str, Duration> = BTreeMap::new();
-        for rule in &self.setting.rules {
-            for target in self.setting.targets.iter().filter(|target| target.kind == rule.target) {
-                let parts = [&rule.trigger, &rule.validate.when];
-                let all = parts.into_iter().chain(rule.diagnose.iter().map(|question| &question.when));
-                for claim in all.filter_map(|part| part.claims(target.name.as_str()).ok()).flatten() {
-                    want(&claim, &mut wanted);
-                }
+    /// How far back the rules read each signal.
+    fn windows(&self) -> Windows {
+        let mut windows = Windows::new();
+        let kinds: BTreeSet<_> = self.setting.targets.iter().map(|target| target.kind).collect();
+        for rule in self.setting.rules.iter().filter(|rule| kinds.contains(&rule.target)) {
+            let parts = [&rule.trigger, &rule.validate.when];
+            let all = parts.into_iter().chain(rule.diagnose.iter().map(|question| &question.when));
+            for (signal, window) in all.flat_map(Condition::windows) {
+                let known = windows.entry(signal).or_default();
+                *known = (*known).max(window);
             }
         }
-        for (name, back) in wanted {
+        windows
+    }
+
+    /// What the rules read and was not seen, but is stored.
+    fn stored(&self, db: &Db, wall: i64, windows: &Windows) -> Result<Vec<(&'static str, Series)>, DbError> {
+        let mut found = Vec::new();
+        for (name, back) in windows {
             let Some(signal) = signal::find(name) else { continue };
-            let known = history.entry(signal.name).or_default();
-            for series in self.signals.as_ref().unwrap_or(db).series(signal, back, wall)? {
-                if !known.iter().any(|one| one.subject == series.subject) {
-                    known.push(series);
-                }
-            }
+            let stored = self.signals.as_ref().unwrap_or(db).series(signal, STORED.max(*back), wall)?;
+            let unseen = stored.into_iter().filter(|one| self.facts.get(name, &one.subject).is_none());
+            found.extend(unseen.map(|one| (signal.name, one)));
         }
-        Ok(history)
+        Ok(found)
+    }
+
+    fn borrow_stored(&mut self, db: &Db, wall: i64, windows: &Windows) -> Result<(), DbError> {
+        for (signal, series) in self.stored(db, wall, windows)? {
+            self.lent.push((signal, series.subject.clone()));
+            self.facts.put(signal, series);
+        }
+        Ok(())
+    }
+
+    fn give_back(&mut self) {
+        for (signal, subject) in self.lent.drain(..) {
+            self.facts.remove(signal, &subject);
+        }
     }
 
     fn follow(
@@ -469,14 +541,5 @@ impl<E: Eyes, H: Hands> Healer<E, H> {
     }
 }
 
-/// Notes what a claim reads, and how far back.
-fn want(claim: &Claim, wanted: &mut BTreeMap<&'static str, Duration>) {
-    // A newest reading may be as old as three of its intervals.
-    const LAST: Duration = Duration::from_secs(3_600);
-    let back = claim.looks_back();
-    let back = if claim.only_reads(Function::Last) { LAST } else { back.max(LAST) };
-    for name in claim.signals() {
-        let known = wanted.entry(name).or_default();
-        *known = (*known).max(back);
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -85,7 +85,7 @@ impl Db {
         &mut self,
         records: impl Iterator<Item = (&'a Key, &'a Record)>,
         incidents: impl Iterator<Item = &'a Incident>,
-        explained: &[Explained],
+        explained: &[&Explained],
     ) -> Result<(), DbError> {
         self.write(|transaction| {
             let mut keep = transaction.prepare_cached(

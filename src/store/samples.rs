@@ -5,8 +5,8 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
 
 use super::db::{Db, DbError};
-use crate::domain::expr::{Claim, History};
-use crate::domain::series::{Point, Series};
+use crate::domain::expr::Claim;
+use crate::domain::series::{History, Point, Series};
 use crate::domain::signal::{self, SeriesName, Signal};
 
 /// How long single readings are kept, in seconds.

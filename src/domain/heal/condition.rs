@@ -8,11 +8,14 @@ use regex::Regex;
 use serde::{Deserialize, Serialize};
 
 use super::rule::span;
-use crate::domain::expr::{Claim, History, Truth};
+use crate::domain::expr::{Claim, Truth};
 use crate::domain::foreign_text::display_line;
+use crate::domain::series::History;
 
 /// What stands for the target's name in a claim.
 const TARGET: &str = "{target}";
+/// What stands for it in a claim that was compiled.
+const STAND_IN: &str = "the-target-of-this-rule";
 /// Most conditions in one tree.
 const NODES: usize = 32;
 /// Times that are remembered of one condition.
@@ -111,7 +114,8 @@ pub struct Condition {
 
 #[derive(Clone, Debug)]
 enum Kind {
-    Claim(String),
+    /// As it was written, and compiled with [`STAND_IN`] for its target.
+    Claim(String, Box<Claim>),
     Log(Regex),
     Event(EventName),
     AtLeast(usize, Vec<Condition>),
@@ -202,8 +206,9 @@ impl ConditionText {
         };
         let kind = match (self.when, self.log, self.event, self.all, self.any, self.at_least) {
             (Some(text), None, None, None, None, None) => {
-                Claim::compile(&text.replace(TARGET, "x")).map_err(|error| format!("`{text}`: {error}"))?;
-                Kind::Claim(text)
+                let claim = Claim::compile(&text.replace(TARGET, STAND_IN));
+                let claim = claim.map_err(|error| format!("`{text}`: {error}"))?;
+                Kind::Claim(text, Box::new(claim))
             }
             (None, Some(pattern), None, None, None, None) => Kind::Log(compile(&pattern)?),
             (None, None, Some(event), None, None, None) => Kind::Event(event),
@@ -259,7 +264,7 @@ impl Condition {
     fn count(&self) -> usize {
         1 + match &self.kind {
             Kind::AtLeast(_, parts) => parts.iter().map(Self::count).sum(),
-            Kind::Claim(_) | Kind::Log(_) | Kind::Event(_) => 0,
+            Kind::Claim(..) | Kind::Log(_) | Kind::Event(_) => 0,
         }
     }
 
@@ -269,7 +274,7 @@ impl Condition {
         match &self.kind {
             Kind::Log(_) => true,
             Kind::AtLeast(_, parts) => parts.iter().any(Self::reads_lines),
-            Kind::Claim(_) | Kind::Event(_) => false,
+            Kind::Claim(..) | Kind::Event(_) => false,
         }
     }
 
@@ -279,7 +284,16 @@ impl Condition {
         match &self.kind {
             Kind::Log(pattern) => pattern.is_match(line),
             Kind::AtLeast(_, parts) => parts.iter().any(|part| part.matches_line(line)),
-            Kind::Claim(_) | Kind::Event(_) => false,
+            Kind::Claim(..) | Kind::Event(_) => false,
+        }
+    }
+
+    /// The signals that its claims read, and how far back each ([`Claim::windows`]).
+    pub fn windows(&self) -> Vec<(&'static str, Duration)> {
+        match &self.kind {
+            Kind::Claim(_, claim) => claim.windows().collect(),
+            Kind::AtLeast(_, parts) => parts.iter().flat_map(Self::windows).collect(),
+            Kind::Log(_) | Kind::Event(_) => Vec::new(),
         }
     }
 
@@ -289,7 +303,7 @@ impl Condition {
     /// The target's name does not fit into one.
     pub fn claims(&self, target: &str) -> Result<Vec<Claim>, String> {
         match &self.kind {
-            Kind::Claim(text) => Ok(vec![bind(text, target)?]),
+            Kind::Claim(_, claim) => Ok(vec![bind(claim, target)?]),
             Kind::AtLeast(_, parts) => {
                 let lists = parts.iter().map(|part| part.claims(target)).collect::<Result<Vec<_>, _>>()?;
                 Ok(lists.into_iter().flatten().collect())
@@ -307,7 +321,7 @@ impl Condition {
         };
         let parts = match &self.kind {
             Kind::AtLeast(_, parts) => parts.iter().map(Self::longest).max().unwrap_or_default(),
-            Kind::Claim(_) | Kind::Log(_) | Kind::Event(_) => Duration::ZERO,
+            Kind::Claim(..) | Kind::Log(_) | Kind::Event(_) => Duration::ZERO,
         };
         self.lasts.max(own) + parts
     }
@@ -333,7 +347,7 @@ impl Condition {
         clauses.push(Clause { depth, text: self.text(look.target), truth: Truth::Unknown, detail: String::new() });
         let mut times: Vec<i64> = Vec::new();
         let (mut truth, mut detail) = match &self.kind {
-            Kind::Claim(text) => match bind(text, look.target) {
+            Kind::Claim(_, claim) => match bind(claim, look.target) {
                 Ok(claim) => (claim.evaluate(look.history, look.wall), claim.reading(look.history, look.wall)),
                 Err(why) => (Truth::Unknown, why),
             },
@@ -384,7 +398,7 @@ impl Condition {
     /// The condition in words.
     fn text(&self, target: &str) -> String {
         let what = match &self.kind {
-            Kind::Claim(text) => text.replace(TARGET, target),
+            Kind::Claim(text, _) => text.replace(TARGET, target),
             Kind::Log(pattern) => format!("log matches {pattern}"),
             Kind::Event(name) => format!("event {}", word(name)),
             Kind::AtLeast(count, parts) if *count == parts.len() => "all of".to_owned(),
@@ -406,8 +420,8 @@ fn word(name: &EventName) -> String {
     serde_json::to_string(name).unwrap_or_default().trim_matches('"').to_owned()
 }
 
-fn bind(text: &str, target: &str) -> Result<Claim, String> {
-    Claim::compile(&text.replace(TARGET, target)).map_err(|error| error.to_string())
+fn bind(claim: &Claim, target: &str) -> Result<Claim, String> {
+    claim.about(STAND_IN, target).map_err(|error| error.to_string())
 }
 
 impl Cell {
@@ -476,7 +490,7 @@ mod tests {
             every: Duration::from_secs(60),
             points: vec![Point::reading(now, Some(value))],
         };
-        History::from([("service.rss_mb", vec![series])])
+        History::from_iter([("service.rss_mb", vec![series])])
     }
 
     fn event(at: i64) -> Occurrence {

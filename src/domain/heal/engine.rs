@@ -2,6 +2,7 @@
 //! happened in, effects out. Whoever performs an effect tells what came of it.
 
 use std::collections::BTreeMap;
+use std::hash::{Hash as _, Hasher as _};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -12,7 +13,8 @@ use super::drill::DrillState;
 use super::incident::{Ending, Event, Incident, Notice, NoticeKind, State};
 use super::rule::{Risk, Rule, Then};
 use super::target::{Target, TargetKind};
-use crate::domain::expr::{History, Truth};
+use crate::domain::expr::Truth;
+use crate::domain::series::History;
 
 /// A rule and a target, by number and name.
 pub type Key = (u32, String);
@@ -151,6 +153,26 @@ pub struct Explained {
     pub diagnose: Vec<(String, Truth, Vec<Clause>)>,
     /// What was decided, in words.
     pub decision: String,
+}
+
+impl Explained {
+    /// The rule and the target.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        (self.rule, self.target.clone())
+    }
+
+    /// What it came to without the numbers behind it, as one number: equal where nothing but numbers and time differ.
+    #[must_use]
+    pub fn came_to(&self) -> u64 {
+        let mut hasher = std::hash::DefaultHasher::new();
+        let truths = |clauses: &[Clause]| clauses.iter().map(|clause| clause.truth).collect::<Vec<_>>();
+        (self.fired, truths(&self.trigger), &self.decision).hash(&mut hasher);
+        for (question, truth, clauses) in &self.diagnose {
+            (question, truth, truths(clauses)).hash(&mut hasher);
+        }
+        hasher.finish()
+    }
 }
 
 /// The engine's state.

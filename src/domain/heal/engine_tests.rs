@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::domain::heal::rule::RuleText;
-use crate::domain::series::{Point, Series};
+use crate::domain::series::{History, Point, Series};
 
 const RULE: &str = r#"
 number = 1
@@ -101,7 +101,7 @@ impl Host {
         for ((signal, name), value) in &self.facts {
             let points = vec![Point::reading(self.now, Some(*value))];
             let every = Duration::from_secs(60);
-            history.entry(signal).or_default().push(Series { subject: name.clone(), every, points });
+            history.put(signal, Series { subject: name.clone(), every, points });
         }
         let world = World {
             rules: &self.rules,

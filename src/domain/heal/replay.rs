@@ -7,9 +7,9 @@ use serde::Deserialize;
 
 use super::condition::{EventName, Look, Memory, Occurrence, What};
 use super::rule::{Rule, span};
-use crate::domain::expr::{History, Truth};
+use crate::domain::expr::Truth;
 use crate::domain::foreign_text;
-use crate::domain::series::{Point, Series};
+use crate::domain::series::{History, Point, Series};
 use crate::domain::signal::{Signal, demand};
 
 /// The target that is played.
@@ -130,7 +130,7 @@ impl Recorded {
                 Point::reading(self.at(row), known)
             });
             let series = Series { subject: subject.clone(), every: self.every, points: points.collect() };
-            history.entry(signal.name).or_default().push(series);
+            history.put(signal.name, series);
         }
         history
     }

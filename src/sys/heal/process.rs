@@ -6,6 +6,8 @@ use std::path::Path;
 
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::sys::managers::process as managed;
+
 /// Clock ticks in a second, as `/proc` counts them on every Linux that we run on.
 const TICKS: f64 = 100.0;
 /// Most processes of a tree that are looked at.
@@ -59,6 +61,10 @@ pub(super) fn started_at(pid: u32) -> Option<f64> {
 
 /// The process and all below it, the ended ones that nobody waited for included.
 pub(super) fn tree(root: u32) -> Vec<Process> {
+    if managed::tells_below() {
+        let found: Vec<Process> = managed::tree(root).into_iter().filter_map(process).collect();
+        return if found.first().is_some_and(|first| first.pid == root) { found } else { Vec::new() };
+    }
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
     let all: Vec<Process> = pids.filter_map(process).collect();
