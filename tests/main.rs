@@ -39,6 +39,7 @@ mod notify;
 mod old_homes;
 mod own_chain;
 mod packaged;
+mod plain_processes;
 mod probes;
 mod properties;
 mod protocol_example;

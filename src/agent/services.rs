@@ -15,7 +15,7 @@ use super::watch::Door;
 use crate::domain::foreign_text::error_line;
 use crate::domain::id::ServiceName;
 use crate::domain::notice::Notice;
-use crate::domain::service::{Ask, Child, Counts, ManagerKind, Process};
+use crate::domain::service::{Ask, Child, Counts, ManagerKind, Plain, Process};
 use crate::domain::signal::{SeriesName, Subject};
 use crate::loops::seed::Mode;
 use crate::loops::supervise::{self, Event, Happened, Regular, Shown, Supervised, What, World};
@@ -29,6 +29,7 @@ use crate::sys::exec::SystemExec;
 use crate::sys::managers::children::Children;
 use crate::sys::managers::docker::{self, Docker};
 use crate::sys::managers::launchd::{self, Launchd};
+use crate::sys::managers::processes::Processes;
 use crate::sys::managers::questions::{CommandQuestion, HeartbeatQuestion, HttpQuestion, SourceQuestion, TcpQuestion};
 use crate::sys::managers::systemd::Systemd;
 use crate::sys::managers::wishes;
@@ -62,6 +63,7 @@ pub struct Services {
     made_from: Vec<Service>,
     managers: BTreeSet<ManagerKind>,
     definitions: Option<Sender<Vec<Child>>>,
+    plain: Option<Sender<Vec<Plain>>>,
     running: oneshot::Receiver<()>,
     /// What could not be done, a sentence each. The rest runs.
     pub notes: Vec<String>,
@@ -85,6 +87,7 @@ impl Services {
             made_from: Vec::new(),
             managers: BTreeSet::new(),
             definitions: None,
+            plain: None,
             running,
             notes: Vec::new(),
         };
@@ -125,6 +128,9 @@ impl Services {
             // It is read before the services below are, by the same thread.
             drop(definitions.send(children));
         }
+        if let Some(plain) = &self.plain {
+            drop(plain.send(self.made_from.iter().filter_map(|service| service.plain.clone()).collect()));
+        }
         let mut client = None;
         let mut supervised = Vec::new();
         for service in self.made_from.clone() {
@@ -141,6 +147,12 @@ impl Services {
                     Children::open(&parts.home.state(), teller).map_err(|error| error.to_string())?;
                 self.definitions = Some(definitions);
                 Ok(Box::new(children))
+            }
+            ManagerKind::Process => {
+                let (processes, plain) =
+                    Processes::open(&parts.home.state(), teller).map_err(|error| error.to_string())?;
+                self.plain = Some(plain);
+                Ok(Box::new(processes))
             }
             ManagerKind::Systemd => boxed(Systemd::remembering(&parts.home.state().join(ASKED), teller)),
             ManagerKind::Docker => boxed(Docker::at(Path::new(docker::SOCKET), teller)),

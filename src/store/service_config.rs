@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use regex::Regex;
 use serde::{Deserialize, Serialize};
 
 use super::config::Span;
 use super::home::Home;
 use crate::domain::id::ServiceName;
 use crate::domain::service::{
-    Ask, Child, Criticality, GRACE_MOST, Heartbeat, LivenessProbe, ManagerKind, Policy, ReadyBy,
+    Ask, Child, Criticality, GRACE_MOST, Heartbeat, LivenessProbe, ManagerKind, Plain, Policy, ReadyBy,
 };
 
 /// Shortest time between two questions.
@@ -30,6 +31,10 @@ struct ServiceFile {
     manager: Option<ManagerKind>,
     unit: Option<toml::Spanned<String>>,
     command: Option<Vec<String>>,
+    pidfile: Option<PathBuf>,
+    matching: Option<String>,
+    start: Option<Vec<String>>,
+    stop: Option<Vec<String>>,
     dir: Option<PathBuf>,
     #[serde(default)]
     env: BTreeMap<String, String>,
@@ -91,10 +96,12 @@ pub struct Service {
     pub name: ServiceName,
     /// Who runs it.
     pub manager: ManagerKind,
-    /// What its manager calls it; empty for a child.
+    /// What its manager calls it; empty for a child, and what a plain process is known by.
     pub unit: String,
     /// What is run, where mesh runs it itself.
     pub child: Option<Child>,
+    /// How it is found, started and stopped, where it is a plain process.
+    pub plain: Option<Plain>,
     /// What must be healthy before it is started.
     pub depends_on: Vec<ServiceName>,
     /// How it is asked whether it lives.
@@ -135,8 +142,22 @@ impl TryFrom<ServiceFile> for Checked {
         if name == ITSELF {
             return wrong("mesh itself has that name among signals: take another one, and name the unit with `unit`");
         }
-        let manager =
-            file.manager.unwrap_or(if file.command.is_some() { ManagerKind::Child } else { ManagerKind::Systemd });
+        let manager = file.manager.unwrap_or(if file.pidfile.is_some() || file.matching.is_some() {
+            ManagerKind::Process
+        } else if file.command.is_some() {
+            ManagerKind::Child
+        } else {
+            ManagerKind::Systemd
+        });
+        if manager == ManagerKind::Process {
+            if let Err(what) = plain(&file) {
+                return wrong(&what);
+            }
+        } else if let Some(key) = file.of_process() {
+            return wrong(&format!(
+                "`{key}` goes with `manager = \"process\"`, which is known by `pidfile` or `matching`"
+            ));
+        }
         if manager == ManagerKind::Child {
             let named = file.command.as_ref().and_then(|argv| argv.first()).is_some_and(|program| !program.is_empty());
             if !named {
@@ -148,20 +169,26 @@ impl TryFrom<ServiceFile> for Checked {
         } else {
             let of_child = [
                 ("command", file.command.is_some()),
-                ("dir", file.dir.is_some()),
-                ("env", !file.env.is_empty()),
-                ("user", file.user.is_some()),
                 ("notify", file.notify),
                 ("watchdog", file.watchdog.is_some()),
                 ("memory_mb", file.memory_mb.is_some()),
+            ];
+            // The commands that start and stop a plain process have these as well.
+            let of_command = [
+                ("dir", file.dir.is_some()),
+                ("env", !file.env.is_empty()),
+                ("user", file.user.is_some()),
                 ("log_mb", file.log_mb.is_some()),
                 ("log_files", file.log_files.is_some()),
             ];
-            if let Some((key, _)) = of_child.into_iter().find(|(_, given)| *given) {
-                return wrong(&format!(
-                    "`{key}` goes with `manager = \"child\"`; {} sees to it itself",
-                    manager.name()
-                ));
+            let of_command = of_command.into_iter().filter(|_| manager != ManagerKind::Process);
+            if let Some((key, _)) = of_child.into_iter().chain(of_command).find(|(_, given)| *given) {
+                let instead = if manager == ManagerKind::Process {
+                    "a plain process has none, and is started by `start`".to_owned()
+                } else {
+                    format!("{} sees to it itself", manager.name())
+                };
+                return wrong(&format!("`{key}` goes with `manager = \"child\"`; {instead}"));
             }
         }
         if file.env.keys().any(|key| key.is_empty() || key.contains(['=', '\0'])) {
@@ -191,6 +218,47 @@ impl TryFrom<ServiceFile> for Checked {
         };
         Ok(Self { file, manager, ask, places: Vec::new(), named: (PathBuf::new(), 0) })
     }
+}
+
+impl ServiceFile {
+    /// A key that only a plain process has, if one is given.
+    fn of_process(&self) -> Option<&'static str> {
+        let of_process = [
+            ("pidfile", self.pidfile.is_some()),
+            ("matching", self.matching.is_some()),
+            ("start", self.start.is_some()),
+            ("stop", self.stop.is_some()),
+        ];
+        of_process.into_iter().find(|(_, given)| *given).map(|(key, _)| key)
+    }
+}
+
+/// Checks what a plain process needs.
+fn plain(file: &ServiceFile) -> Result<(), String> {
+    let is_program = |argv: &Vec<String>| argv.first().is_some_and(|program| !program.is_empty());
+    if file.pidfile.is_none() && file.matching.is_none() {
+        return Err("`manager = \"process\"` needs `pidfile` or `matching`, by which the process is known".to_owned());
+    }
+    if !file.start.as_ref().is_some_and(is_program) {
+        return Err("`start` must be the program that starts it, and its arguments".to_owned());
+    }
+    if file.stop.as_ref().is_some_and(|argv| !is_program(argv)) {
+        return Err("`stop` must be the program that stops it, and its arguments; without it, TERM is sent".to_owned());
+    }
+    if file.unit.is_some() {
+        return Err("`unit` is what a manager calls it, and a plain process has none".to_owned());
+    }
+    if let Some(text) = &file.matching {
+        let pattern = Regex::new(text).map_err(|error| {
+            // The last line says what is wrong; those before it show where.
+            let said = error.to_string();
+            format!("`matching` is no regular expression: {}", said.lines().last().unwrap_or_default())
+        })?;
+        if pattern.is_match("") {
+            return Err("`matching` matches every process".to_owned());
+        }
+    }
+    Ok(())
 }
 
 fn is_log(path: &Path) -> bool {
@@ -329,6 +397,10 @@ impl Checked {
             (_, Some(unit)) => unit.as_ref().clone(),
             (ManagerKind::Systemd, None) => format!("{name}.service"),
             (ManagerKind::Docker | ManagerKind::Launchd, None) => name.to_string(),
+            (ManagerKind::Process, None) => {
+                let pidfile = self.file.pidfile.as_ref().map(|path| path.display().to_string());
+                pidfile.or_else(|| self.file.matching.clone()).unwrap_or_default()
+            }
         }
     }
 
@@ -373,21 +445,28 @@ impl Checked {
                 productive_within: beat.productive_within.map(|span| span.0),
             })
         });
-        let child = file.command.map(|argv| Child {
+        let command = |argv: Vec<String>| Child {
             name: name.clone(),
             argv,
-            dir: file.dir.map_or_else(|| home.root().to_owned(), at_home),
-            env: file.env,
-            user: file.user,
+            dir: file.dir.clone().map_or_else(|| home.root().to_owned(), at_home),
+            env: file.env.clone(),
+            user: file.user.clone(),
             notify: file.notify,
             watchdog: file.watchdog.map(|span| span.0),
             memory: file.memory_mb.map(|mb| mb.saturating_mul(1024 * 1024)),
             log_bytes: file.log_mb.unwrap_or(10).saturating_mul(1024 * 1024),
             log_files: file.log_files.unwrap_or(3),
+        };
+        let child = file.command.clone().map(command);
+        let plain = file.start.clone().map(|argv| Plain {
+            start: command(argv),
+            stop: file.stop.clone().unwrap_or_default(),
+            pidfile: file.pidfile.clone().map(at_home),
+            matching: file.matching.clone(),
         });
         let depends_on = file.depends_on.into_iter().map(toml::Spanned::into_inner).collect();
         let watch = file.watch.into_iter().map(at_home).collect();
-        Service { name, manager, unit, child, depends_on, probe, heartbeat, watch, policy, tags: file.tags }
+        Service { name, manager, unit, child, plain, depends_on, probe, heartbeat, watch, policy, tags: file.tags }
     }
 }
 
@@ -417,6 +496,19 @@ mod tests {
         assert_eq!(nginx.probe.as_ref().map(|probe| probe.every), Some(Duration::from_secs(10)));
         assert_eq!((web.manager, web.policy.ready_by), (ManagerKind::Child, ReadyBy::Word));
         assert!(web.child.as_ref().is_some_and(|child| child.dir.is_absolute() && child.notify));
+    }
+
+    #[test]
+    fn a2_a_plain_process_is_known_by_its_file_or_its_words() {
+        let text = "[[service]]\nname = \"old\"\npidfile = \"run/old.pid\"\nmatching = '^/opt/old/bin/oldd( |$)'\n\
+                    start = [\"/opt/old/ctl\", \"start\"]\nstop = [\"/opt/old/ctl\", \"stop\"]\nuser = \"old\"\n";
+        let services = load(text).expect("sound");
+        let [old] = services.as_slice() else { panic!("one: {services:?}") };
+        let plain = old.plain.as_ref().expect("a plain process");
+        assert_eq!((old.manager, old.child.is_none()), (ManagerKind::Process, true));
+        assert_eq!((plain.start.argv.len(), plain.stop.len(), plain.start.user.as_deref()), (2, 2, Some("old")));
+        assert!(plain.pidfile.as_ref().is_some_and(|path| path.is_absolute() && path.ends_with("run/old.pid")));
+        assert_eq!(plain.matching.as_deref(), Some("^/opt/old/bin/oldd( |$)"));
     }
 
     #[test]
@@ -467,6 +559,39 @@ mod tests {
             (
                 "[[service]]\nname = \"a\"\nunit = \"b.service\"\n[[service]]\nname = \"b\"\n".to_owned(),
                 "mesh.toml:9: services `a` and `b` are both b.service of systemd",
+            ),
+            (
+                "[[service]]\nname = \"a\"\npidfil = \"/run/a.pid\"\n".to_owned(),
+                "mesh.toml:7: unknown field `pidfil`, did you mean `pidfile`?",
+            ),
+            (
+                "[[service]]\nname = \"a\"\nmanager = \"proces\"\n".to_owned(),
+                "mesh.toml:7: unknown variant `proces`, did you mean `process`?",
+            ),
+            (
+                "[[service]]\nname = \"a\"\npidfile = \"/run/a.pid\"\n".to_owned(),
+                "mesh.toml:5: service `a`: `start` must be the program that starts it",
+            ),
+            (
+                "[[service]]\nname = \"a\"\nmanager = \"process\"\nstart = [\"x\"]\n".to_owned(),
+                "needs `pidfile` or `matching`",
+            ),
+            (
+                "[[service]]\nname = \"a\"\nmatching = \"a(\"\nstart = [\"x\"]\n".to_owned(),
+                "`matching` is no regular expression: error: unclosed group",
+            ),
+            (
+                "[[service]]\nname = \"a\"\nmatching = \"a*\"\nstart = [\"x\"]\n".to_owned(),
+                "`matching` matches every process",
+            ),
+            (
+                "[[service]]\nname = \"a\"\nmatching = \"a\"\nstart = [\"x\"]\nmemory_mb = 5\n".to_owned(),
+                "`memory_mb` goes with `manager = \"child\"`; a plain process has none",
+            ),
+            (format!("{child}stop = [\"y\"]\n"), "`stop` goes with `manager = \"process\"`"),
+            (
+                "[[service]]\nname = \"a\"\nmatching = \"x\"\nstart = [\"x\"]\n[[service]]\nname = \"b\"\nmatching = \"x\"\nstart = [\"y\"]\n".to_owned(),
+                "services `a` and `b` are both x of process",
             ),
             ("[[service]]\nname = \"mesh\"\n".to_owned(), "mesh itself has that name"),
             ("[[service]]\nname = \"A/b\"\n".to_owned(), "mesh.toml:6: service name must be 1 to 64"),

@@ -14,7 +14,7 @@ pub use notice::{Notice, Why};
 pub use order::{Order, Progress};
 pub use policy::{Criticality, GRACE_MOST, Policy, ReadyBy};
 pub use seen::{End, EndCause, Health, Observation, Process, Run, Verb};
-pub use wanted::{Ask, Child, Heartbeat, LivenessProbe, ManagerKind};
+pub use wanted::{Ask, Child, Heartbeat, LivenessProbe, ManagerKind, Plain};
 
 #[cfg(test)]
 mod tests;

@@ -59,6 +59,8 @@ pub enum EndCause {
     NotStarted(String),
     /// It ended while nobody looked, or its manager does not say how.
     Unseen,
+    /// Its end was seen; how it came is told to its parent alone, which mesh is not.
+    Untold,
 }
 
 impl fmt::Display for EndCause {
@@ -71,6 +73,7 @@ impl fmt::Display for EndCause {
             Self::TimedOut => out.write_str("too slow to start or stop"),
             Self::NotStarted(why) => write!(out, "not started: {}", display_line(why)),
             Self::Unseen => out.write_str("ended while nobody looked"),
+            Self::Untold => out.write_str("ended; only its parent is told how"),
         }
     }
 }

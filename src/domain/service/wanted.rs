@@ -20,6 +20,8 @@ pub enum ManagerKind {
     Docker,
     /// launchd: a job.
     Launchd,
+    /// Nobody: a process that goes on by itself, known by its pid file or its command line.
+    Process,
 }
 
 impl ManagerKind {
@@ -31,6 +33,7 @@ impl ManagerKind {
             Self::Systemd => "systemd",
             Self::Docker => "docker",
             Self::Launchd => "launchd",
+            Self::Process => "process",
         }
     }
 }
@@ -58,6 +61,19 @@ pub struct Child {
     pub log_bytes: u64,
     /// How many rotated ones are kept of each.
     pub log_files: u32,
+}
+
+/// A plain process: neither a child nor a unit of anybody. It is found, and commands start and stop it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Plain {
+    /// The command that starts it. It ends once the process runs, and does nothing where one runs already.
+    pub start: Child,
+    /// The command that stops it; where it is empty the process gets TERM.
+    pub stop: Vec<String>,
+    /// The file that names its pid.
+    pub pidfile: Option<PathBuf>,
+    /// What its command line must match, as a regular expression over its words with blanks between them.
+    pub matching: Option<String>,
 }
 
 /// How a service is asked whether it lives.

@@ -146,6 +146,6 @@ const fn exit_code(cause: &EndCause) -> Option<i32> {
         EndCause::Signal(signal) => Some(SIGNALLED + *signal),
         EndCause::OutOfMemory => Some(SIGNALLED + KILL),
         EndCause::NotStarted(_) => Some(NOT_STARTED),
-        EndCause::Watchdog | EndCause::TimedOut | EndCause::Unseen => None,
+        EndCause::Watchdog | EndCause::TimedOut | EndCause::Unseen | EndCause::Untold => None,
     }
 }

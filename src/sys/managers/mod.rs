@@ -5,6 +5,7 @@ pub mod docker;
 mod kernel_log;
 pub mod launchd;
 pub mod process;
+pub mod processes;
 pub mod questions;
 mod retry;
 pub mod systemd;

@@ -1,14 +1,19 @@
 //! Processes by pid and start: a pid that was given to another process since is told apart.
 
 use std::fs;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::param::clock_ticks_per_second;
+use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid};
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::domain::service::Process;
+use crate::domain::service::{EndCause, Process};
 
 /// Most processes of one tree.
 const TREE: usize = 4_096;
@@ -29,6 +34,27 @@ pub fn now(pid: u32) -> Option<Process> {
 pub fn session(pid: u32) -> Option<u32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     fields(&stat)?.nth(3)?.parse().ok()
+}
+
+/// The parent of the process that has this pid now.
+#[must_use]
+pub fn parent(pid: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    fields(&stat)?.nth(1)?.parse().ok()
+}
+
+/// The process group of the process that has this pid now.
+#[must_use]
+pub fn group(pid: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    fields(&stat)?.nth(2)?.parse().ok()
+}
+
+/// Every pid that some process has now.
+#[must_use]
+pub fn pids() -> Vec<u32> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
 /// Fields from the third on: the state, the parent, the group, the session. The name before them stands in
@@ -75,6 +101,47 @@ pub fn since(process: Process, now: Timestamp) -> Option<Timestamp> {
     let boot = clock_gettime(ClockId::Boottime);
     let boot = SignedDuration::new(boot.tv_sec, i32::try_from(boot.tv_nsec).ok()?);
     now.checked_sub(boot).ok()?.checked_add(SignedDuration::try_from(started).ok()?).ok()
+}
+
+/// A handle of exactly this process.
+///
+/// # Errors
+/// It has ended, or the system gives no handle.
+pub(super) fn open_exactly(process: Process) -> io::Result<OwnedFd> {
+    let pid = i32::try_from(process.pid).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidInput)?;
+    let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
+    // Looked at after the handle was had: the pid may have gone to another process in between.
+    if is_alive(process) { Ok(pidfd) } else { Err(io::ErrorKind::NotFound.into()) }
+}
+
+/// Whether the process of this handle has not ended.
+pub(super) fn runs(pidfd: &OwnedFd) -> bool {
+    let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    // A pidfd is readable once its process has ended.
+    matches!(poll(&mut fds, Some(&now)), Ok(0) | Err(_))
+}
+
+/// How a child of this very program ended; it is fetched by that.
+pub(super) fn how(pidfd: &OwnedFd) -> EndCause {
+    loop {
+        return match waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
+            Ok(Some(status)) => match (status.exit_status(), status.terminating_signal()) {
+                (Some(code), _) => EndCause::Exit(code),
+                (None, Some(signal)) => EndCause::Signal(signal),
+                (None, None) => EndCause::Unseen,
+            },
+            Err(Errno::INTR) => continue,
+            Ok(None) | Err(_) => EndCause::Unseen,
+        };
+    }
+}
+
+/// Kills this process and no other one that has its pid by now.
+pub(super) fn kill_exactly(wanted: Process) {
+    if let Ok(pidfd) = open_exactly(wanted) {
+        let _gone_is_what_was_wanted = pidfd_send_signal(&pidfd, Signal::KILL);
+    }
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use crate::domain::id::ServiceName;
 
 /// The two files of a child.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Logs {
+pub(in crate::sys::managers) struct Logs {
     /// Standard output.
     pub out: PathBuf,
     /// Standard error.
@@ -23,18 +23,18 @@ pub(super) struct Logs {
 }
 
 impl Logs {
-    pub(super) fn of(dir: &Path, name: &ServiceName) -> Self {
+    pub(in crate::sys::managers) fn of(dir: &Path, name: &ServiceName) -> Self {
         Self { out: dir.join(format!("{name}.out")), err: dir.join(format!("{name}.err")) }
     }
 
     /// Opens one to append to.
-    pub(super) fn open(path: &Path) -> io::Result<File> {
+    pub(in crate::sys::managers) fn open(path: &Path) -> io::Result<File> {
         let flags = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).map_err(io::Error::other)?;
         OpenOptions::new().create(true).append(true).mode(0o600).custom_flags(flags).open(path)
     }
 
     /// The larger of the two, in bytes.
-    pub(super) fn size(&self) -> u64 {
+    pub(in crate::sys::managers) fn size(&self) -> u64 {
         [&self.out, &self.err]
             .into_iter()
             .filter_map(|path| fs::metadata(path).ok())
@@ -44,7 +44,7 @@ impl Logs {
     }
 
     /// Rotates those that are larger than `most`.
-    pub(super) fn rotate(&self, most: u64, keep: u32) -> io::Result<()> {
+    pub(in crate::sys::managers) fn rotate(&self, most: u64, keep: u32) -> io::Result<()> {
         for path in [&self.out, &self.err] {
             if fs::metadata(path).is_ok_and(|meta| meta.len() >= most) {
                 rotate(path, keep)?;

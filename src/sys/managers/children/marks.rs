@@ -20,9 +20,7 @@ const ENVIRON_BYTES: u64 = 256 * 1024;
 /// child starts is younger. `logs` is where their output goes: one that wrote over its environment is known by that.
 pub(super) fn find(home: &str, logs: &Path) -> BTreeMap<ServiceName, Process> {
     let mut found: BTreeMap<ServiceName, Process> = BTreeMap::new();
-    let Ok(entries) = fs::read_dir("/proc") else { return found };
-    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    for pid in pids.filter(|pid| leads_session(*pid)) {
+    for pid in process::pids().into_iter().filter(|pid| leads_session(*pid)) {
         let Some(name) = by_environment(pid, home).or_else(|| by_output(pid, logs)) else { continue };
         // Read after the mark: the same process, or one that carries no mark of ours.
         let Some(process) = process::now(pid) else { continue };
@@ -36,8 +34,7 @@ pub(super) fn find(home: &str, logs: &Path) -> BTreeMap<ServiceName, Process> {
 
 /// Live processes of one service that are in the session of `leader`, or carry its mark.
 pub(super) fn left_of(home: &str, name: &ServiceName, leader: u32) -> Vec<Process> {
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let pids = process::pids().into_iter();
     let ours =
         pids.filter(|pid| process::session(*pid) == Some(leader) && by_environment(*pid, home).as_ref() == Some(name));
     ours.filter_map(process::now).collect()
@@ -45,9 +42,7 @@ pub(super) fn left_of(home: &str, name: &ServiceName, leader: u32) -> Vec<Proces
 
 /// The processes of a session.
 pub(super) fn session_of(leader: u32) -> Vec<u32> {
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    pids.filter(|pid| process::session(*pid) == Some(leader)).collect()
+    process::pids().into_iter().filter(|pid| process::session(*pid) == Some(leader)).collect()
 }
 
 fn leads_session(pid: u32) -> bool {

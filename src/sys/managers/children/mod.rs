@@ -5,11 +5,11 @@
 //! carries. So none is started twice, and none is ended because mesh ends.
 
 mod cgroup;
-mod logs;
+pub(super) mod logs;
 mod marks;
 mod notify;
-mod record;
-mod spawn;
+pub(super) mod record;
+pub(super) mod spawn;
 mod watcher;
 
 use std::collections::BTreeMap;
@@ -19,7 +19,6 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, pidfd_send_signal};
 use sha2::{Digest as _, Sha256};
 
@@ -63,10 +62,7 @@ struct Running {
 impl Running {
     /// Whether it has not ended.
     fn is_alive(&self) -> bool {
-        let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
-        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-        // A pidfd is readable once its process has ended.
-        matches!(poll(&mut fds, Some(&now)), Ok(0) | Err(_))
+        process::runs(&self.pidfd)
     }
 }
 
@@ -136,7 +132,7 @@ impl Children {
             marked.get(name).copied()
         });
         if let Some(process) = found
-            && let Ok(pidfd) = open_exactly(process)
+            && let Ok(pidfd) = process::open_exactly(process)
         {
             let definition = if recorded.is_some() { definition } else { String::new() };
             if recorded.is_none() {
@@ -320,12 +316,4 @@ impl Drop for Children {
 fn definition_of(child: &Child) -> String {
     let bytes = serde_json::to_vec(child).unwrap_or_default();
     Sha256::digest(&bytes)[..8].iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// A handle of exactly this process.
-fn open_exactly(process: Process) -> io::Result<OwnedFd> {
-    let pid = i32::try_from(process.pid).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidInput)?;
-    let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
-    // Looked at after the handle was had: the pid may have gone to another process in between.
-    if process::is_alive(process) { Ok(pidfd) } else { Err(io::ErrorKind::NotFound.into()) }
 }

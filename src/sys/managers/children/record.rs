@@ -17,7 +17,7 @@ const RECORD_BYTES: u64 = 4 * 1024;
 
 /// The last process of a child.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub(super) struct Record {
+pub(in crate::sys::managers) struct Record {
     /// The boot of the machine in which it ran.
     pub boot: String,
     /// The process.
@@ -30,12 +30,12 @@ pub(super) struct Record {
 
 /// The folder of records.
 #[derive(Clone, Debug)]
-pub(super) struct Records {
+pub(in crate::sys::managers) struct Records {
     dir: PathBuf,
 }
 
 impl Records {
-    pub(super) fn at(dir: &Path) -> Self {
+    pub(in crate::sys::managers) fn at(dir: &Path) -> Self {
         Self { dir: dir.to_owned() }
     }
 
@@ -47,7 +47,7 @@ impl Records {
     ///
     /// # Errors
     /// It cannot be read or understood. It is left as it is.
-    pub(super) fn read(&self, name: &ServiceName) -> Result<Option<Record>, String> {
+    pub(in crate::sys::managers) fn read(&self, name: &ServiceName) -> Result<Option<Record>, String> {
         let path = self.path(name);
         let failed = |why: &dyn std::fmt::Display| {
             format!(
@@ -69,7 +69,7 @@ impl Records {
     }
 
     /// Puts a record in its place.
-    pub(super) fn write(&self, name: &ServiceName, record: &Record) -> io::Result<()> {
+    pub(in crate::sys::managers) fn write(&self, name: &ServiceName, record: &Record) -> io::Result<()> {
         let new = self.dir.join(format!(".{name}.json.new"));
         let bytes = serde_json::to_vec(record).map_err(io::Error::other)?;
         fs::write(&new, bytes).and_then(|()| fs::rename(&new, self.path(name))).inspect_err(|_| {

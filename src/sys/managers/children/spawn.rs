@@ -30,6 +30,14 @@ pub(super) struct Surroundings<'a> {
     pub cgroup: Option<&'a Cgroup>,
 }
 
+/// Starts a command that is not looked after: it has no cgroup of its own, and is not heard. Returns its pid.
+///
+/// # Errors
+/// Why it does not run. Nothing of it is left.
+pub(in crate::sys::managers) fn spawn_alone(command: &Child, home: &str, logs: &Logs) -> Result<u32, String> {
+    spawn(command, &Surroundings { home, logs, notify: None, cgroup: None })
+}
+
 /// Starts it and returns its pid.
 ///
 /// # Errors

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec, eventfd};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, waitid};
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::cgroup::Cgroup;
 use super::logs::Logs;
@@ -235,11 +235,11 @@ impl Watching {
             Some(_) => {}
             None => {
                 let left = marks::left_of(&self.home, service, process.pid);
-                left.into_iter().for_each(kill_exactly);
+                left.into_iter().for_each(process::kill_exactly);
             }
         }
         let oom = cgroup.as_ref().is_some_and(|cgroup| cgroup.oom_kills() > kept.oom_kills);
-        let mut cause = if *own { how(pidfd) } else { EndCause::Unseen };
+        let mut cause = if *own { process::how(pidfd) } else { EndCause::Unseen };
         if (oom || kept.over) && !matches!(cause, EndCause::Exit(_)) {
             cause = EndCause::OutOfMemory;
         }
@@ -363,32 +363,9 @@ fn timespec(wait: Duration) -> Timespec {
     Timespec { tv_sec: i64::try_from(wait.as_secs()).unwrap_or(i64::MAX), tv_nsec: i64::from(wait.subsec_nanos()) }
 }
 
-fn how(pidfd: &OwnedFd) -> EndCause {
-    loop {
-        return match waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
-            Ok(Some(status)) => match (status.exit_status(), status.terminating_signal()) {
-                (Some(code), _) => EndCause::Exit(code),
-                (None, Some(signal)) => EndCause::Signal(signal),
-                (None, None) => EndCause::Unseen,
-            },
-            Err(Errno::INTR) => continue,
-            Ok(None) | Err(_) => EndCause::Unseen,
-        };
-    }
-}
-
 pub(super) fn kill_group(pid: u32) {
     if let Some(group) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
         let _nobody_left_is_what_was_wanted = kill_process_group(group, Signal::KILL);
-    }
-}
-
-/// Kills this process and no other one that has its pid by now.
-fn kill_exactly(wanted: Process) {
-    let Some(pid) = i32::try_from(wanted.pid).ok().and_then(Pid::from_raw) else { return };
-    let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else { return };
-    if process::is_alive(wanted) {
-        let _gone_is_what_was_wanted = rustix::process::pidfd_send_signal(&pidfd, Signal::KILL);
     }
 }
 
