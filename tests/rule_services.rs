@@ -4,7 +4,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mesh::domain::heal::engine::{Key, Record};
 use mesh::domain::ledger::RuleStep;
@@ -110,6 +110,42 @@ fn rule_15_restarts_what_grew_beyond_its_limit_and_that_is_no_restart_of_its_own
     let incident = incident(&services, 15).expect("one");
     assert!(incident["proposal"].as_str().expect("a proposal").contains("leaks"), "{incident:#}");
     agrees(&services, 1);
+}
+
+#[test]
+fn a21_an_agent_that_is_told_to_stop_while_a_service_takes_its_time_stops_and_the_next_one_settles_it() {
+    let script = "import os, signal, time\nsignal.signal(signal.SIGTERM, lambda *_: open('asked', 'w').close())\n\
+                  first = not os.path.exists('grown')\nopen('grown', 'w').close()\n\
+                  kept = b'a' * 80000000 if first else b''\nwhile True:\n    time.sleep(100000)\n";
+    let config = format!(
+        "{QUICK}{}[[target]]\nname = \"fat\"\nkind = \"service\"\nmax_mb = 50\n",
+        python("fat", script, "memory_mb = 500")
+    );
+    let mut services = Supervising::new(&config);
+    drilled(&services, &[(15, "[trigger]\nfor = \"2s\"\n[validate.when]\nfor = \"2s\"\n")]);
+    services.start();
+    let pid = services.until_up("fat", 0);
+    services.agent.wait_for("self_heal Rule 15: restart");
+    let asked = services.agent.home().join("asked");
+    until("it was asked to end, and takes its time", || asked.exists().then_some(()));
+    let began = Instant::now();
+    services.agent.signal(Signal::TERM);
+    assert!(services.agent.wait().success());
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}: the grace of the service is 60 s", began.elapsed());
+    let left = incident(&services, 15).expect("one");
+    assert_eq!((&left["state"], &left["attempts"]), (&"acting".into(), &0.into()), "{left:#}");
+    // What it was asked for comes true while nobody looks.
+    signal(pid, Signal::KILL);
+    services.start();
+    services.until_up("fat", pid);
+    let over = until("the incident is over", || incident(&services, 15).filter(|one| one["state"] == "resolved"));
+    assert_eq!(over["attempts"], 1, "{over:#}");
+    let thread = over["thread"].to_string();
+    assert!(thread.contains("mesh ended while it acted"), "{thread}");
+    assert_eq!(thread.matches("attempt ").count(), 1, "not repeated: {thread}");
+    let db = db(&services);
+    let rows = |step| db.count_rule_steps(step, 0).expect("read");
+    assert_eq!((rows(RuleStep::Acts), rows(RuleStep::Failed)), (1, 1), "not forgotten");
 }
 
 #[test]

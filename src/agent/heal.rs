@@ -1,5 +1,7 @@
 //! Rules on this host: a thread of its own that looks every minute, whatever a round does.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -47,6 +49,8 @@ struct Around {
     remembers: bool,
     /// Where services are asked for.
     services: Sender<Event>,
+    /// Whether the agent is to end.
+    ending: Arc<AtomicBool>,
 }
 
 /// Where the thread writes: one line for each action, and one for each notice.
@@ -55,6 +59,7 @@ pub type Log = fn(&str);
 /// The running thread.
 pub struct Heal {
     words: Sender<Word>,
+    ending: Arc<AtomicBool>,
     thread: JoinHandle<()>,
     /// What is wrong with local rules, a sentence each.
     pub notes: Vec<String>,
@@ -91,14 +96,16 @@ impl Heal {
         let first = given(parts, dry_run, &mut notes)?;
         let db = Db::open(&parts.home.database())?;
         let (words, received) = channel();
-        let around = Around { home: parts.home.clone(), host: parts.key.host(), remembers, services };
+        let ending = Arc::new(AtomicBool::new(false));
+        let (home, host) = (parts.home.clone(), parts.key.host());
+        let around = Around { home, host, remembers, services, ending: ending.clone() };
         let thread = thread::Builder::new().name("rules".to_owned()).spawn(move || {
             // A database that refuses is told of, and tried again at the next look.
             if let Err(error) = run(around, db, first, &received, log) {
                 log(&format!("rules are not applied any more: {}", error_line(&error)));
             }
         });
-        Ok(Some(Self { words, thread: thread.map_err(RulesError::Program)?, notes }))
+        Ok(Some(Self { words, ending, thread: thread.map_err(RulesError::Program)?, notes }))
     }
 
     /// Takes over rules and targets that were read again.
@@ -116,8 +123,10 @@ impl Heal {
         self.notes = notes;
     }
 
-    /// Ends the thread. An action that is under way is finished first.
+    /// Ends the thread. A program that an action runs is finished first. An order to the supervision is not: that can
+    /// take as long as a service takes to end, and the next agent settles what became of it.
     pub fn stop(self) {
+        self.ending.store(true, Ordering::SeqCst);
         // One that has ended already hears nothing.
         drop(self.words.send(Word::Stop));
         drop(self.thread.join());
@@ -125,7 +134,7 @@ impl Heal {
 }
 
 fn run(around: Around, db: Db, first: Given, words: &Receiver<Word>, log: Log) -> Result<(), DbError> {
-    let Around { home, host, remembers, services } = around;
+    let Around { home, host, remembers, services, ending } = around;
     let clock = SystemClock;
     let good = home.state().join("good");
     let (mut db, stored) = if remembers { (db, None) } else { (Db::in_memory()?, Some(db)) };
@@ -144,10 +153,12 @@ fn run(around: Around, db: Db, first: Given, words: &Receiver<Word>, log: Log) -
     let mut eyes = SystemEyes::new(Supervised::eyes(services.clone()), SystemExec, good.clone());
     eyes.keeps = remembers;
     let blocked = vec![home.root().to_owned()];
-    let hands = SystemHands::new(Supervised::hands(services), SystemExec, changes, good, blocked, || SystemClock.now());
+    let services = Supervised::hands(services, ending.clone());
+    let hands = SystemHands::new(services, SystemExec, changes, good, blocked, || SystemClock.now());
     let Given { setting, mut held, invariants: mut assertions, mut invariants_every } = first;
     let mut healer = Healer::resume(&db, setting, eyes, hands, clock.now().as_second(), log)?;
     healer.signals = stored;
+    healer.ending = ending;
     let mut due = Instant::now();
     let mut looks: u32 = 0;
     loop {

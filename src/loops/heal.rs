@@ -2,6 +2,8 @@
 //! it is taken. The same loop runs on the host and in a drill.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::domain::expr::Truth;
@@ -90,6 +92,8 @@ pub struct Healer<E, H> {
     untended: BTreeSet<String>,
     /// Where stored signals are read, when what is found is remembered elsewhere.
     pub signals: Option<Db>,
+    /// Whether nothing more is to be begun, because the agent ends.
+    pub ending: Arc<AtomicBool>,
     log: fn(&str),
 }
 
@@ -133,6 +137,7 @@ impl<E: Eyes, H: Hands> Healer<E, H> {
             acted: Vec::new(),
             untended: BTreeSet::new(),
             signals: None,
+            ending: Arc::default(),
             log,
         })
     }
@@ -323,6 +328,10 @@ impl<E: Eyes, H: Hands> Healer<E, H> {
         Ok(())
     }
 
+    fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::SeqCst)
+    }
+
     fn note(&mut self, name: &SeriesName, wall: i64, value: Option<f64>, windows: &Windows) {
         let (signal, subject) = (name.signal.name, name.subject.as_str());
         let every = self.setting.every.max(Duration::from_secs(1));
@@ -422,6 +431,9 @@ impl<E: Eyes, H: Hands> Healer<E, H> {
         let mut queue = std::collections::VecDeque::from(effects);
         while let Some(effect) = queue.pop_front() {
             match effect {
+                Effect::Perform { key, .. } if self.is_ending() => {
+                    self.engine.put_off(&key, moment.wall.as_second(), now);
+                }
                 Effect::Perform { key, steps } => {
                     let more = self.perform(db, moment, now, &key, steps, looked)?;
                     more.into_iter().rev().for_each(|effect| queue.push_front(effect));
@@ -488,6 +500,9 @@ impl<E: Eyes, H: Hands> Healer<E, H> {
         let Some((rule, target)) = find(&self.setting) else { return Ok(Vec::new()) };
         let mut done: Vec<(Action, Done)> = Vec::new();
         for (index, action) in steps.into_iter().enumerate() {
+            if index > 0 && self.is_ending() {
+                return Ok(Vec::new());
+            }
             let Some((id, attempt)) = self.engine.incidents.get(key).map(|one| (one.id, one.attempts)) else { break };
             let name = format!("rule{}-{id}-{attempt}-{index}", key.0);
             let ways = match self.hands.prepare(&action, &target, &name) {
@@ -499,7 +514,9 @@ impl<E: Eyes, H: Hands> Healer<E, H> {
             };
             if let Some(incident) = self.engine.incidents.get_mut(key) {
                 incident.ways.extend(ways.iter().cloned());
-                db.keep_rule_state(std::iter::empty(), std::iter::once(&*incident), &[])?;
+                // With the attempt, which counts also when nothing is heard of its end.
+                let record = self.engine.records.get_key_value(key);
+                db.keep_rule_state(record.into_iter(), std::iter::once(&*incident), &[])?;
             }
             self.write(db, moment, key, RuleStep::Acts, &action.to_string())?;
             let line = format!("self_heal Rule {}: {action}", key.0);
@@ -512,6 +529,10 @@ impl<E: Eyes, H: Hands> Healer<E, H> {
             }
             let what = self.hands.take(&action, &target, &name, &ways);
             let failed = what.result.is_err();
+            if failed && self.is_ending() {
+                // It stays as it is on disk, as if this process had been killed: the next one takes back what was begun.
+                return Ok(Vec::new());
+            }
             done.push((action, what));
             if failed {
                 break;

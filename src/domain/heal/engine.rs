@@ -524,6 +524,17 @@ impl Engine {
         Standing::Act
     }
 
+    /// Tells that the actions were not begun: nothing was done, and the next look decides anew.
+    pub fn put_off(&mut self, key: &Key, wall: i64, now: i64) {
+        let (Some(incident), Some(record)) = (self.incidents.get_mut(key), self.records.get_mut(key)) else { return };
+        if incident.acted_at == Some(now) && incident.take(Event::Failed) {
+            record.acts.pop();
+            record.stats.acted -= 1;
+            incident.acted_at = None;
+            incident.tell(wall, "not begun: mesh is being stopped");
+        }
+    }
+
     /// Tells what came of the actions. `ways` is what leads back from all that was done.
     pub fn performed(&mut self, key: &Key, rule: &Rule, done: &[(Action, Done)], wall: i64, now: i64) -> Vec<Effect> {
         let Some(incident) = self.incidents.get_mut(key) else { return Vec::new() };

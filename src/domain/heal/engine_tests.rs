@@ -57,6 +57,8 @@ struct Host {
     now: i64,
     /// Whether the actions work.
     works: bool,
+    /// Whether no action is begun any more.
+    put_off: bool,
     acted: Vec<(i64, Key)>,
     notices: Vec<NoticeKind>,
     taken_back: usize,
@@ -79,6 +81,7 @@ impl Host {
             occurrences: Vec::new(),
             now: 1_000_000,
             works: true,
+            put_off: false,
             acted: Vec::new(),
             notices: Vec::new(),
             taken_back: 0,
@@ -125,6 +128,7 @@ impl Host {
     fn perform(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
+                Effect::Perform { key, .. } if self.put_off => self.engine.put_off(&key, self.now, self.now),
                 Effect::Perform { key, steps } => {
                     self.acted.push((self.now, key.clone()));
                     if self.works {
@@ -449,6 +453,23 @@ fn an_action_that_a_kill_broke_off_is_taken_back_and_counted() {
     host.set("unit.failed", "web", 1.0);
     (0..200).for_each(|_| host.step(5));
     assert_eq!(host.acted.len(), 3, "the broken one counts against the budget");
+}
+
+#[test]
+fn a21_an_action_that_was_not_begun_counts_for_nothing_and_is_not_forgotten() {
+    let mut host = Host::new(vec![rule(&[])], &["web"]);
+    host.set("unit.failed", "web", 1.0);
+    host.works = false;
+    host.step(60);
+    assert_eq!((host.acted.len(), host.incident().state), (1, State::Validating));
+    // It did not help; at the next attempt the agent is about to end.
+    host.put_off = true;
+    (0..60).for_each(|_| host.step(5));
+    assert_eq!((host.acted.len(), host.incident().state), (1, State::Open));
+    assert_eq!((host.record().acts.len(), host.record().stats.acted, host.incident().attempts), (1, 1, 1));
+    host.put_off = false;
+    host.step(5);
+    assert_eq!((host.acted.len(), host.record().stats.acted), (2, 2));
 }
 
 proptest! {
