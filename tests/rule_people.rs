@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use mesh::domain::heal::engine::{Key, Record, Stats};
 use mesh::domain::heal::invariant::InvariantText;
 use mesh::domain::heal::replay::SeriesText;
+use mesh::domain::ledger::RuleStep;
 use mesh::domain::notice::Standing;
 use mesh::store::config::Config;
 use mesh::store::db::Db;
@@ -74,6 +75,7 @@ fn c16_c17_stats_say_what_came_of_each_rule() {
         confirmed: 4,
         refuted: 1,
         acted: 3,
+        would_act: 0,
         healed: 2,
         failed: 1,
         self_cleared: 1,
@@ -206,6 +208,43 @@ fn c13_a_dry_run_sees_what_a_rule_would_do_and_does_nothing() {
     agent.wait_for("opened: rule 30");
     agent.end();
     assert!(!spool.exists() && !agent.said().contains("self_heal"), "{}", agent.said());
+}
+
+#[test]
+fn c13_one_rule_in_dry_run_says_what_it_would_do_and_the_others_act() {
+    let (mut agent, folder, spool) = with_spool("");
+    let rules = agent.home().join("config/rules");
+    fs::create_dir_all(&rules).expect("made");
+    agent.json(&["--json", "rule", "drill", "30"]);
+    // Held back after its drill: that one still counts.
+    fs::write(rules.join("30.toml"), "number = 30\ndry_run = true\n").expect("written");
+    agent.start_quietly();
+    let line = agent.wait_for("dry run: would make-path");
+    assert!(line.starts_with("rule 30 missing-path on spool: "), "{line}");
+    let look = two_looks(&agent, 30);
+    assert!(look["decision"].as_str().is_some_and(|why| why.contains("dry run: would make-path")), "{look}");
+    assert!(!spool.exists() && !agent.said().contains("self_heal"), "{}", agent.said());
+    let listed = agent.json(&["--json", "rule", "list"]);
+    let listed = listed["rules"].as_array().expect("a list").iter().find(|one| one["number"] == 30).expect("there");
+    assert_eq!((&listed["dry_run"], &listed["would_act"]), (&true.into(), &1.into()), "{listed:#}");
+    assert_eq!(listed["drill"]["state"], "passed");
+    let text = |arguments: &[&str]| {
+        String::from_utf8_lossy(&agent.command(arguments).output().expect("runs").stdout).into_owned()
+    };
+    let list = text(&["rule", "list"]);
+    assert!(list.contains("Rule 30 is in dry run: it would have acted in 1 incidents."), "{list}");
+    assert!(text(&["why", "30"]).contains("It is in dry run"), "{}", text(&["why", "30"]));
+    let id = agent.json(&["--json", "incident", "list"])["incidents"][0]["id"].to_string();
+    let shown = text(&["incident", "show", &id]);
+    assert!(shown.contains("dry run: would make-path") && !shown.contains("attempt 1"), "{shown}");
+    let steps = |step| db(&agent).count_rule_steps(step, 0).expect("read");
+    assert_eq!((steps(RuleStep::WouldAct), steps(RuleStep::Acts)), (1, 0));
+    fs::remove_file(rules.join("30.toml")).expect("removed");
+    agent.signal(rustix::process::Signal::HUP);
+    agent.wait_for("self_heal Rule 30: make-path");
+    agent.wait_for("healed: rule 30");
+    assert!(spool.is_dir());
+    drop(folder);
 }
 
 #[test]

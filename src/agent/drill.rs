@@ -133,7 +133,8 @@ fn scene<T>(
     let hands = SystemHands::new(Manager(&place), SystemExec, changes, good, Vec::new(), || SystemClock.now());
     let db = Db::in_memory()?;
     let setting = Setting {
-        rules: vec![rule.clone()],
+        // In a throw-away place it acts, or its drill would show nothing.
+        rules: vec![Rule { dry_run: false, ..rule.clone() }],
         targets: vec![target],
         drills: [(rule.number, (DrillState::Passed, String::new()))].into(),
         every: script.step,

@@ -1,5 +1,7 @@
 //! `mesh rule`: the rules of this host, what they did, and the drills that let them act.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::table::{Table, age};
@@ -91,7 +93,7 @@ fn as_json(one: &Stands, now: i64) -> Value {
     });
     json!({
         "number": rule.number, "version": rule.version, "name": rule.name, "risk": rule.risk.name(),
-        "target": rule.target.name(), "because": rule.because,
+        "target": rule.target.name(), "because": rule.because, "dry_run": rule.dry_run,
         "actions": ways.collect::<Vec<_>>(),
         "drill": { "state": one.state.name(), "why": one.why, "last": shown },
         "local": one.held.local, "edited": one.held.local.is_some() && one.held.packed.is_some(), "note": one.held.note,
@@ -104,8 +106,15 @@ fn list(context: &Context) -> Outcome {
     let now = parts.now().as_second();
     let count = |wanted: DrillState| stands.iter().filter(|one| one.state == wanted).count();
     let drillable = stands.len() - count(DrillState::Impossible);
+    let stats = stats_of(&parts)?;
+    let would_act = |number: u32| stats.get(&number).map_or(0, |stats| stats.would_act);
     if context.json {
-        let rows: Vec<_> = stands.iter().map(|one| as_json(one, now)).collect();
+        let row = |one: &Stands| {
+            let mut row = as_json(one, now);
+            row["would_act"] = would_act(one.held.rule.number).into();
+            row
+        };
+        let rows: Vec<_> = stands.iter().map(row).collect();
         let (passed, all) = (count(DrillState::Passed), stands.len());
         out::json(&json!({
             "rules": rows, "pack": VERSION,
@@ -123,11 +132,15 @@ fn list(context: &Context) -> Outcome {
             rule.risk.name().to_owned(),
             rule.target.name().to_owned(),
             one.state.name().to_owned(),
-            one.why.clone(),
+            if rule.dry_run { format!("in dry run {}", one.why).trim_end().to_owned() } else { one.why.clone() },
         ]);
     }
     table.lines().iter().for_each(out::line);
     stands.iter().filter_map(|one| one.held.note.as_ref()).for_each(out::line);
+    for rule in stands.iter().map(|one| &one.held.rule).filter(|rule| rule.dry_run) {
+        let times = would_act(rule.number);
+        out::line(format!("Rule {} is in dry run: it would have acted in {times} incidents.", rule.number));
+    }
     let passed = count(DrillState::Passed);
     out::line(format!(
         "{passed} of {drillable} rules that can be drilled here have passed; only they act. * is edited here."
@@ -272,13 +285,16 @@ pub(super) fn why(context: &Context, number: u32) -> Outcome {
             .map(|one| json!({ "id": one.id, "target": one.target, "state": one.state.name(), "waits": one.waits }))
             .collect();
         out::json(&json!({
-            "number": number, "name": one.held.rule.name, "drill": { "state": one.state.name(), "why": one.why },
-            "looked": looked, "looks": found, "incidents": incidents,
+            "number": number, "name": one.held.rule.name, "dry_run": one.held.rule.dry_run,
+            "drill": { "state": one.state.name(), "why": one.why }, "looked": looked, "looks": found, "incidents": incidents,
         }));
         return Ok(ExitKind::Ok);
     }
     out::line(format!("Rule {number} {}: {}", one.held.rule.name, one.held.rule.because));
     out::line(format!("Its drill here is {}. {}", one.state.name(), one.why));
+    if one.held.rule.dry_run {
+        out::line("It is in dry run: it says what it would do, and does nothing.");
+    }
     let now = parts.now().as_second();
     if let Some(at) = looked {
         let ago = age(now - at);
@@ -317,14 +333,22 @@ fn clauses(list: &Value, indent: usize) {
     }
 }
 
+/// What came of each rule here, on all targets together.
+fn stats_of(parts: &Parts) -> Result<BTreeMap<u32, Stats>, CliError> {
+    let (records, ..) = parts.db.rule_state()?;
+    let mut all: BTreeMap<u32, Stats> = BTreeMap::new();
+    for ((rule, _), record) in &records {
+        let sum = all.entry(*rule).or_default();
+        *sum = sum.plus(record.stats);
+    }
+    Ok(all)
+}
+
 fn stats(context: &Context) -> Outcome {
     let parts = context.open()?;
     let (stands, _) = stand(context, &parts, None)?;
-    let (records, ..) = parts.db.rule_state()?;
-    let of = |number: u32| {
-        let mine = records.iter().filter(|((rule, _), _)| *rule == number);
-        mine.fold(Stats::default(), |sum, (_, record)| sum.plus(record.stats))
-    };
+    let known = stats_of(&parts)?;
+    let of = |number: u32| known.get(&number).copied().unwrap_or_default();
     let rows: Vec<_> = stands.iter().map(|one| (&one.held.rule, of(one.held.rule.number))).collect();
     let mean = |stats: &Stats| stats.heal_seconds.checked_div(stats.healed);
     if context.json {

@@ -81,6 +81,8 @@ impl Note {
 pub enum RuleStep {
     /// An action is taken: one row for each.
     Acts,
+    /// An action would be taken, were the rule not in dry run.
+    WouldAct,
     /// It failed.
     Failed,
     /// It was taken back.
@@ -103,6 +105,7 @@ impl RuleStep {
     pub const fn word(self) -> &'static str {
         match self {
             Self::Acts => "rule-acts",
+            Self::WouldAct => "rule-would-act",
             Self::Failed => "rule-failed",
             Self::TakenBack => "rule-taken-back",
             Self::Healed => "rule-healed",

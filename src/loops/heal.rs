@@ -463,9 +463,13 @@ impl<E: Eyes, H: Hands> Healer<E, H> {
                         "refuted" => RuleStep::Refuted,
                         "escalated" => RuleStep::Escalated,
                         "failed" | "interrupted" => RuleStep::Failed,
+                        "would-act" => RuleStep::WouldAct,
                         _ => continue,
                     };
                     let why = incident.thread.last().map(|last| last.what.clone()).unwrap_or_default();
+                    if step == RuleStep::WouldAct {
+                        (self.log)(&format!("rule {} {} on {}: {why}", incident.rule, incident.name, incident.target));
+                    }
                     let entry = Entry::Rule {
                         number: incident.rule,
                         version: incident.version,

@@ -19,6 +19,8 @@ pub use pack::{PACK, VERSION};
 const RULE_BYTES: u64 = 64 * 1024;
 /// The key of a local edit that names the version of the rule it was made for.
 const BASE: &str = "base_version";
+/// The key that holds a rule's actions back. It changes nothing of what a drill shows.
+const DRY_RUN: &str = "dry_run";
 
 /// Why a rule is refused.
 #[derive(Debug, thiserror::Error)]
@@ -43,7 +45,7 @@ pub enum RuleError {
 pub struct Held {
     /// The rule, local edits included.
     pub rule: Rule,
-    /// BLAKE3 of the whole of it, in hexadecimal: a drill is believed for this one.
+    /// BLAKE3 of the whole of it but `dry_run`, in hexadecimal: a drill is believed for this one.
     pub digest: String,
     /// What the pack says, when it is a rule of the pack.
     pub packed: Option<String>,
@@ -136,8 +138,17 @@ pub fn invariants(folder: &Path) -> Result<Vec<Result<Invariant, RuleError>>, Fi
 }
 
 fn hold(rule: Rule, text: String, packed: Option<String>, local: Option<PathBuf>, note: Option<String>) -> Held {
-    let digest = blake3::hash(text.as_bytes()).to_hex().to_string();
+    let digest = digest(&text);
     Held { rule, digest, packed, local, text, note }
+}
+
+fn digest(text: &str) -> String {
+    let is_dry_run = |line: &str| line.strip_prefix(DRY_RUN).is_some_and(|rest| rest.trim_start().starts_with('='));
+    let mut hasher = blake3::Hasher::new();
+    for line in text.split_inclusive('\n').filter(|line| !is_dry_run(line)) {
+        hasher.update(line.as_bytes());
+    }
+    hasher.finalize().to_hex().to_string()
 }
 
 /// A local file: a rule of its own, or an edit of one of the pack's. None: it is the pack's own file.
@@ -165,6 +176,7 @@ fn local(path: &Path, packed: &BTreeMap<u32, (&str, &str)>) -> Result<Option<Hel
     let made_for = edit.remove(BASE).and_then(|version| version.as_integer());
     let mut whole: Table = toml::from_str(base).map_err(|error| wrong(1, &format!("{name}: {}", error.message())))?;
     let version = whole.get("version").and_then(Value::as_integer);
+    let only_held_back = edit.keys().all(|key| key == "number" || key == DRY_RUN);
     lay_over(&mut whole, edit);
     let merged = toml::to_string(&whole).map_err(|error| wrong(1, &error.to_string()))?;
     // A mistake is in the edit: the pack's own rule was read before.
@@ -183,7 +195,8 @@ fn local(path: &Path, packed: &BTreeMap<u32, (&str, &str)>) -> Result<Option<Hel
             version.unwrap_or_default()
         )
     });
-    Ok(Some(hold(rule, merged, Some((*base).to_owned()), Some(path.to_owned()), note)))
+    let held = hold(rule, merged, Some((*base).to_owned()), Some(path.to_owned()), note);
+    Ok(Some(if only_held_back { Held { digest: digest(base), ..held } } else { held }))
 }
 
 /// Puts the keys of `edit` over those of `base`; tables are joined, everything else is replaced.

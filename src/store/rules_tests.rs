@@ -93,6 +93,26 @@ fn c14_local_edits_are_laid_over_the_pack_and_told() {
 }
 
 #[test]
+fn c13_a_rule_in_dry_run_keeps_its_drill() {
+    let digest = |edit: &str| {
+        let (_dir, home) = home(&[("my.toml", edit)]);
+        let rules = load(&home).expect("sound");
+        assert!(rules.refused.is_empty(), "{:?}", rules.refused);
+        let held = one(&rules, 1);
+        (held.rule.dry_run, held.digest.clone())
+    };
+    let (_dir, plain) = home(&[]);
+    let packed = one(&load(&plain).expect("sound"), 1).digest.clone();
+    assert_eq!(digest("number = 1\ndry_run = true\n"), (true, packed.clone()));
+    let (held_back, edited) = digest("number = 1\ndry_run = true\n[budget]\ntries = 1\n");
+    assert_eq!((held_back, digest("number = 1\n[budget]\ntries = 1\n")), (true, (false, edited.clone())));
+    assert_ne!(edited, packed);
+    let (_dir, wrong) = home(&[("my.toml", "number = 1\n\ndry_rum = true\n")]);
+    let said = load(&wrong).expect("the pack is sound").refused[0].to_string();
+    assert!(said.contains("my.toml:3: unknown field `dry_rum`, did you mean `dry_run`?"), "{said}");
+}
+
+#[test]
 fn a_bad_local_file_hides_no_good_rule() {
     let (_dir, home) = home(&[
         ("a.toml", "number = 1\n\ncooldown = \"soon\"\n"),

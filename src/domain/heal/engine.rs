@@ -47,6 +47,9 @@ pub struct Stats {
     pub refuted: u64,
     /// Attempts.
     pub acted: u64,
+    /// Times it would have acted, were it not in dry run.
+    #[serde(default)]
+    pub would_act: u64,
     /// Incidents that were healed.
     pub healed: u64,
     /// Attempts that did not help.
@@ -70,6 +73,7 @@ impl Stats {
             confirmed: self.confirmed + other.confirmed,
             refuted: self.refuted + other.refuted,
             acted: self.acted + other.acted,
+            would_act: self.would_act + other.would_act,
             healed: self.healed + other.healed,
             failed: self.failed + other.failed,
             self_cleared: self.self_cleared + other.self_cleared,
@@ -420,19 +424,18 @@ impl Engine {
                 incident.waits.clone_from(&why);
                 why
             }
+            Standing::WouldAct(words) => {
+                record.stats.would_act += 1;
+                let would = format!("dry run: would {words}");
+                incident.tell(world.wall, &would);
+                effects.push(note(incident, "would-act"));
+                // Nobody acts, and the trouble is there: that is a person's.
+                incident.reports = true;
+                escalate(incident, record, rule, &would, world.wall, effects)
+            }
             Standing::GiveUp { why, reports } => {
                 incident.reports = reports;
-                // Open takes it: the table says so.
-                incident.take(Event::GiveUp);
-                incident.waits.clone_from(&why);
-                incident.called = Some(world.wall);
-                record.stats.escalated += 1;
-                let to = rule.escalate.to.map(|to| format!("; rule {to} goes on")).unwrap_or_default();
-                let text = format!("{why}: {}{to}", rule.escalate.say);
-                incident.tell(world.wall, format!("escalated: {text}"));
-                effects.push(note(incident, "escalated"));
-                effects.push(notice(incident, NoticeKind::Escalated, world.wall, &text));
-                text
+                escalate(incident, record, rule, &why, world.wall, effects)
             }
             Standing::Act => {
                 incident.take(Event::Act);
@@ -441,7 +444,7 @@ impl Engine {
                 push(&mut record.acts, world.now);
                 record.stats.acted += 1;
                 let steps = rule.rung(incident.attempts).map(|rung| rung.steps.clone()).unwrap_or_default();
-                let words = steps.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                let words = words(&steps);
                 incident.tell(world.wall, format!("attempt {}: {words}", incident.attempts + 1));
                 effects.push(Effect::Perform { key: key.clone(), steps });
                 format!("acts: {words}")
@@ -521,7 +524,7 @@ impl Engine {
         if all >= world.per_hour {
             return wait(format!("{all} actions of all rules within the hour are the most that is allowed"));
         }
-        Standing::Act
+        if rule.dry_run { Standing::WouldAct(words(&rung.steps)) } else { Standing::Act }
     }
 
     /// Tells that the actions were not begun: nothing was done, and the next look decides anew.
@@ -628,7 +631,7 @@ impl Engine {
         };
         let drilled = matches!(world.drills.get(&rule.number), Some((DrillState::Passed, _)));
         let again = if incident.reports {
-            rule.risk != Risk::Report && drilled
+            rule.risk != Risk::Report && drilled && !rule.dry_run
         } else {
             let opened = rule.escalate.within.is_none_or(|within| {
                 count_since(&record.opened, world.now, within) < rule.escalate.after.unwrap_or(usize::MAX)
@@ -677,7 +680,34 @@ enum Standing {
     Wait(String),
     Ask,
     GiveUp { why: String, reports: bool },
+    WouldAct(String),
     Act,
+}
+
+/// Calls a person. What was told.
+fn escalate(
+    incident: &mut Incident,
+    record: &mut Record,
+    rule: &Rule,
+    why: &str,
+    wall: i64,
+    effects: &mut Vec<Effect>,
+) -> String {
+    // Open takes it: the table says so.
+    incident.take(Event::GiveUp);
+    why.clone_into(&mut incident.waits);
+    incident.called = Some(wall);
+    record.stats.escalated += 1;
+    let to = rule.escalate.to.map(|to| format!("; rule {to} goes on")).unwrap_or_default();
+    let text = format!("{why}: {}{to}", rule.escalate.say);
+    incident.tell(wall, format!("escalated: {text}"));
+    effects.push(note(incident, "escalated"));
+    effects.push(notice(incident, NoticeKind::Escalated, wall, &text));
+    text
+}
+
+fn words(steps: &[Action]) -> String {
+    steps.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 fn diagnose(rule: &Rule, look: &Look<'_>, explained: &mut Explained) -> (Truth, Option<String>) {

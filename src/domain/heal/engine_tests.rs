@@ -456,6 +456,31 @@ fn an_action_that_a_kill_broke_off_is_taken_back_and_counted() {
 }
 
 #[test]
+fn c13_a_rule_in_dry_run_says_what_it_would_do_once_and_acts_when_that_is_over() {
+    let mut host = Host::new(vec![rule(&[("risk = \"low\"", "risk = \"low\"\ndry_run = true")])], &["web"]);
+    host.set("unit.failed", "web", 1.0);
+    (0..60).for_each(|_| host.step(60));
+    assert_eq!((host.acted.len(), host.incident().state), (0, State::Escalated));
+    assert_eq!((host.record().stats.would_act, host.record().stats.acted, host.record().acts.len()), (1, 0, 0));
+    assert!(host.said[0].decision.contains("dry run: would start"), "{}", host.said[0].decision);
+    let thread: Vec<&str> = host.incident().thread.iter().map(|line| line.what.as_str()).collect();
+    assert!(
+        thread.contains(&"dry run: would start") && !thread.iter().any(|line| line.contains("attempt")),
+        "{thread:?}"
+    );
+    assert_eq!(host.notices, [NoticeKind::Opened, NoticeKind::Escalated]);
+    // What holds an action back holds this back too: it would not have acted then.
+    let mut paused = Host::new(vec![rule(&[("risk = \"low\"", "risk = \"low\"\ndry_run = true")])], &["web"]);
+    paused.paused = Some("by a person");
+    paused.set("unit.failed", "web", 1.0);
+    paused.step(60);
+    assert_eq!((paused.record().stats.would_act, paused.incident().state), (0, State::Open));
+    host.rules[0].dry_run = false;
+    (0..2).for_each(|_| host.step(60));
+    assert_eq!(host.acted.len(), 1);
+}
+
+#[test]
 fn a21_an_action_that_was_not_begun_counts_for_nothing_and_is_not_forgotten() {
     let mut host = Host::new(vec![rule(&[])], &["web"]);
     host.set("unit.failed", "web", 1.0);

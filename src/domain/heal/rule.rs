@@ -106,6 +106,8 @@ pub struct RuleText {
     version: u32,
     name: String,
     risk: Risk,
+    #[serde(default)]
+    dry_run: bool,
     target: TargetKind,
     because: String,
     resource: String,
@@ -252,6 +254,8 @@ pub struct Rule {
     pub name: String,
     /// What it may do by itself.
     pub risk: Risk,
+    /// Whether it goes all the way to the action, and then only says what it would do.
+    pub dry_run: bool,
     /// What it is about.
     pub target: TargetKind,
     /// Why it is right.
@@ -373,6 +377,7 @@ impl RuleText {
             version: self.version,
             name: self.name,
             risk: self.risk,
+            dry_run: self.dry_run,
             target: self.target,
             because: self.because.trim().to_owned(),
             resource: self.resource,
