@@ -149,6 +149,36 @@ fn a21_an_agent_that_is_told_to_stop_while_a_service_takes_its_time_stops_and_th
 }
 
 #[test]
+fn c5_a_rule_has_a_service_read_its_configuration_again_and_it_goes_on() {
+    let script = "import os, signal, time\nheld = open(os.environ['BIG'], 'wb')\nheld.write(b'x' * 24000000)\nheld.flush()\n\
+                  os.unlink(os.environ['BIG'])\nsignal.signal(signal.SIGHUP, lambda *_: held.close())\n\
+                  while True:\n    time.sleep(100000)\n";
+    let target = |name: &str| format!("[[target]]\nname = \"{name}\"\nkind = \"service\"\nmax_mb = 20\n");
+    let one = |name: &str, more: &str| {
+        let more = format!("env = {{ BIG = \"{name}.big\" }}\ncriticality = \"optional\"\n{more}");
+        format!("{}{}", python(name, script, &more), target(name))
+    };
+    let config = format!("{QUICK}{}{}", one("app", "reload = \"HUP\""), one("deaf", ""));
+    let mut services = Supervising::new(&config);
+    let edit = "[trigger]\nfor = \"2s\"\n[validate.when]\nfor = \"2s\"\n[[action]]\nsteps = [{ do = \"reload\" }]\n";
+    drilled(&services, &[(25, edit)]);
+    services.start();
+    let (app, deaf) = (services.until_up("app", 0), services.until_up("deaf", 0));
+    let line = services.agent.wait_for("healed: rule 25");
+    assert!(line.contains("on app"), "{line}");
+    assert_eq!((services.until_up("app", 0), services.until_up("deaf", 0)), (app, deaf), "nobody was restarted");
+    services.until_told("app", "asked to read its configuration again: a rule asked for it");
+    let why = until("the other cannot", || {
+        let all = services.agent.json(&["--json", "incident", "list", "--all", "--rule", "25", "--target", "deaf"]);
+        let thread = all["incidents"][0]["thread"].to_string();
+        thread.contains("reload: failed").then_some(thread)
+    });
+    assert!(why.contains("nobody says how it reads its configuration again: add `reload"), "{why}");
+    let shown = services.ok(&["rule", "show", "25"]);
+    assert!(shown.contains("# reload: not undone: the configuration that was read is the one on disk"), "{shown}");
+}
+
+#[test]
 fn three_oom_kills_in_six_hours_are_answered_by_rule_37_with_a_proposal() {
     let script = "import os, time\nn = int(open('starts').read()) if os.path.exists('starts') else 0\n\
                   open('starts', 'w').write(str(n + 1))\nkept = []\n\

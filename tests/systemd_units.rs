@@ -271,7 +271,7 @@ fn kill_and_stop_of_one_that_is_down_are_no_errors() {
 
 #[test]
 #[ignore = "needs systemd as PID 1: run by scripts/harness test"]
-fn an_edited_unit_needs_a_reload_and_gets_one_without_a_restart() {
+fn an_edited_unit_needs_a_daemon_reload_and_is_left_alone_by_one() {
     let unit = Unit::new("mesh-t-edited.service", "ExecStart=/bin/sleep 1000");
     let mut following = follow(unit.0);
     following.see_run(&Run::Down);
@@ -281,9 +281,36 @@ fn an_edited_unit_needs_a_reload_and_gets_one_without_a_restart() {
     unit.write("ExecStart=/bin/sleep 2000");
     following.look();
     following.see("the need", |seen| seen.needs_reload);
-    following.act(Verb::Reload);
+    systemctl(&["daemon-reload"]);
     let after = following.see("the need gone", |seen| !seen.needs_reload);
     assert_eq!((after.run, after.process), (Run::Up, up.process), "the service was left alone");
+}
+
+#[test]
+#[ignore = "needs systemd as PID 1: run by scripts/harness test"]
+fn c5_a_unit_reads_its_configuration_again_as_its_own_definition_says() {
+    let folder = tempfile::tempdir().expect("a temp dir");
+    let read = folder.path().join("read");
+    let start = "ExecStart=/bin/sleep 1000";
+    let unit = Unit::new("mesh-t-reload.service", &format!("{start}\nExecReload=/bin/touch {}", read.display()));
+    let mut following = follow(unit.0);
+    following.see_run(&Run::Down);
+    following.act(Verb::Start);
+    let up = following.see_run(&Run::Up);
+    following.act(Verb::Reload);
+    following.hear("that it is done", |told| matches!(told, Told::Reloaded(_)));
+    assert!(read.exists(), "done, and not only asked for");
+    assert_eq!(unit.pid(), up.process.expect("a process").pid, "it goes on");
+    // One that fails, and one that cannot.
+    unit.write(&format!("{start}\nExecReload=/bin/false"));
+    systemctl(&["daemon-reload"]);
+    following.act(Verb::Reload);
+    assert!(following.refused().contains("its reload ended as `failed`"));
+    unit.write(start);
+    systemctl(&["daemon-reload"]);
+    following.act(Verb::Reload);
+    assert!(following.refused().contains("not applicable"));
+    assert_eq!(unit.pid(), up.process.expect("a process").pid);
 }
 
 #[test]
@@ -407,7 +434,7 @@ fn a_bus_that_hangs_is_unknown_and_an_order_meanwhile_is_refused() {
 fn another_user_sees_everything_and_is_told_how_to_be_let_do_it() {
     const NAME: &str = "systemd_units::another_user_sees_everything_and_is_told_how_to_be_let_do_it";
     if rustix::process::getuid().is_root() {
-        let unit = Unit::new("mesh-t-user.service", "ExecStart=/bin/sleep 1000");
+        let unit = Unit::new("mesh-t-user.service", "ExecStart=/bin/sleep 1000\nExecReload=/bin/true");
         systemctl(&["enable", "--now", unit.0]);
         let program = std::env::current_exe().expect("we run");
         let program = program.to_str().expect("UTF-8");

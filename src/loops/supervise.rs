@@ -260,6 +260,7 @@ impl<W: World> Supervising<'_, W> {
                 self.step(&name, service::Event::Seen(seen));
             }
             Told::Refused { service, verb, why } => self.step(&service, service::Event::Refused(verb, why)),
+            Told::Reloaded(service) => self.step(&service, service::Event::Reloaded),
             Told::Heard { service, word } => {
                 let Some(kept) = self.services.get_mut(&service) else { return };
                 kept.heard = Some(Instant::now());

@@ -35,6 +35,8 @@ pub enum Told {
         /// Why not. Foreign text: show it sanitised.
         why: String,
     },
+    /// It has had a service read its configuration again.
+    Reloaded(ServiceName),
     /// The service says something of itself.
     Heard {
         /// The service.
@@ -94,7 +96,7 @@ pub trait Manager: Send {
     fn look(&mut self, service: &ServiceName);
 
     /// Begins to do this. What it leads to is told, also when that is nothing: Start is idempotent, and so are Stop
-    /// and Kill of one that is down.
+    /// and Kill of one that is down. Reload ends in [`Told::Reloaded`] or a refusal.
     fn act(&mut self, service: &ServiceName, verb: Verb);
 }
 

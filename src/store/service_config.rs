@@ -11,7 +11,7 @@ use super::config::Span;
 use super::home::Home;
 use crate::domain::id::ServiceName;
 use crate::domain::service::{
-    Ask, Child, Criticality, GRACE_MOST, Heartbeat, LivenessProbe, ManagerKind, Plain, Policy, ReadyBy,
+    Ask, Child, Criticality, GRACE_MOST, Heartbeat, LivenessProbe, ManagerKind, Plain, Policy, ReadyBy, ReloadSignal,
 };
 
 /// Shortest time between two questions.
@@ -45,6 +45,7 @@ struct ServiceFile {
     depends_on: Vec<toml::Spanned<ServiceName>>,
     probe: Option<ProbeFile>,
     heartbeat: Option<HeartbeatFile>,
+    reload: Option<ReloadSignal>,
     #[serde(default)]
     notify: bool,
     watchdog: Option<Span>,
@@ -178,6 +179,7 @@ impl TryFrom<ServiceFile> for Checked {
                 ("dir", file.dir.is_some()),
                 ("env", !file.env.is_empty()),
                 ("user", file.user.is_some()),
+                ("reload", file.reload.is_some()),
                 ("log_mb", file.log_mb.is_some()),
                 ("log_files", file.log_files.is_some()),
             ];
@@ -451,6 +453,7 @@ impl Checked {
             dir: file.dir.clone().map_or_else(|| home.root().to_owned(), at_home),
             env: file.env.clone(),
             user: file.user.clone(),
+            reload: file.reload,
             notify: file.notify,
             watchdog: file.watchdog.map(|span| span.0),
             memory: file.memory_mb.map(|mb| mb.saturating_mul(1024 * 1024)),
@@ -548,6 +551,8 @@ mod tests {
             ),
             (format!("{child}depends_on = [\"a\"]\n"), "it cannot depend on itself"),
             (format!("{child}grace = \"61s\"\n"), "`grace` must be at most 60s"),
+            (format!("{child}reload = \"HUB\"\n"), "mesh.toml:8: unknown variant `HUB`, did you mean `HUP`?"),
+            ("[[service]]\nname = \"a\"\nreload = \"HUP\"\n".to_owned(), "`reload` goes with `manager = \"child\"`"),
             (format!("{child}watchdog = \"5s\"\n"), "`watchdog` needs `notify = true`"),
             (format!("{child}probe = {{ tcp = \"x\" }}\n"), "`probe.tcp` must be HOST:PORT"),
             ("[[service]]\nname = \"a\"\nnotify = true\n".to_owned(), "`notify` goes with `manager = \"child\"`"),

@@ -146,8 +146,21 @@ pub enum Event {
     },
     /// A rule asks for something.
     Rule(Order),
+    /// Its manager has had it read its configuration again.
+    Reloaded,
     /// Time has passed.
     Tick,
+}
+
+/// How far it is with reading its configuration again.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Reload {
+    /// Its manager was asked.
+    Asked,
+    /// It is done.
+    Done,
+    /// It came to nothing, and why.
+    Failed(String),
 }
 
 /// What is to be done.
@@ -212,6 +225,7 @@ pub struct Life {
     stale: Option<(Timestamp, Running)>,
     replaced: bool,
     needs_reload: bool,
+    reload: Option<Reload>,
     parents: bool,
     held: bool,
     stop_wanted: bool,
@@ -246,6 +260,7 @@ impl Default for Life {
             stale: None,
             replaced: false,
             needs_reload: false,
+            reload: None,
             // Until somebody says that nothing stands against it, nothing is done.
             parents: false,
             held: true,
@@ -321,6 +336,12 @@ impl Life {
     #[must_use]
     pub const fn needs_reload(&self) -> bool {
         self.needs_reload
+    }
+
+    /// How far it is with what a rule asked last: to read its configuration again.
+    #[must_use]
+    pub const fn reload(&self) -> Option<&Reload> {
+        self.reload.as_ref()
     }
 
     /// Whether it gets work done; `None` when that is not known.
@@ -451,6 +472,7 @@ impl Step<'_> {
             Event::Gate { parents, held } => self.gate(parents, held),
             Event::Operator { stop } => self.operator(stop),
             Event::Rule(order) => self.ordered(order),
+            Event::Reloaded => self.life.reload = Some(Reload::Done),
             Event::Tick => {}
         }
     }
@@ -502,7 +524,7 @@ impl Step<'_> {
             (self.life.sign, self.life.liveness, self.life.productive) = (None, None, None);
             self.life.beat = None;
             (self.life.ready, self.life.failures) = (false, 0);
-            (self.life.stale, self.life.replaced) = (None, false);
+            (self.life.stale, self.life.replaced, self.life.reload) = (None, false, None);
             if matches!(self.life.phase, Phase::Stopping { .. }) && !first {
                 // The one that was asked to end is gone, and its manager has started another.
                 self.life.phase = Phase::Starting { since: self.now.at, looked: false };
@@ -640,6 +662,10 @@ impl Step<'_> {
     fn refused(&mut self, verb: Verb, why: String) {
         let starting = matches!(self.life.phase, Phase::Starting { .. });
         self.tell(Notice::Refused { verb, why: why.clone() });
+        if verb == Verb::Reload {
+            self.life.reload = Some(Reload::Failed(why));
+            return;
+        }
         if verb == Verb::Start && starting && !self.life.running {
             self.life.last_end = Some(End { process: None, cause: EndCause::NotStarted(why), at: None });
             self.fail();

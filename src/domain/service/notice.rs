@@ -24,6 +24,8 @@ pub enum Notice {
         /// How long was waited.
         waited: Duration,
     },
+    /// It was asked to read its configuration again.
+    Reloading,
     /// It ended as it was asked to.
     Stopped {
         /// How long it took.
@@ -122,6 +124,7 @@ impl Notice {
             Self::Ended(_) => "ended",
             Self::Stopping(_) => "stopping",
             Self::Killing { .. } => "killing",
+            Self::Reloading => "reloading",
             Self::Stopped { .. } => "stopped",
             Self::StoppedByOperator => "stopped_by_operator",
             Self::StartedElsewhere => "started_elsewhere",
@@ -144,6 +147,7 @@ impl fmt::Display for Notice {
             Self::Ended(cause) => write!(out, "{cause}"),
             Self::Stopping(why) => write!(out, "asked to end: {why}"),
             Self::Killing { waited } => write!(out, "killed with its group: it did not end in {} s", waited.as_secs()),
+            Self::Reloading => out.write_str("asked to read its configuration again: a rule asked for it"),
             Self::Stopped { took, cause: None } => write!(out, "ended {} ms after it was asked to", took.as_millis()),
             Self::Stopped { took, cause: Some(cause) } => {
                 write!(out, "{cause}, {} ms after it was asked to end", took.as_millis())

@@ -1,6 +1,6 @@
 //! What a rule asks of whoever runs a service, and what comes of it.
 
-use super::life::{Life, Phase};
+use super::life::{Life, Phase, Reload};
 use super::seen::Process;
 
 /// What a manager is asked to do.
@@ -36,9 +36,6 @@ impl Life {
     #[must_use]
     pub fn refuses(&self, order: Order) -> Option<String> {
         let down = !matches!(self.phase(), Phase::Starting { .. } | Phase::Up | Phase::Unhealthy);
-        if order == Order::Reload {
-            return Some("nobody says how it reads its configuration again".to_owned());
-        }
         if matches!(order, Order::ResetFailed | Order::AllowRetries) {
             return None;
         }
@@ -50,6 +47,9 @@ impl Life {
         }
         if self.is_held() {
             return Some("mesh is paused".to_owned());
+        }
+        if order == Order::Reload && !matches!(self.phase(), Phase::Up | Phase::Unhealthy) {
+            return Some("it is not up, and reads its configuration when it starts".to_owned());
         }
         if !self.has_parents() && (down || order == Order::Restart) && order != Order::StopRetrying {
             return Some("what it depends on is not healthy".to_owned());
@@ -65,6 +65,12 @@ impl Life {
             Progress::Failed(how)
         };
         match (order, self.phase()) {
+            (Order::Reload, Phase::Up | Phase::Unhealthy) => match self.reload() {
+                Some(Reload::Asked) => Progress::Busy,
+                Some(Reload::Done) => Progress::Done("was told to read its configuration again".to_owned()),
+                Some(Reload::Failed(why)) => Progress::Failed(why.clone()),
+                None => Progress::Failed("another process runs by now".to_owned()),
+            },
             (Order::Reload, _) => ended(),
             (Order::ResetFailed, _) => Progress::Done("reset".to_owned()),
             (Order::AllowRetries, _) => Progress::Done("may be started again".to_owned()),
@@ -174,6 +180,28 @@ mod tests {
             assert_eq!(one.take(Event::Rule(order)), []);
         }
         assert_eq!(one.life.phase(), &Phase::Stopped);
+    }
+
+    #[test]
+    fn c5_a_reload_is_done_when_its_manager_says_so_and_ends_nothing() {
+        let mut one = Service::up();
+        let before = one.life.process();
+        let progress = |one: &Service| one.life.progress(Order::Reload, before);
+        assert_eq!(one.take(Event::Rule(Order::Reload)), [Effect::Act(Verb::Reload), Effect::Tell(Notice::Reloading)]);
+        assert_eq!(progress(&one), Progress::Busy);
+        one.take(one.seen(Run::Up, Some(7), None));
+        assert_eq!(progress(&one), Progress::Busy, "that it runs says nothing of it");
+        one.take(Event::Reloaded);
+        assert!(matches!(progress(&one), Progress::Done(_)) && one.life.phase() == &Phase::Up);
+        one.take(Event::Rule(Order::Reload));
+        one.take(Event::Refused(Verb::Reload, "no ExecReload".to_owned()));
+        assert_eq!(progress(&one), Progress::Failed("no ExecReload".to_owned()));
+        one.take(Event::Rule(Order::Reload));
+        one.ends(7, 1);
+        assert_eq!(progress(&one), Progress::Failed("exited with 1".to_owned()), "it did not outlive it");
+        assert!(one.life.refuses(Order::Reload).expect("refused").contains("it is not up"));
+        one.take(Event::Operator { stop: true });
+        assert!(one.life.refuses(Order::Reload).expect("refused").contains("a person stopped it"));
     }
 
     #[test]

@@ -155,7 +155,7 @@ pub enum Verb {
     Stop,
     /// End it and all of its processes at once (KILL).
     Kill,
-    /// Have the manager read the definition of the service again. The service itself is left alone.
+    /// Have the running service read its configuration again. It goes on as the same process.
     Reload,
 }
 

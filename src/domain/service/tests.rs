@@ -444,6 +444,8 @@ fn events() -> impl Strategy<Value = Event> {
         2 => (proptest::bool::weighted(0.8), proptest::bool::weighted(0.1))
             .prop_map(|(parents, held)| Event::Gate { parents, held }),
         1 => any::<bool>().prop_map(|stop| Event::Operator { stop }),
+        1 => Just(Event::Rule(Order::Reload)),
+        1 => Just(Event::Reloaded),
         6 => Just(Event::Tick),
     ]
 }
@@ -549,7 +551,7 @@ fn check(
             prop_assert!(over_memory || *killed || waited, "killed without a grace");
             *killed = true;
         }
-        Verb::Reload => prop_assert!(false, "nobody asks for that"),
+        Verb::Reload => prop_assert!(!stopped_by_person, "of what a person stopped"),
     }
     Ok(())
 }

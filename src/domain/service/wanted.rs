@@ -38,6 +38,18 @@ impl ManagerKind {
     }
 }
 
+/// A signal on which a program reads its configuration again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum ReloadSignal {
+    /// The usual one.
+    Hup,
+    /// The first that a program may give a meaning.
+    Usr1,
+    /// The second.
+    Usr2,
+}
+
 /// A process that mesh runs itself.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Child {
@@ -51,6 +63,9 @@ pub struct Child {
     pub env: BTreeMap<String, String>,
     /// Whose rights it has; those of mesh where nobody is named.
     pub user: Option<String>,
+    /// The signal on which it reads its configuration again, where it knows one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reload: Option<ReloadSignal>,
     /// Whether it speaks the protocol of `sd_notify`.
     pub notify: bool,
     /// The longest time between two `WATCHDOG=1` of it.

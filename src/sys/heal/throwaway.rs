@@ -14,7 +14,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::domain::heal::condition::EventName;
 use crate::domain::heal::drill::Stage;
@@ -395,7 +395,11 @@ impl Services for Manager<'_> {
                 unit.stop();
                 started(unit.start().and_then(|()| unit.wait_ready()))
             }
-            Order::Reload => Err("it cannot reload".to_owned()),
+            Order::Reload => {
+                let child = unit.child.as_ref().ok_or("it is not up")?;
+                kill_process(Pid::from_child(child), Signal::HUP).map_err(|error| error.to_string())?;
+                Ok("was told to read its configuration again".to_owned())
+            }
             Order::ResetFailed => {
                 (unit.given_up, unit.failed) = (false, unit.child.is_none());
                 Ok("reset".to_owned())

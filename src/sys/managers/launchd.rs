@@ -119,7 +119,7 @@ impl Asking {
             Verb::Stop => self.launchctl(&["kill", "TERM", &target]),
             Verb::Kill => self.launchctl(&["kill", "KILL", &target]),
             Verb::Reload => {
-                let why = "launchd reads a definition again only with `launchctl bootout` and `launchctl bootstrap`";
+                let why = "launchd knows no way to have a job read its configuration again";
                 return self.voice.refuse(service, verb, why.to_owned());
             }
         };

@@ -13,7 +13,7 @@ use rustix::param::clock_ticks_per_second;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid};
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::domain::service::{EndCause, Process};
+use crate::domain::service::{EndCause, Process, ReloadSignal};
 
 /// Most processes of one tree.
 const TREE: usize = 4_096;
@@ -135,6 +135,20 @@ pub(super) fn how(pidfd: &OwnedFd) -> EndCause {
             Ok(None) | Err(_) => EndCause::Unseen,
         };
     }
+}
+
+/// Has a process read its configuration again, by the signal that its owner names for that.
+///
+/// # Errors
+/// Why not, in one sentence.
+pub(super) fn reload(pidfd: &OwnedFd, signal: Option<ReloadSignal>) -> Result<(), String> {
+    let signal = match signal {
+        Some(ReloadSignal::Hup) => Signal::HUP,
+        Some(ReloadSignal::Usr1) => Signal::USR1,
+        Some(ReloadSignal::Usr2) => Signal::USR2,
+        None => return Err("nobody says how it reads its configuration again: add `reload = \"HUP\"`".to_owned()),
+    };
+    pidfd_send_signal(pidfd, signal).map_err(|error| error.to_string())
 }
 
 /// Kills this process and no other one that has its pid by now.

@@ -90,6 +90,10 @@ impl Voice {
         }
     }
 
+    pub(super) fn reloaded(&self, service: ServiceName) {
+        self.teller.tell(Told::Reloaded(service));
+    }
+
     pub(super) fn trouble(&self, what: String) {
         self.teller.tell(Told::Trouble(what));
     }

@@ -1,7 +1,7 @@
 //! What a rule's order leads to in the life of a service.
 
-use super::{Phase, Step, Then};
-use crate::domain::service::{Order, Why};
+use super::{Effect, Phase, Reload, Step, Then};
+use crate::domain::service::{Notice, Order, Verb, Why};
 
 impl Step<'_> {
     /// What a rule asks for. What a person wants comes before it, and `Life::refuses` says so.
@@ -31,7 +31,13 @@ impl Step<'_> {
                     *then = if order == Order::StopRetrying { Then::Rest } else { Then::Fresh };
                 }
             }
-            Order::AllowRetries | Order::Reload => {}
+            // It is up, or it would have been refused.
+            Order::Reload => {
+                self.effects.push(Effect::Act(Verb::Reload));
+                self.tell(Notice::Reloading);
+                self.life.reload = Some(Reload::Asked);
+            }
+            Order::AllowRetries => {}
         }
     }
 }

@@ -233,6 +233,13 @@ impl Children {
         Ok(())
     }
 
+    fn reload(&self, name: &ServiceName) -> Result<(), String> {
+        let running = self.running.get(name).filter(|running| running.is_alive()).ok_or("it does not run")?;
+        process::reload(&running.pidfd, self.wanted.get(name).and_then(|child| child.reload))?;
+        self.teller.tell(Told::Reloaded(name.clone()));
+        Ok(())
+    }
+
     fn tell(&self, name: &ServiceName) {
         let seen = match self.running.get(name) {
             Some(running) if running.is_alive() => {
@@ -292,8 +299,7 @@ impl Manager for Children {
         let done = match verb {
             Verb::Start => self.start(service),
             Verb::Stop | Verb::Kill => self.stop(service, verb),
-            // Its definition is read when it is started.
-            Verb::Reload => Ok(()),
+            Verb::Reload => self.reload(service),
         };
         match done {
             Ok(()) => self.tell(service),

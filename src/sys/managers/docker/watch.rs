@@ -162,7 +162,7 @@ impl Watch {
             Verb::Stop => "stop",
             Verb::Kill => "kill?signal=KILL",
             Verb::Reload => {
-                let why = "the definition of a container cannot be read again: it is made anew from its image";
+                let why = "a container has no way to read its configuration again that its engine knows of";
                 return self.voice.refuse(service, verb, why.to_owned());
             }
         };

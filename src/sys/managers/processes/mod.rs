@@ -379,8 +379,9 @@ impl Watching {
             (Verb::Start, Sight::Down) => self.start(service),
             (Verb::Stop, Sight::Runs) => self.stop(service),
             (Verb::Kill, Sight::Runs) => self.kill(service),
-            (Verb::Start | Verb::Stop | Verb::Kill, Sight::Unknown(why)) => Err(why),
-            (Verb::Reload, _) => Err("nobody says how it reads its configuration again".to_owned()),
+            (_, Sight::Unknown(why)) => Err(why),
+            (Verb::Reload, Sight::Runs) => self.reload(service),
+            (Verb::Reload, Sight::Down) => Err("it does not run".to_owned()),
         };
         if let Err(why) = done {
             self.voice.refuse(service.clone(), verb, why);
@@ -454,6 +455,15 @@ impl Watching {
             group.filter(|pid| process::group(*pid) == Some(leader)).filter_map(process::now).collect();
         pidfd_send_signal(&held.pidfd, Signal::KILL).map_err(|error| error.to_string())?;
         group.into_iter().for_each(process::kill_exactly);
+        Ok(())
+    }
+
+    fn reload(&self, service: &ServiceName) -> Result<(), String> {
+        let Some((kept, held)) = self.services.get(service).and_then(|kept| Some((kept, kept.held.as_ref()?))) else {
+            return Ok(());
+        };
+        process::reload(&held.pidfd, kept.wanted.start.reload)?;
+        self.voice.reloaded(service.clone());
         Ok(())
     }
 

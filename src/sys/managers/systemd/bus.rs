@@ -28,8 +28,6 @@ pub(super) const SYSTEM_BUS: &str = "unix:path=/run/dbus/system_bus_socket";
 
 /// How long an answer may take. systemd answers within milliseconds unless it hangs.
 const ANSWER: Duration = Duration::from_secs(5);
-/// How long reading all unit files again may take.
-const RELOAD: Duration = Duration::from_secs(90);
 /// Signals that may wait while an answer is awaited. A full queue would hold up the answer.
 const QUEUE: NonZeroUsize = NonZeroUsize::new(8192).expect("not 0");
 
@@ -158,18 +156,6 @@ impl Bus {
     /// The next message if there is one already.
     pub(super) fn waiting(&mut self) -> Option<Message> {
         self.stream.next().now_or_never().flatten()?.ok()
-    }
-
-    /// Has systemd read all unit files again. This takes long, and can be awaited beside everything else.
-    pub(super) fn reload(&self) -> impl Future<Output = Result<(), BusError>> + Send + 'static {
-        let connection = self.connection.clone();
-        async move {
-            let call = connection.call_method(Some(SYSTEMD), MANAGER, Some(MANAGER_WORDS), "Reload", &());
-            match timeout(RELOAD, call).await {
-                Ok(answer) => Ok(answer.map(drop)?),
-                Err(_) => Err(silent("systemd", RELOAD)),
-            }
-        }
     }
 }
 

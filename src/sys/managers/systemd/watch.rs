@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::UnboundedReceiver;
 use zbus::{Message, OwnedObjectPath, OwnedVariant};
 
 use super::bus::{Bus, BusError, SERVICE_WORDS, UNIT_WORDS};
 use super::own_stops::OwnStops;
 use super::unit::{Facts, Unit};
+use crate::domain::foreign_text::display_line;
 use crate::domain::id::ServiceName;
 use crate::domain::service::{Observation, Verb};
 use crate::ports::manager::{Target, Teller};
@@ -81,16 +82,12 @@ struct Session {
     paths: HashMap<OwnedObjectPath, ServiceName>,
     /// The jobs that were asked for here and are not done.
     jobs: HashMap<OwnedObjectPath, (ServiceName, Verb)>,
-    late: UnboundedSender<(ServiceName, Verb, BusError)>,
-    refusals: UnboundedReceiver<(ServiceName, Verb, BusError)>,
 }
 
 impl Session {
     async fn open(address: &str, watch: &mut Watch) -> Result<Self, BusError> {
         let bus = Bus::open(address).await?;
-        let (late, refusals) = unbounded_channel();
-        let mut session =
-            Self { bus, early: VecDeque::new(), paths: HashMap::new(), jobs: HashMap::new(), late, refusals };
+        let mut session = Self { bus, early: VecDeque::new(), paths: HashMap::new(), jobs: HashMap::new() };
         session.look_at_all(watch).await?;
         Ok(session)
     }
@@ -102,12 +99,6 @@ impl Session {
             }
             tokio::select! {
                 message = self.bus.next() => self.hear(watch, &message?).await?,
-                refused = self.refusals.recv() => {
-                    if let Some((service, verb, error)) = refused {
-                        let why = words(&error, verb, &service);
-                        watch.voice.refuse(service, verb, why);
-                    }
-                }
                 order = orders.recv() => match order {
                     None => return Ok(()),
                     Some(Order::Watch(targets)) => {
@@ -205,6 +196,13 @@ impl Session {
                 {
                     if let Some(why) = job_failed(&result) {
                         watch.voice.refuse(service.clone(), verb, why);
+                    } else if verb == Verb::Reload && result == "done" {
+                        watch.voice.reloaded(service.clone());
+                    } else if verb == Verb::Reload {
+                        // The unit goes on as it was, and shows nothing of it.
+                        let why =
+                            format!("its reload ended as `{}`: `systemctl status` says more", display_line(&result));
+                        watch.voice.refuse(service.clone(), verb, why);
                     }
                     self.look_again(watch, &service).await?;
                 }
@@ -270,16 +268,7 @@ impl Session {
                 self.bus.manager("StopUnit", &(name.as_str(), "replace")).await
             }
             Verb::Kill => self.bus.manager("KillUnit", &(name.as_str(), "all", KILL)).await,
-            Verb::Reload => {
-                let (reload, late) = (self.bus.reload(), self.late.clone());
-                tokio::spawn(async move {
-                    if let Err(error) = reload.await {
-                        // Nobody listens any more when the connection is gone.
-                        drop(late.send((service, verb, error)));
-                    }
-                });
-                return Ok(());
-            }
+            Verb::Reload => self.bus.manager("ReloadUnit", &(name.as_str(), "replace")).await,
         };
         match asked {
             Ok(answer) => {
@@ -289,7 +278,7 @@ impl Session {
                 self.jobs.insert(job, (service, verb));
                 Ok(())
             }
-            Err(BusError::Said { name, .. }) if verb != Verb::Start && is_down_already(&name) => {
+            Err(BusError::Said { name, .. }) if matches!(verb, Verb::Stop | Verb::Kill) && is_down_already(&name) => {
                 self.look_again(watch, &service).await
             }
             Err(error) => self.not_done(watch, service, verb, error),
