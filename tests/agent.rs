@@ -86,6 +86,25 @@ fn the_agent_runs_alone_in_its_home_and_stops_when_told() {
 }
 
 #[test]
+fn the_next_round_comes_when_it_is_said_to() {
+    let above = tempfile::tempdir().expect("a temp dir");
+    git(above.path(), &["init", "-q", "--bare", "remote.git"]);
+    let host = Host::new(above.path(), "a", &above.path().join("remote.git").to_string_lossy());
+    std::fs::create_dir_all(host.home.join("config/conf.d")).expect("made");
+    std::fs::write(host.home.join("config/conf.d/often.toml"), "[sync]\ninterval = \"2s\"\n").expect("written");
+    let mut agent = host.command(&["run"]).stdout(Stdio::piped()).spawn().expect("the agent starts");
+    let stdout = BufReader::new(agent.stdout.take().expect("piped"));
+    let said = stdout.lines().map(|line| line.expect("UTF-8")).filter(|line| line.starts_with("Next round in "));
+    let said: Vec<String> = said.take(2).collect();
+    kill_process(Pid::from_child(&agent), Signal::TERM).expect("it runs");
+    assert!(agent.wait().expect("it ends").success());
+    for line in said {
+        let seconds = line.strip_prefix("Next round in ").and_then(|rest| rest.strip_suffix(" s."));
+        assert!(seconds.and_then(|text| text.parse().ok()).is_some_and(|seconds: u64| seconds <= 3), "{line}");
+    }
+}
+
+#[test]
 fn a_key_that_others_can_read_is_refused_with_the_command_that_mends_it() {
     let above = tempfile::tempdir().expect("a temp dir");
     let host = Host::new(above.path(), "a", "/nowhere.git");

@@ -12,7 +12,7 @@ use crate::domain::foreign_text::display_line;
 use crate::domain::heal::incident::{Incident, State};
 use crate::domain::kaizen::correlation::Cause;
 use crate::domain::kaizen::diagnosis::Said;
-use crate::domain::lesson::parse_span;
+use crate::domain::lesson::{parse_span, span_words};
 use crate::store::cases::KnownCase;
 
 /// What to do.
@@ -210,7 +210,7 @@ fn ack(context: &Context, id: u64, approve: bool, snooze: Option<Duration>) -> O
     if context.json {
         out::json(&as_json(&one));
     } else if let Some(span) = snooze.filter(|_| !approve) {
-        out::line(format!("Nobody hears of incident {id} for {} min; it goes on.", span.as_secs().div_ceil(60)));
+        out::line(format!("Nobody hears of incident {id} for {}; it goes on.", span_words(span)));
     } else if approve {
         out::line(format!("Rule {} acts on {} at its next look, if it still holds.", one.rule, one.target));
     } else {

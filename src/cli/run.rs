@@ -10,6 +10,7 @@ use crate::agent::parts::Parts;
 use crate::agent::service::{self, Note};
 use crate::domain::fix::FixState;
 use crate::domain::foreign_text::error_line;
+use crate::domain::lesson::span_words;
 use crate::domain::strain::Strain;
 use crate::loops::seed::{Found, Mode};
 use crate::loops::supervise::{Happened, What};
@@ -99,7 +100,7 @@ fn say_recovered(json: bool, found: &[Found]) {
 
 fn say_wait(json: bool, wait: Duration) {
     if !json {
-        out::line(format!("Next round in {} min.", wait.as_secs().div_ceil(60)));
+        out::line(format!("Next round in {}.", span_words(wait)));
     }
 }
 

@@ -225,6 +225,20 @@ pub fn span_text(span: std::time::Duration) -> String {
     unit.map_or_else(|| format!("{seconds}s"), |(name, unit)| format!("{}{name}", seconds / unit))
 }
 
+/// The span for people, never shorter than it is: `2 s`, `14 min 37 s`, `15 min`, `2 h 5 min`.
+#[must_use]
+pub fn span_words(span: std::time::Duration) -> String {
+    let seconds = span.as_secs() + u64::from(span.subsec_nanos() > 0);
+    let minutes = if seconds < 3_600 { seconds / 60 } else { seconds.div_ceil(60) };
+    match (minutes / 60, minutes % 60, seconds % 60) {
+        (0, 0, seconds) => format!("{seconds} s"),
+        (0, minutes, 0) => format!("{minutes} min"),
+        (0, minutes, seconds) => format!("{minutes} min {seconds} s"),
+        (hours, 0, _) => format!("{hours} h"),
+        (hours, minutes, _) => format!("{hours} h {minutes} min"),
+    }
+}
+
 impl Lesson {
     /// What the audit worker is asked about once: SHA-256 of the whole lesson.
     #[must_use]
@@ -288,5 +302,20 @@ impl Lesson {
         }
         admission::check(&self.detect, &self.fix, &self.tests)?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_span_in_words_is_true_to_the_second_and_never_short() {
+        let words = |seconds| span_words(Duration::from_secs(seconds));
+        assert_eq!([0, 2, 60, 877, 900].map(words), ["0 s", "2 s", "1 min", "14 min 37 s", "15 min"]);
+        assert_eq!([3_599, 3_600, 7_201, 86_400].map(words), ["59 min 59 s", "1 h", "2 h 1 min", "24 h"]);
+        assert_eq!(span_words(Duration::from_millis(1_001)), "2 s");
     }
 }

@@ -14,6 +14,7 @@ use super::incident::{Ending, Event, Incident, Notice, NoticeKind, State};
 use super::rule::{Risk, Rule, Then};
 use super::target::{Target, TargetKind};
 use crate::domain::expr::Truth;
+use crate::domain::lesson::span_words;
 use crate::domain::series::History;
 
 /// A rule and a target, by number and name.
@@ -474,12 +475,12 @@ impl Engine {
         if let (Some(after), Some(within)) = (rule.escalate.after, rule.escalate.within) {
             let again = count_since(&record.opened, world.now, within);
             if again >= after && incident.attempts == 0 {
-                return give_up(format!("{again} times within {} min", within.as_secs() / 60));
+                return give_up(format!("{again} times within {}", span_words(within)));
             }
         }
         let spent = count_since(&record.acts, world.now, rule.budget.within);
         if spent >= rule.budget.tries {
-            return give_up(format!("{spent} attempts within {} min did not help", rule.budget.within.as_secs() / 60));
+            return give_up(format!("{spent} attempts within {} did not help", span_words(rule.budget.within)));
         }
         if let Some(why) = world.paused {
             return wait(format!("paused: {why}"));

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{EndCause, Verb};
 use crate::domain::foreign_text::display_line;
+use crate::domain::lesson::span_words;
 
 /// Something that happened to a service.
 #[derive(Clone, PartialEq, Debug)]
@@ -156,12 +157,12 @@ impl fmt::Display for Notice {
             Self::StartedElsewhere => out.write_str("started by somebody else"),
             Self::GivenUp { restarts, window, retry } => write!(
                 out,
-                "given up: {restarts} restarts within {} min; tried again in {} min",
-                window.as_secs().div_ceil(60),
-                retry.as_secs().div_ceil(60)
+                "given up: {restarts} restarts within {}; tried again in {}",
+                span_words(*window),
+                span_words(*retry)
             ),
             Self::Flapping { restarts, window } => {
-                write!(out, "its manager restarted it {restarts} times within {} min", window.as_secs().div_ceil(60))
+                write!(out, "its manager restarted it {restarts} times within {}", span_words(*window))
             }
             Self::Recovered => out.write_str("runs steadily again"),
             Self::Replaced => out.write_str("its program was replaced on disk: restart it when it suits you"),
