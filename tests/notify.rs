@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use mesh::domain::notice::{Notice, Policy, Severity, Standing};
+use mesh::domain::notice::{FIELDS, Notice, Policy, Severity, Standing};
 use mesh::loops::notify::{Channel, step};
 use mesh::ports::{Address, Clock, Courier, Hook, Secret, Secrets, Undelivered, Way};
 use mesh::store::db::Db;
@@ -83,6 +83,8 @@ fn i1_a_dingtalk_robot_gets_signed_requests() {
 fn i2_slack_webhook_ntfy_command_and_file_carry_the_same_letter() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let (url, requests) = recorder(|_| ("200 OK", "ok".to_owned()));
+    let fields = FIELDS.map(|field| format!("\"{field}\":\"{{{field}}}\"")).join(",");
+    let template = format!("{{\"all\":{{{fields}}}}}");
     let channels = format!(
         r#"
 [[notify]]
@@ -90,7 +92,7 @@ name = "chat"
 slack = {{ url = "{url}/slack" }}
 [[notify]]
 name = "hook"
-webhook = {{ url = "{url}/hook", token = {{ env = "HOOK_TOKEN" }}, template = '{{"what":"{{title}}","how":"{{severity}}"}}' }}
+webhook = {{ url = "{url}/hook", token = {{ env = "HOOK_TOKEN" }}, template = '{template}' }}
 [[notify]]
 name = "phone"
 ntfy = {{ url = "{url}/topic" }}
@@ -110,7 +112,13 @@ file = "outbox/notices.jsonl"
     let mut seen: Vec<HttpRequest> = (0..3).map(|_| requests.recv().expect("it came")).collect();
     seen.sort_by(|a, b| a.target.cmp(&b.target));
     let [hook, slack, topic] = seen.as_slice() else { panic!("{seen:?}") };
-    assert_eq!(text(hook), r#"{"what":"[web-1] test of mesh","how":"info"}"#);
+    let filled: Value = serde_json::from_slice(&hook.body).expect("JSON");
+    let field = |name: &str| filled["all"][name].as_str().unwrap_or_else(|| panic!("{name}: {filled}")).to_owned();
+    assert_eq!(["host", "title", "severity", "thread"].map(field), ["web-1", "[web-1] test of mesh", "info", "test"]);
+    assert!(FIELDS.iter().all(|name| !field(name).is_empty() && !field(name).contains('{')), "{filled}");
+    assert!(field("at").parse::<jiff::Timestamp>().is_ok(), "{filled}");
+    let page = super::documents::read("docs/operations.md").replace('\n', " ");
+    assert!(page.contains(&format!("(fields: {}, each escaped", FIELDS.join(", "))), "the page names every field");
     assert_eq!(hook.header("authorization"), Some("Bearer h00k"));
     assert!(text(slack).contains("*[web-1] test of mesh*"), "{}", text(slack));
     assert_eq!((topic.header("priority"), text(topic).lines().next()), (Some("2"), Some("[web-1] test of mesh")));

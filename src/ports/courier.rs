@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::notice::Letter;
+use crate::domain::notice::{Letter, Template};
 
 /// Why a letter did not arrive. Foreign text is in it: show it sanitised. No secret is.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -93,7 +93,7 @@ pub struct Webhook {
     /// Its address.
     pub url: Address,
     /// The body, with `{title}` and other fields; the whole letter as JSON when absent.
-    pub template: Option<String>,
+    pub template: Option<Template>,
     /// Sent as `Authorization: Bearer`.
     pub token: Option<Secret>,
 }

@@ -568,6 +568,10 @@ mod tests {
             ("max_grant = \"aply\"\n", "mesh.toml:1: unknown variant `aply`, did you mean `apply`?"),
             ("name = \"x\"\nmesh = \"UPPER\"\n", "mesh.toml:2: mesh name must be"),
             ("name = \"x\"\n[sync]\ninterval = \"soon\"\n", "mesh.toml:3: `soon` is not a span"),
+            (
+                "name = \"x\"\n[[notify]]\nname = \"hook\"\nwebhook = { url = \"http://x/\", template = '{\"t\":\"{titel}\"}' }\n",
+                "mesh.toml:4: `template` names `{titel}`, which is no field of a letter: did you mean `{title}`?",
+            ),
             ("name = \"x\"\nname = \"y\"\n", "mesh.toml:2: duplicate key"),
             ("name = \"x\"\nmesh = \"m\"\n", "`remote.url` is missing"),
             ("name = \"x\"\n[http]\nlisten = \"here\"\n", "mesh.toml:3: `here` is not an address"),

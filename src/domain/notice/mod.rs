@@ -2,6 +2,7 @@
 
 mod channel;
 mod quiet;
+mod template;
 
 use std::fmt;
 
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 pub use channel::{Act, Policy, State};
 pub use quiet::{QuietHours, QuietHoursError};
+pub use template::{FIELDS, Template};
 
 /// How much it matters.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -124,44 +126,6 @@ impl Letter {
         }
         Some(Self { host: host.to_owned(), title, text: lines.join("\n"), severity, notices })
     }
-
-    /// `template` with `{host}`, `{title}`, `{text}`, `{severity}`, `{thread}`, `{area}` and `{at}` filled in, each
-    /// through `escape`. What stands in another pair of braces stays.
-    #[must_use]
-    pub fn fill(&self, template: &str, escape: impl Fn(&str) -> String) -> String {
-        let mut out = String::new();
-        let mut rest = template;
-        while let Some(start) = rest.find('{') {
-            let (before, from) = rest.split_at(start);
-            out.push_str(before);
-            let value = from.find('}').and_then(|end| Some((end, self.field(&from[1..end])?)));
-            match value {
-                Some((end, value)) => {
-                    out.push_str(&escape(&value));
-                    rest = &from[end + 1..];
-                }
-                None => {
-                    out.push('{');
-                    rest = &from[1..];
-                }
-            }
-        }
-        out + rest
-    }
-
-    fn field(&self, name: &str) -> Option<String> {
-        let last = self.notices.last();
-        Some(match name {
-            "host" => self.host.clone(),
-            "title" => self.title.clone(),
-            "text" => self.text.clone(),
-            "severity" => self.severity.to_string(),
-            "thread" => last.map(|notice| notice.thread.clone()).unwrap_or_default(),
-            "area" => last.map(|notice| notice.area.clone()).unwrap_or_default(),
-            "at" => last.map(|notice| notice.at.to_string()).unwrap_or_default(),
-            _ => return None,
-        })
-    }
 }
 
 #[cfg(test)]
@@ -191,12 +155,5 @@ mod tests {
         assert_eq!(Letter::of("a", vec![], 0, false), None);
         let many = Letter::of("a", vec![notice("x", Severity::Info); SPELLED + 2], 0, false).expect("a letter");
         assert!(many.text.ends_with("and 2 more: `mesh incident list`"), "{}", many.text);
-    }
-
-    #[test]
-    fn a_template_is_filled_once_and_values_are_not_read_as_templates() {
-        let letter = Letter::of("a", vec![notice("{host} \"q\"", Severity::Info)], 0, false).expect("a letter");
-        let json = letter.fill("{\"t\": \"{title}\", \"s\": \"{severity}\", {x} {", |text| text.replace('"', "\\\""));
-        assert_eq!(json, "{\"t\": \"[a] {host} \\\"q\\\"\", \"s\": \"info\", {x} {");
     }
 }

@@ -115,7 +115,7 @@ impl Courier for Webhook {
     fn deliver(&mut self, letter: &Letter) -> Result<(), Undelivered> {
         let url = self.hook.url.read(&*self.secrets)?;
         let body = match &self.hook.template {
-            Some(template) => letter.fill(template, inside_json),
+            Some(template) => template.fill(letter, inside_json),
             None => serde_json::to_string(letter).map_err(|error| undelivered(&error))?,
         };
         let request = self.client.post(url).header(CONTENT_TYPE, "application/json").body(body);
