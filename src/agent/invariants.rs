@@ -1,6 +1,6 @@
 //! Invariants: those that people declare in `config/invariants/`, and those of mesh's own state.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::domain::expr::Truth;
@@ -165,14 +165,26 @@ fn own_holds(home: &Home, db: &Db, own: Own, now: i64) -> Result<Vec<String>, Db
         Own::LeftoverDrills => old(&home.state().join("drills"), now, "throw-away place of a drill", ""),
         Own::OldLocks => {
             let cache = home.state().join("cache.git");
-            let folders = [cache.clone(), cache.join("refs"), cache.join("refs/heads")];
+            let mut folders = vec![cache.clone()];
+            below(&cache.join("refs"), &mut folders);
             folders.iter().flat_map(|folder| old(folder, now, "lock", ".lock")).collect()
         }
     })
 }
 
+/// A folder and all below it.
+fn below(folder: &Path, found: &mut Vec<PathBuf>) {
+    found.push(folder.to_owned());
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        // No link is followed.
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            below(&entry.path(), found);
+        }
+    }
+}
+
 /// What lies in a folder of mesh's own by a name with this end, and was not touched for a day.
-fn old(folder: &std::path::Path, now: i64, what: &str, end: &str) -> Vec<String> {
+fn old(folder: &Path, now: i64, what: &str, end: &str) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
     let age = |entry: &std::fs::DirEntry| {
         let changed = entry.metadata().ok()?.modified().ok()?;
@@ -185,4 +197,40 @@ fn old(folder: &std::path::Path, now: i64, what: &str, end: &str) -> Vec<String>
         Some(format!("{what} {} was left {} h ago", entry.file_name().to_string_lossy(), age / 3_600))
     });
     found.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+
+    use super::*;
+    use crate::ports::Clock as _;
+    use crate::sys::clock::SystemClock;
+
+    #[test]
+    fn b26_a_lock_that_a_killed_process_left_anywhere_in_the_cache_is_found() {
+        let dir = tempfile::tempdir().expect("a temp dir");
+        let home = Home::at(dir.path());
+        home.create().expect("made");
+        let db = Db::in_memory().expect("made");
+        let refs = home.state().join("cache.git/refs/mesh/host");
+        fs::create_dir_all(&refs).expect("made");
+        let now = SystemClock.now().as_second();
+        let found = |now| {
+            let mut found = look(&home, &db, &[Assertion::Own(Own::OldLocks)], now);
+            let (name, holds, detail) = found.remove(0);
+            assert_eq!(name, "mesh-old-locks");
+            (holds, detail)
+        };
+        assert_eq!(found(now), (Some(true), String::new()));
+        for path in ["../../../packed-refs.lock", "../remote.lock", "one.lock", "one"] {
+            File::create(refs.join(path)).expect("made");
+        }
+        assert_eq!(found(now + 86_000).0, Some(true), "somebody may be at work");
+        let (holds, detail) = found(now + 90_000);
+        assert_eq!((holds, detail.matches("was left").count()), (Some(false), 3), "{detail}");
+        for name in ["packed-refs.lock", "remote.lock", "one.lock was left 25 h ago"] {
+            assert!(detail.contains(name), "{detail}");
+        }
+    }
 }
