@@ -270,6 +270,38 @@ fn j2_a_bad_config_keeps_the_services_and_a_good_one_is_taken_over() {
 }
 
 #[test]
+fn d19_what_is_asked_of_services_and_signals_is_asked_as_the_user_that_is_named() {
+    assert!(rustix::process::geteuid().is_root(), "this test runs as root, as in CI: sudo -E cargo test");
+    let folder = tempfile::tempdir().expect("a temp dir");
+    fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).expect("open to all");
+    let said = folder.path().join("said");
+    let config = |user: &str| {
+        let ask = format!("command = [\"sh\", \"-c\", \"id -u > {}\"], user = \"{user}\"", said.display());
+        let service = child("web", SLEEP, &format!("probe = {{ {ask}, every = \"1s\" }}"));
+        let signal =
+            "[[signal]]\nname = \"who\"\ncommand = [\"id\", \"-u\"]\nsignal = \"check.value\"\nevery = \"10s\"\n";
+        format!("{service}{signal}user = \"{user}\"\n")
+    };
+    let passwd = fs::read_to_string("/etc/passwd").expect("read");
+    let nobody = passwd.lines().find(|line| line.starts_with("nobody:")).expect("there").split(':').nth(2);
+    let nobody = nobody.expect("a number");
+    let mut services = Supervising::started(&config("nobody"));
+    services.until_up("web", 0);
+    assert_eq!(fs::read_to_string(&said).expect("written by the probe").trim(), nobody);
+    until("the signal is measured", || {
+        let value = services.health()["signals"]["check.value/who"]["value"].as_f64()?;
+        (value.to_string() == nobody).then_some(())
+    });
+    services.agent.end();
+    services.configure(&config("nobody-here"));
+    let refused = services.agent.command(&["config", "check"]).output().expect("runs");
+    let words = String::from_utf8_lossy(&refused.stderr).into_owned();
+    for of in ["signal `who`", "probe of service `web`"] {
+        assert!(words.contains(&format!("{of}: `user`: no user nobody-here in /etc/passwd")), "{words}");
+    }
+}
+
+#[test]
 fn a_dry_run_looks_and_starts_nothing() {
     let mut services = Supervising::new(&child("web", SLEEP, ""));
     services.start_with(&["run", "--dry-run"]);

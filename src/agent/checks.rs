@@ -19,7 +19,7 @@ use crate::store::model_config::ModelConfig;
 use crate::store::notify_config::HomeSecrets;
 use crate::store::signal_config::{FileIs, ServiceFile, SignalsConfig, Watched, WatchedKind, bounds};
 use crate::sys::clock::SystemClock;
-use crate::sys::exec::SystemExec;
+use crate::sys::exec::{ExecAs, SystemExec};
 use crate::sys::model::{HttpModel, ModelProbe};
 use crate::sys::probes::{
     CertificateFile, DnsProbe, EdacProbe, EnvironmentProbe, Expected, FileProbe, Find, HostProbe, HttpClient,
@@ -262,15 +262,11 @@ impl Making<'_> {
                 let signal = watched.signal.ok_or("`signal` is missing")?;
                 Box::new(NumberProbe::new(name, path.clone(), json.clone(), signal))
             }
-            WatchedKind::Command { argv, value } => {
-                let program = Program {
-                    argv: argv.clone(),
-                    dir: self.wanted.home.clone(),
-                    timeout,
-                    output_cap: OUTPUT,
-                    memory: None,
-                };
-                Box::new(ProgramProbe::new(name, program, watched.signal, value.clone(), SystemExec))
+            WatchedKind::Command { argv, value, user } => {
+                // No other user can be in our home.
+                let dir = if user.is_some() { PathBuf::from("/") } else { self.wanted.home.clone() };
+                let program = Program { argv: argv.clone(), dir, timeout, output_cap: OUTPUT, memory: None };
+                Box::new(ProgramProbe::new(name, program, watched.signal, value.clone(), ExecAs(user.clone())))
             }
             WatchedKind::Service { at, .. } => Box::new(ServiceProbe::new(name, PROC, CGROUPS, find(at))),
         })

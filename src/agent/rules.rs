@@ -7,12 +7,13 @@ use super::parts::Parts;
 use crate::domain::heal::drill::{DrillState, DrillVerdict, Parts as DrillParts, standing};
 use crate::domain::heal::target::{Target, TargetKind};
 use crate::domain::kaizen::calibration;
-use crate::domain::service::Criticality;
+use crate::domain::service::{Ask, Criticality};
 use crate::domain::signal::Subject;
 use crate::loops::heal::Setting;
 use crate::store::config::Config;
 use crate::store::db::DbError;
 use crate::store::rules::{self, Held, RuleError, Rules};
+use crate::store::signal_config::WatchedKind;
 use crate::sys::user::{Refusal, User};
 
 /// The version that drills are believed for.
@@ -126,8 +127,16 @@ pub fn users(config: &Config) -> (Vec<String>, Vec<String>) {
         .audit_roots
         .iter()
         .filter_map(|root| Some((format!("audit root {}", root.path.display()), root.user.as_deref()?)));
+    let signals = config.signal.iter().filter_map(|watched| {
+        let WatchedKind::Command { user: Some(user), .. } = &watched.kind else { return None };
+        Some((format!("signal `{}`", watched.name.as_str()), user.as_str()))
+    });
+    let probes = config.services.iter().filter_map(|service| {
+        let Ask::Command { user: Some(user), .. } = &service.probe.as_ref()?.ask else { return None };
+        Some((format!("probe of service `{}`", service.name), user.as_str()))
+    });
     let (mut unknown, mut others) = (Vec::new(), Vec::new());
-    for (of, name) in targets.chain(roots) {
+    for (of, name) in targets.chain(roots).chain(signals).chain(probes) {
         match User::refusal(name) {
             Some(Refusal::Unknown(why)) => unknown.push(format!("{of}: `user`: {why}")),
             Some(Refusal::NotAllowed(why)) => others.push(format!("{of}: `user`: {why}")),

@@ -25,7 +25,7 @@ use crate::store::db::{Db, DbError};
 use crate::store::service_config::Service;
 use crate::store::services::{ServiceEvent, ServiceRow, Stops};
 use crate::sys::clock::SystemClock;
-use crate::sys::exec::SystemExec;
+use crate::sys::exec::ExecAs;
 use crate::sys::managers::children::Children;
 use crate::sys::managers::docker::{self, Docker};
 use crate::sys::managers::launchd::{self, Launchd};
@@ -175,10 +175,12 @@ impl Services {
                     })
                 }
                 Ask::Tcp(address) => Ok(Box::new(TcpQuestion { address: address.clone(), timeout: probe.timeout })),
-                Ask::Command(argv) => {
-                    let (argv, dir) = (argv.clone(), home.to_owned());
+                Ask::Command { argv, user } => {
+                    // No other user can be in our home.
+                    let dir = if user.is_some() { Path::new("/") } else { home };
+                    let (argv, dir, exec) = (argv.clone(), dir.to_owned(), ExecAs(user.clone()));
                     let program = Program { argv, dir, timeout: probe.timeout, output_cap: OUTPUT, memory: None };
-                    Ok(Box::new(CommandQuestion { program, exec: SystemExec }))
+                    Ok(Box::new(CommandQuestion { program, exec }))
                 }
             };
             match question {

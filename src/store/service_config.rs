@@ -73,6 +73,7 @@ struct ProbeFile {
     http: Option<String>,
     tcp: Option<String>,
     command: Option<Vec<String>>,
+    user: Option<String>,
     /// Known only to be refused.
     log: Option<serde::de::IgnoredAny>,
     every: Option<Span>,
@@ -280,6 +281,9 @@ fn ask(probe: &ProbeFile) -> Result<Ask, String> {
     if probe.failures == Some(0) {
         return Err("`probe.failures` must be at least 1".to_owned());
     }
+    if probe.user.is_some() && probe.command.is_none() {
+        return Err("`probe.user` goes with `command`: nothing else of a probe is run".to_owned());
+    }
     match (&probe.http, &probe.tcp, &probe.command) {
         (Some(url), None, None) if url.starts_with("http://") || url.starts_with("https://") => {
             Ok(Ask::Http(url.clone()))
@@ -294,7 +298,10 @@ fn ask(probe: &ProbeFile) -> Result<Ask, String> {
         }
         (None, None, Some(argv)) if !argv.is_empty() => {
             let program = Path::new(&argv[0]).file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            if program == "check_file_age" { Err(NO_LOG.to_owned()) } else { Ok(Ask::Command(argv.clone())) }
+            if program == "check_file_age" {
+                return Err(NO_LOG.to_owned());
+            }
+            Ok(Ask::Command { argv: argv.clone(), user: probe.user.clone() })
         }
         _ => Err("`probe` must have one of `http`, `tcp` and `command`".to_owned()),
     }
@@ -554,6 +561,7 @@ mod tests {
             (format!("{child}reload = \"HUB\"\n"), "mesh.toml:8: unknown variant `HUB`, did you mean `HUP`?"),
             ("[[service]]\nname = \"a\"\nreload = \"HUP\"\n".to_owned(), "`reload` goes with `manager = \"child\"`"),
             (format!("{child}watchdog = \"5s\"\n"), "`watchdog` needs `notify = true`"),
+            (format!("{child}probe = {{ tcp = \"x:1\", user = \"a\" }}\n"), "`probe.user` goes with `command`"),
             (format!("{child}probe = {{ tcp = \"x\" }}\n"), "`probe.tcp` must be HOST:PORT"),
             ("[[service]]\nname = \"a\"\nnotify = true\n".to_owned(), "`notify` goes with `manager = \"child\"`"),
             ("[[service]]\nname = \"a\"\nmanager = \"child\"\n".to_owned(), "`command` must be a program"),

@@ -100,7 +100,12 @@ pub enum Ask {
     /// A port: `host:port`.
     Tcp(String),
     /// A program: 0 is a sign of life, 1 and 2 say that it is dead, all else is not known.
-    Command(Vec<String>),
+    Command {
+        /// The program and its arguments.
+        argv: Vec<String>,
+        /// Whose rights it has; those of mesh where nobody is named.
+        user: Option<String>,
+    },
 }
 
 /// A probe of liveness.

@@ -109,6 +109,8 @@ pub enum WatchedKind {
         argv: Vec<String>,
         /// The label of the number in its performance data; the first number where there is none.
         value: Option<String>,
+        /// Whose rights it has; those of mesh where nobody is named.
+        user: Option<String>,
     },
     /// Processes.
     Service {

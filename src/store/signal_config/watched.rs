@@ -41,13 +41,14 @@ const KINDS: [&str; 14] = [
 ];
 
 /// Keys that go with some kinds only.
-const GOES_WITH: [(&str, &[&str]); 15] = [
+const GOES_WITH: [(&str, &[&str]); 16] = [
     ("speaks", &["tcp"]),
     ("json", &["http", "number"]),
     ("body", &["http"]),
     ("header", &["http"]),
     ("pattern", &["log", "journal"]),
     ("value", &["command"]),
+    ("user", &["command"]),
     ("server", &["dns"]),
     ("server_name", &["tls"]),
     ("sha256", &["file"]),
@@ -84,6 +85,7 @@ struct WatchedFile {
     header: Option<String>,
     pattern: Option<String>,
     value: Option<String>,
+    user: Option<String>,
     server: Option<String>,
     server_name: Option<String>,
     sha256: Option<String>,
@@ -235,6 +237,7 @@ impl WatchedFile {
             ("header", self.header.is_some()),
             ("pattern", self.pattern.is_some()),
             ("value", self.value.is_some()),
+            ("user", self.user.is_some()),
             ("server", self.server.is_some()),
             ("server_name", self.server_name.is_some()),
             ("sha256", self.sha256.is_some()),
@@ -326,7 +329,7 @@ impl WatchedFile {
                 if argv.is_empty() {
                     return Err("`command` must be a program and its arguments".to_owned());
                 }
-                WatchedKind::Command { argv, value: self.value.clone() }
+                WatchedKind::Command { argv, value: self.value.clone(), user: self.user.clone() }
             }
         })
     }
