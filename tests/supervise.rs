@@ -270,6 +270,26 @@ fn j2_a_bad_config_keeps_the_services_and_a_good_one_is_taken_over() {
 }
 
 #[test]
+fn d16_in_a_maintenance_window_what_ended_is_started_and_what_hangs_is_left_running() {
+    let heartbeat = "heartbeat = { file = \"beat\", within = \"2s\" }\nsteady = \"1s\"";
+    let services = Supervising::started(&child("web", &shell(BEATS), heartbeat));
+    let first = services.until_up("web", 0);
+    services.ok(&["maintenance", "start", "disks", "--for", "1h", "--target", "web"]);
+    signal(first, Signal::KILL);
+    let second = services.until_up("web", first);
+    services.until("web", |service| service["liveness"] == true);
+    signal(second, Signal::STOP);
+    let left =
+        services.until("web", |service| service["why"].as_str().is_some_and(|why| why.contains("people work on it")));
+    assert_eq!((&left["state"], &left["pid"]), (&"unhealthy".into(), &second.into()), "{left:#}");
+    services.ok(&["maintenance", "end", "disks"]);
+    services.until_up("web", second);
+    assert!(!is_alive(second));
+    let told = services.until_told("web", "it hangs");
+    assert_eq!(told.matches("it hangs").count(), 1, "once the window was over: {told}");
+}
+
+#[test]
 fn d19_what_is_asked_of_services_and_signals_is_asked_as_the_user_that_is_named() {
     assert!(rustix::process::geteuid().is_root(), "this test runs as root, as in CI: sudo -E cargo test");
     let folder = tempfile::tempdir().expect("a temp dir");

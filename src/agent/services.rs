@@ -289,6 +289,11 @@ impl World for RealWorld {
         self.only_looks || self.held
     }
 
+    fn is_maintained(&mut self, service: &ServiceName) -> bool {
+        let windows = self.db.maintenance();
+        windows.is_ok_and(|windows| windows.covering(service.as_str(), SystemClock.now()).is_some())
+    }
+
     fn jitter(&mut self) -> f64 {
         // Without random numbers there is no jitter, and all else goes on.
         getrandom::u32().map_or(0.0, |random| f64::from(random) / f64::from(u32::MAX))

@@ -24,7 +24,7 @@ pub use rules::{Answer as Ordered, Ask, Seen};
 
 /// Between two looks at everything, for what no event told of.
 const SWEEP: Duration = Duration::from_secs(60);
-/// Between two looks at whether a person has ended the pause, while there is something to do.
+/// Between two looks at whether a person has ended a pause or a maintenance window, while there is something to do.
 const HELD: Duration = Duration::from_secs(2);
 /// This late, nothing that was to be heard meanwhile is held against anybody: it was us who did not listen.
 const LATE: Duration = Duration::from_secs(5);
@@ -129,6 +129,8 @@ pub struct Shown {
 pub trait World {
     /// Whether nothing may be changed now. It is asked before each action.
     fn is_held(&mut self) -> bool;
+    /// Whether people work on a service now. It is asked before one that runs is ended for what it shows.
+    fn is_maintained(&mut self, service: &ServiceName) -> bool;
     /// A random number from 0 to 1.
     fn jitter(&mut self) -> f64;
     /// Whether the program that a process runs is gone from disk; `None` when that cannot be seen.
@@ -369,6 +371,11 @@ impl<W: World> Supervising<'_, W> {
         let was_healthy = kept.life.is_healthy();
         let asks = |effects: &[Effect]| effects.iter().any(|effect| matches!(effect, Effect::Act(_)));
         let (mut life, mut effects) = service::step(&kept.policy, kept.life.clone(), event.clone(), now);
+        if ends_it(&effects) && self.world.is_maintained(name) {
+            self.step(name, service::Event::Maintained(true));
+            let Some(kept) = self.services.get_mut(name) else { return };
+            (life, effects) = service::step(&kept.policy, kept.life.clone(), event.clone(), now);
+        }
         if asks(&effects) && self.world.is_held() {
             // As if it had been known before.
             self.hold(true);
@@ -417,7 +424,7 @@ impl<W: World> Supervising<'_, W> {
             return None;
         }
         let mut next = self.swept + SWEEP;
-        if self.held {
+        if self.held || self.services.values().any(|kept| kept.life.is_maintained()) {
             next = next.min(Instant::now() + HELD);
         }
         for kept in self.services.values() {
@@ -448,6 +455,10 @@ impl<W: World> Supervising<'_, W> {
         let at = Running::from_millis(u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX));
         let sweep = self.swept + SWEEP <= now;
         for name in self.services.keys().cloned().collect::<Vec<_>>() {
+            let Some(kept) = self.services.get_mut(&name) else { continue };
+            if kept.life.is_maintained() && !self.world.is_maintained(&name) {
+                self.step(&name, service::Event::Maintained(false));
+            }
             let Some(kept) = self.services.get_mut(&name) else { continue };
             if kept.life.due(&kept.policy).is_some_and(|due| due <= at) {
                 self.step(&name, service::Event::Tick);
@@ -557,6 +568,17 @@ impl<W: World> Supervising<'_, W> {
             self.count();
         }
     }
+}
+
+/// Whether a service that runs is ended for what it shows, and not because a person or a rule wants it.
+fn ends_it(effects: &[Effect]) -> bool {
+    let for_that = |effect: &Effect| {
+        matches!(
+            effect,
+            Effect::Tell(Notice::Stopping(service::Why::Hung(_) | service::Why::NotReady | service::Why::Stale))
+        )
+    };
+    effects.iter().any(for_that)
 }
 
 impl Kept {

@@ -139,6 +139,8 @@ pub enum Event {
         /// Whether nothing at all may be changed now.
         held: bool,
     },
+    /// Whether people work on it: then it is not ended, whatever it shows.
+    Maintained(bool),
     /// A person wants it to be stopped, or no longer.
     Operator {
         /// Whether it is to be down.
@@ -228,6 +230,7 @@ pub struct Life {
     reload: Option<Reload>,
     parents: bool,
     held: bool,
+    maintained: bool,
     stop_wanted: bool,
     /// A person said that it is to run before it was seen: a stop that is found then is older than that word.
     start_wanted: bool,
@@ -264,6 +267,7 @@ impl Default for Life {
             // Until somebody says that nothing stands against it, nothing is done.
             parents: false,
             held: true,
+            maintained: false,
             stop_wanted: false,
             start_wanted: false,
             reason: Why::Wanted,
@@ -318,6 +322,12 @@ impl Life {
     #[must_use]
     pub const fn is_held(&self) -> bool {
         self.held
+    }
+
+    /// Whether people work on it, as far as that was asked for.
+    #[must_use]
+    pub const fn is_maintained(&self) -> bool {
+        self.maintained
     }
 
     /// Whether all that it depends on is healthy.
@@ -388,6 +398,9 @@ impl Life {
             return format!("cannot be seen: {why}");
         }
         match (&self.phase, &self.sign) {
+            (Phase::Unhealthy | Phase::Starting { .. }, Some(Sign::Dead(why) | Sign::Lost(why))) if self.maintained => {
+                format!("{why}; it is left running: people work on it")
+            }
             (Phase::Unhealthy | Phase::Starting { .. }, Some(Sign::Dead(why) | Sign::Lost(why))) => why.clone(),
             (Phase::Up, Some(Sign::Unknown(why))) => format!("liveness is not known: {why}"),
             (Phase::Down | Phase::Backoff { .. }, _) if self.held => "mesh is paused and starts nothing".to_owned(),
@@ -413,7 +426,10 @@ impl Life {
             Phase::Stopping { killed: Some(killed), .. } => Some(killed.after(policy.grace)),
             Phase::Backoff { until } | Phase::GivenUp { until } => self.parents.then_some(*until),
             Phase::Up => {
-                let stale = self.stale.filter(|_| self.parents).map(|(_, since)| since.after(policy.stale_after));
+                let stale = self
+                    .stale
+                    .filter(|_| self.parents && !self.maintained)
+                    .map(|(_, since)| since.after(policy.stale_after));
                 let troubled = self.attempts > 0 || self.alarmed;
                 let steady = self.up_since.filter(|_| troubled).map(|since| since.after(policy.steady));
                 // While it flaps, nothing is new before the oldest restart too many is out of the window.
@@ -470,6 +486,12 @@ impl Step<'_> {
             }
             Event::OverMemory => self.over_memory(),
             Event::Gate { parents, held } => self.gate(parents, held),
+            Event::Maintained(maintained) => {
+                if std::mem::replace(&mut self.life.maintained, maintained) && !maintained {
+                    // What it did not show while people worked on it is no sign of illness.
+                    self.life.failures = 0;
+                }
+            }
             Event::Operator { stop } => self.operator(stop),
             Event::Rule(order) => self.ordered(order),
             Event::Reloaded => self.life.reload = Some(Reload::Done),
@@ -742,6 +764,11 @@ impl Step<'_> {
         }
     }
 
+    /// Whether it may be ended for what it shows.
+    const fn may_end(&self) -> bool {
+        self.life.parents && !self.life.maintained
+    }
+
     fn is_open(&self) -> bool {
         self.life.parents && !self.life.held
     }
@@ -769,7 +796,7 @@ impl Step<'_> {
                 self.start();
             }
             Phase::Starting { since, looked } if since.after(self.policy.start_within) <= now => self.late(looked),
-            Phase::Unhealthy if self.life.failures >= self.policy.failures && self.life.parents => {
+            Phase::Unhealthy if self.life.failures >= self.policy.failures && self.may_end() => {
                 let why = match &self.life.sign {
                     Some(Sign::Dead(why) | Sign::Lost(why)) => why.clone(),
                     Some(Sign::Alive | Sign::Unknown(_)) | None => String::new(),
@@ -813,7 +840,7 @@ impl Step<'_> {
         }
         let silent = self.policy.ready_by == ReadyBy::Word && !self.life.ready;
         let dead = matches!(self.life.sign, Some(Sign::Dead(_) | Sign::Lost(_)));
-        if (silent || dead) && self.life.parents {
+        if (silent || dead) && self.may_end() {
             self.life.liveness_kills += 1;
             self.stop(Why::NotReady, Then::Retry);
         } else if silent || dead {
@@ -844,7 +871,7 @@ impl Step<'_> {
             }
         }
         let quiet = self.life.stale.is_some_and(|(_, since)| since.after(self.policy.stale_after) <= now);
-        if quiet && self.life.parents {
+        if quiet && self.may_end() {
             self.life.stale = None;
             self.stop(Why::Stale, Then::Start);
         }

@@ -411,6 +411,25 @@ fn a_start_that_nothing_is_heard_of_is_not_repeated_on_no_grounds() {
     assert_eq!((story.phase(), story.was_told("refused")), ("backoff", 1));
 }
 
+#[test]
+fn d16_while_people_work_on_it_what_ended_is_started_and_what_runs_is_not_ended() {
+    let mut story = Story::running(Policy::default());
+    story.tell(Event::Maintained(true));
+    (0..5).for_each(|_| story.tell(dead()));
+    story.tell(Event::Source(Timestamp::from_second(1).ok()));
+    story.wait(86_400);
+    assert_eq!((story.take(), story.phase()), (vec![], "unhealthy"));
+    assert!(story.life.remark().ends_with("it is left running: people work on it"), "{}", story.life.remark());
+    story.ends(EndCause::Signal(9));
+    assert_eq!((story.take(), story.phase()), (vec![Verb::Start], "starting"), "it is kept alive");
+    story.comes_up();
+    (0..5).for_each(|_| story.tell(dead()));
+    story.tell(Event::Maintained(false));
+    assert_eq!(story.take(), [], "what it did not show meanwhile does not count");
+    (0..3).for_each(|_| story.tell(dead()));
+    assert_eq!((story.take(), story.phase()), (vec![Verb::Stop], "stopping"));
+}
+
 fn events() -> impl Strategy<Value = Event> {
     let cause = || {
         prop_oneof![
@@ -446,6 +465,7 @@ fn events() -> impl Strategy<Value = Event> {
         1 => any::<bool>().prop_map(|stop| Event::Operator { stop }),
         1 => Just(Event::Rule(Order::Reload)),
         1 => Just(Event::Reloaded),
+        1 => any::<bool>().prop_map(Event::Maintained),
         6 => Just(Event::Tick),
     ]
 }
