@@ -8,7 +8,7 @@ use super::{CliError, Context, ExitKind, Outcome, out};
 use crate::agent::parts::Parts;
 use crate::domain::foreign_text::display_line;
 use crate::domain::intervention::State;
-use crate::domain::kaizen::breaker::Limits;
+use crate::domain::kaizen::circuit_breaker::Limits;
 use crate::domain::kaizen::correlation::Cause;
 use crate::domain::ledger::Entry;
 use crate::store::proposals::Proposed;

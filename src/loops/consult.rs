@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use crate::domain::foreign_text::display_line;
-use crate::domain::kaizen::breaker::{Limits, ShortCircuit};
 use crate::domain::kaizen::budget::{Budget, tokens};
+use crate::domain::kaizen::circuit_breaker::{Limits, ShortCircuit};
 use crate::domain::kaizen::question::Question;
 use crate::domain::running::Moment;
 use crate::ports::model::{Model, NoAnswer};
@@ -131,7 +131,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::domain::kaizen::breaker::State;
+    use crate::domain::kaizen::circuit_breaker::State;
     use crate::ports::model::Answer;
 
     /// Says what it is told to, in turn.

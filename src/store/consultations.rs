@@ -3,12 +3,12 @@
 use rusqlite::{OptionalExtension as _, params};
 
 use super::db::{Db, DbError};
-use crate::domain::kaizen::breaker::Breaker;
 use crate::domain::kaizen::budget::Spent;
+use crate::domain::kaizen::circuit_breaker::CircuitBreaker;
 use crate::domain::pace::DAY;
 use crate::domain::running::{Moment, Running};
 
-/// The fact that holds the breaker.
+/// The fact that holds the circuit breaker.
 const BREAKER: &str = "model_breaker";
 /// How long answers are believed and calls are kept, in days.
 const KEPT_DAYS: u32 = 7;
@@ -130,20 +130,20 @@ impl Db {
         })
     }
 
-    /// The breaker before the model.
+    /// The circuit breaker before the model.
     ///
     /// # Errors
     /// SQLite refused, or what is stored is none.
-    pub fn model_breaker(&self) -> Result<Breaker, DbError> {
-        let Some(text) = self.fact(BREAKER)? else { return Ok(Breaker::default()) };
+    pub fn model_breaker(&self) -> Result<CircuitBreaker, DbError> {
+        let Some(text) = self.fact(BREAKER)? else { return Ok(CircuitBreaker::default()) };
         serde_json::from_str(&text).map_err(|_| DbError::Impossible { what: "circuit breaker" })
     }
 
-    /// Remembers the breaker.
+    /// Remembers the circuit breaker.
     ///
     /// # Errors
     /// SQLite refused.
-    pub fn keep_model_breaker(&mut self, breaker: &Breaker) -> Result<(), DbError> {
+    pub fn keep_model_breaker(&mut self, breaker: &CircuitBreaker) -> Result<(), DbError> {
         let text = serde_json::to_string(breaker).expect("numbers and words");
         self.set_fact(BREAKER, &text)
     }

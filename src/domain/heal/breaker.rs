@@ -1,4 +1,5 @@
-//! A breaker: a file that holds operations back. It is open until its time, then half open, so that a few are tried, and
+//! The breaker of a target: a file that holds operations of others back. (The one before calls of ours is a circuit breaker:
+//! see `kaizen`.) It is open until its time, then half open, so that a few are tried, and
 //! then gone. What a person put there stays.
 
 use std::time::Duration;

@@ -1,9 +1,9 @@
 //! What happens over hours and days: what is proposed by itself, what became of it, and what is learned from that.
 //! Nothing here acts; what is proposed goes before the guard like every other change.
 
-pub mod breaker;
 pub mod budget;
 pub mod calibration;
+pub mod circuit_breaker;
 pub mod correlation;
 pub mod diagnosis;
 pub mod distill;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use reqwest::blocking::{Client, RequestBuilder, Response};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::domain::foreign_text::{display_line, error_line};
 use crate::domain::kaizen::question::Question;
@@ -124,6 +124,11 @@ impl Model for HttpModel {
             Api::Ollama => ollama::read(&self.post("/api/chat", &ollama::request(name, question))?),
         }
     }
+}
+
+/// A question in both APIs: what is asked, by us, and what is known, which holds words of others.
+fn messages(question: &Question) -> Value {
+    json!([{ "role": "system", "content": question.ask }, { "role": "user", "content": question.facts }])
 }
 
 /// How long the server wants to be left alone, where it says so in seconds.

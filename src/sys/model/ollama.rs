@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{cut_off, none_of};
+use super::{cut_off, messages, none_of};
 use crate::domain::kaizen::question::Question;
 use crate::ports::model::{Answer, Api, NoAnswer};
 
@@ -13,10 +13,7 @@ const CONTEXT: u32 = 8_192;
 pub(super) fn request(model: &str, question: &Question) -> Value {
     json!({
         "model": model,
-        "messages": [
-            { "role": "system", "content": question.ask },
-            { "role": "user", "content": question.facts },
-        ],
+        "messages": messages(question),
         "stream": false,
         "format": question.schema,
         "options": { "temperature": 0, "num_predict": question.most, "num_ctx": CONTEXT },

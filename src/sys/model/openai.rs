@@ -3,17 +3,14 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{cut_off, none_of};
+use super::{cut_off, messages, none_of};
 use crate::domain::kaizen::question::Question;
 use crate::ports::model::{Answer, Api, NoAnswer};
 
 pub(super) fn request(model: &str, question: &Question) -> Value {
     json!({
         "model": model,
-        "messages": [
-            { "role": "system", "content": question.ask },
-            { "role": "user", "content": question.facts },
-        ],
+        "messages": messages(question),
         "temperature": 0,
         "max_tokens": question.most,
         "stream": false,

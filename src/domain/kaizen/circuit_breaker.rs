@@ -66,13 +66,13 @@ pub struct ShortCircuit {
 
 /// What is remembered of the calls to one place.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub struct Breaker {
+pub struct CircuitBreaker {
     state: State,
     /// When calls failed, oldest first; those that still count, as far as anybody has looked.
     failures: Vec<Running>,
 }
 
-impl Breaker {
+impl CircuitBreaker {
     /// Where it stands.
     #[must_use]
     pub const fn state(&self) -> State {
@@ -85,7 +85,7 @@ impl Breaker {
         self.failures.iter().filter(|at| now.since(**at) < limits.window).count()
     }
 
-    /// Whether a call may be made now. Whoever is let through owes a [`Breaker::succeeded`] or [`Breaker::failed`].
+    /// Whether a call may be made now. Whoever is let through owes a [`CircuitBreaker::succeeded`] or [`CircuitBreaker::failed`].
     ///
     /// # Errors
     /// The breaker is open, or a trial call is under way.
@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn b20_an_operation_that_fails_every_second_time_opens_it() {
-        let mut breaker = Breaker::default();
+        let mut breaker = CircuitBreaker::default();
         for second in [0, 10, 20] {
             assert_eq!(breaker.admit(at(second), &LIMITS), Ok(()));
             breaker.failed(at(second), &LIMITS);
@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_trial_call_closes_it_and_forgets_or_opens_it_again() {
-        let mut breaker = Breaker::default();
+        let mut breaker = CircuitBreaker::default();
         (0..3).for_each(|second| breaker.failed(at(second), &LIMITS));
         assert_eq!(breaker.admit(at(3), &LIMITS), Err(ShortCircuit { left: Duration::from_secs(29) }));
         assert_eq!(breaker.admit(at(32), &LIMITS), Ok(()));
@@ -162,16 +162,16 @@ mod tests {
         assert_eq!(breaker.state(), State::Open { since: at(34) });
         assert_eq!(breaker.admit(at(64), &LIMITS), Ok(()));
         breaker.succeeded();
-        assert_eq!(breaker, Breaker::default());
+        assert_eq!(breaker, CircuitBreaker::default());
     }
 
     #[test]
     fn a_trial_call_that_nobody_ended_is_made_again() {
-        let mut breaker = Breaker::default();
+        let mut breaker = CircuitBreaker::default();
         (0..3).for_each(|second| breaker.failed(at(second), &LIMITS));
         assert_eq!(breaker.admit(at(40), &LIMITS), Ok(()));
         let text = serde_json::to_string(&breaker).expect("plain");
-        let mut restarted: Breaker = serde_json::from_str(&text).expect("its own words");
+        let mut restarted: CircuitBreaker = serde_json::from_str(&text).expect("its own words");
         assert!(restarted.admit(at(69), &LIMITS).is_err());
         assert_eq!(restarted.admit(at(70), &LIMITS), Ok(()));
     }
@@ -185,7 +185,7 @@ mod tests {
         /// Closed, it opens exactly when the last failures, whatever succeeded between, lie within one window.
         #[test]
         fn it_opens_when_enough_failures_lie_within_a_window_and_never_else(calls in calls()) {
-            let (mut breaker, mut now) = (Breaker::default(), 0);
+            let (mut breaker, mut now) = (CircuitBreaker::default(), 0);
             let mut failures = Vec::new();
             for (pause, fails) in calls {
                 now += pause;
@@ -209,7 +209,7 @@ mod tests {
         /// Once open, no call is let through before a rest is over, only one is then, and only its success closes.
         #[test]
         fn only_a_trial_call_that_succeeds_closes_it(calls in calls()) {
-            let mut breaker = Breaker::default();
+            let mut breaker = CircuitBreaker::default();
             (0..3).for_each(|_| breaker.failed(at(0), &LIMITS));
             let (mut now, mut since) = (0, 0);
             for (pause, fails) in calls {
@@ -228,7 +228,7 @@ mod tests {
                             since = now;
                         } else {
                             breaker.succeeded();
-                            prop_assert_eq!(&breaker, &Breaker::default());
+                            prop_assert_eq!(&breaker, &CircuitBreaker::default());
                             break;
                         }
                     }
