@@ -373,6 +373,7 @@ fn support_is_listed_shown_and_explained_until_the_lesson_is_taken_back() {
     let author = homes::Host::new(dir.path(), "author", address);
     let reader = homes::Host::new(dir.path(), "reader", address);
     reader.enroll("author", &author);
+    author.enroll("reader", &reader);
     author.author("first");
     author.ok(&["outbox", "publish", "first"]);
     reader.ok(&["sync", "--once"]);
@@ -411,10 +412,35 @@ fn support_is_listed_shown_and_explained_until_the_lesson_is_taken_back() {
     assert_eq!(row()["grant"], "propose");
     reader.ok(&["fsck"]);
 
+    // Its author sees the same of its own lesson.
+    author.ok(&["sync", "--once"]);
+    let own = |lessons: &serde_json::Value| {
+        lessons["lessons"].as_array().expect("a list").iter().find(|row| row["id"] == "first").cloned().expect("there")
+    };
+    assert_eq!(own(&author.json(&["lesson", "list"]))["attestations"], wanted);
+    let listed = author.ok(&["lesson", "list"]);
+    assert!(listed.lines().any(|line| line.starts_with("first") && line.contains(" 1/2 ")), "{listed}");
+    let shown = author.ok(&["lesson", "show", "first"]);
+    for line in ["attested     1 of 2 on 2 hosts", "this host: validated on", "reader: no_effect on"] {
+        assert!(shown.contains(line), "{shown}");
+    }
+    let here = author.json(&["lesson", "show", "first"])["here"].clone();
+    assert_eq!((&here["attestations"], here["voices"].as_array().map(Vec::len)), (&wanted, Some(2)));
+    let sent = author.json(&["outbox", "list"])["entries"].clone();
+    assert_eq!((&sent[0]["attestations"], &sent[1]["attestations"]), (&wanted, &serde_json::Value::Null));
+    assert!(author.ok(&["outbox", "list"]).contains(" 1/2 "));
+    // A revision that nobody has yet does not take over what was said of the one before.
+    let path = author.home.join("config/lessons/first.toml");
+    let text = std::fs::read_to_string(&path).expect("there").replacen("rev = 1", "rev = 2", 1);
+    std::fs::write(&path, text).expect("written");
+    assert!(author.ok(&["lesson", "show", "first"]).contains("attested     rev 1: 1 of 2 on 2 hosts"));
+
     author.ok(&["outbox", "retract", "first", "--reason", "it was wrong"]);
     reader.ok(&["sync", "--once"]);
     assert_eq!((&row()["state"], &row()["attestations"]), (&"retired".into(), &serde_json::Value::Null));
     assert!(reader.ok(&["inbox", "show", "first"]).contains("attested     nothing counts: the lesson is retired"));
+    assert!(author.ok(&["lesson", "show", "first"]).contains("attested     rev 1: by nobody who is heard here"));
+    assert_eq!(author.json(&["outbox", "list"])["entries"][0]["attestations"], serde_json::Value::Null);
     let db = Db::open(&Home::at(&reader.home).database()).expect("opened");
     assert_eq!(db.words_on(entry).expect("read").len(), 2, "kept all the same");
 }

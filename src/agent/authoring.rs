@@ -1,9 +1,10 @@
 //! From a lesson file to a queued draft: redacted, checked and tried on its own examples first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::parts::Parts;
+use crate::domain::attest::Voice;
 use crate::domain::chain::ChainHeader;
 use crate::domain::entry::{self, EntryError, Retraction, Verified};
 use crate::domain::envelope::{Envelope, Kind, PublicKey, Signed};
@@ -14,6 +15,7 @@ use crate::ports::{Admission, Auditor as _, AuditorError};
 use crate::store::authored::{self, AuthoredError};
 use crate::store::db::DbError;
 use crate::store::files::FileError;
+use crate::store::voices::Listener;
 use crate::sys::host;
 
 /// Why a lesson cannot be published.
@@ -179,6 +181,46 @@ pub fn published(parts: &Parts) -> Result<Vec<Verified<Lesson>>, AuthoringError>
 /// The database failed.
 pub fn named(parts: &Parts) -> Result<BTreeMap<EntryId, Slug>, AuthoringError> {
     Ok(signed(parts)?.iter().filter_map(|signed| Some((signed.entry(), entry::lesson_of(signed)?))).collect())
+}
+
+/// A lesson that this host published, and what hosts attested of it.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    /// The lesson.
+    pub lesson: Slug,
+    /// Its revision.
+    pub rev: u32,
+    /// The entry that it was published in.
+    pub entry: EntryId,
+    /// A word of each host that is heard here; of a lesson that was taken back nothing counts.
+    pub voices: Vec<Voice>,
+}
+
+/// Every revision of a lesson that this host published, oldest first, with what hosts attested of it.
+///
+/// # Errors
+/// The database failed.
+pub fn shared(parts: &Parts) -> Result<Vec<Shared>, AuthoringError> {
+    let signed = signed(parts)?;
+    let ended: BTreeSet<EntryId> =
+        signed.iter().filter_map(|signed| Some(entry::read_retraction(signed).ok()?.body().entry)).collect();
+    let mut shared = Vec::new();
+    for lesson in signed.iter().filter_map(|signed| entry::read_lesson(signed).ok()) {
+        let (entry, body) = (lesson.entry(), lesson.body());
+        let voices = if ended.contains(&entry) { Vec::new() } else { voices(parts, entry, &body.scope)? };
+        shared.push(Shared { lesson: body.id.clone(), rev: body.rev, entry, voices });
+    }
+    Ok(shared)
+}
+
+/// What the hosts that are heard here attested of a lesson entry.
+///
+/// # Errors
+/// The database failed.
+pub fn voices(parts: &Parts, entry: EntryId, scope: &str) -> Result<Vec<Voice>, DbError> {
+    let listener =
+        Listener { db: &parts.db, keyring: &parts.keyring, me: parts.key.host(), max_grant: parts.config.max_grant };
+    listener.voices(entry, scope, parts.now())
 }
 
 fn signed(parts: &Parts) -> Result<Vec<Signed>, AuthoringError> {

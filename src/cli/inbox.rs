@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::table::{Table, age};
 use super::{CliError, Context, ExitKind, Outcome, lesson, out};
+use crate::agent::authoring;
 use crate::agent::parts::Parts;
 use crate::domain::attest::{Support, Voice};
 use crate::domain::chain::PeerState;
@@ -98,7 +99,7 @@ fn list(context: &Context, parts: &mut Parts) -> Outcome {
             row.state.name().to_owned(),
             row.findings.map_or("-".to_owned(), |count| count.to_string()),
             grant.map_or("-", Grant::name).to_owned(),
-            support.map_or("-".to_owned(), |support| support.column()),
+            column(*support),
             age(now - row.at.as_second()),
         ]);
     }
@@ -115,12 +116,7 @@ fn name_of(parts: &Parts, host: HostId) -> String {
 
 /// What hosts attested of the lesson. It supports nothing once the lesson is taken back or its author is not believed.
 fn voices(parts: &Parts, row: &InboxRow) -> Result<Vec<Voice>, CliError> {
-    if !is_in_force(row) {
-        return Ok(Vec::new());
-    }
-    let listener =
-        Listener { db: &parts.db, keyring: &parts.keyring, me: parts.key.host(), max_grant: parts.config.max_grant };
-    Ok(listener.voices(row.entry, &row.scope, parts.now())?)
+    if is_in_force(row) { Ok(authoring::voices(parts, row.entry, &row.scope)?) } else { Ok(Vec::new()) }
 }
 
 fn is_in_force(row: &InboxRow) -> bool {
@@ -136,15 +132,21 @@ fn is_in_force(row: &InboxRow) -> bool {
 
 /// What the attestations come to, in words.
 fn attested(row: &InboxRow, voices: &[Voice]) -> String {
-    match Support::of(voices) {
-        Some(support) => support.to_string(),
-        None if is_in_force(row) => "by nobody who is heard here".to_owned(),
-        None => format!("nothing counts: the lesson is {}", row.state.name()),
-    }
+    if is_in_force(row) { counted(voices) } else { format!("nothing counts: the lesson is {}", row.state.name()) }
+}
+
+/// What voices come to, in words.
+pub(super) fn counted(voices: &[Voice]) -> String {
+    Support::of(voices).map_or("by nobody who is heard here".to_owned(), |support| support.to_string())
+}
+
+/// The same in a column.
+pub(super) fn column(support: Option<Support>) -> String {
+    support.map_or("-".to_owned(), |support| support.column())
 }
 
 /// One host's voice in words.
-fn voice_line(parts: &Parts, voice: &Voice) -> String {
+pub(super) fn voice_line(parts: &Parts, voice: &Voice) -> String {
     let last = &voice.last;
     let short = if last.short_window { ", after a short window" } else { "" };
     let counted = match voice.interventions {
@@ -155,7 +157,7 @@ fn voice_line(parts: &Parts, voice: &Voice) -> String {
     format!("{name}: {}{short} on {}{counted}", last.outcome.name(), last.environment)
 }
 
-fn voice_json(parts: &Parts, voice: &Voice) -> serde_json::Value {
+pub(super) fn voice_json(parts: &Parts, voice: &Voice) -> serde_json::Value {
     let last = &voice.last;
     json!({
         "host": name_of(parts, last.host), "key": last.host, "seq": last.seq, "outcome": last.outcome,

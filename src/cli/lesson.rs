@@ -4,17 +4,19 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
+use super::inbox::{column, counted, voice_json, voice_line};
 use super::table::Table;
 use super::{CliError, Context, ExitKind, Outcome, exit_kind, out};
-use crate::agent::authoring::{self, AuthoringError};
+use crate::agent::authoring::{self, AuthoringError, Shared};
 use crate::agent::hindsight::{self, Drafted};
 use crate::agent::parts::Parts;
+use crate::domain::attest::{Support, Voice};
 use crate::domain::expr::Truth;
 use crate::domain::foreign_text::error_line;
 use crate::domain::id::Slug;
 use crate::domain::lesson::Lesson;
 use crate::domain::trust::Grant;
-use crate::loops::library::{Held, claim_says};
+use crate::loops::library::{Held, Origin, claim_says};
 use crate::store::authored::{self, AuthoredError};
 use crate::store::files;
 
@@ -145,16 +147,20 @@ fn list(context: &Context) -> Outcome {
     let mut parts = context.open()?;
     let library = library(&mut parts)?;
     let (drafts, refused) = drafts(&parts)?;
+    let shared = authoring::shared(&parts).map_err(|error| failure(&error))?;
+    let support = |held: &Held| heard(&parts, held, &shared).map(|(_, voices)| Support::of(&voices));
+    let supports: Vec<Option<Support>> = library.held.iter().map(support).collect::<Result<_, CliError>>()?;
     if context.json {
-        let mut lessons: Vec<_> = library.held.iter().map(summary).collect();
+        let mut lessons: Vec<_> =
+            library.held.iter().zip(&supports).map(|(held, support)| summary(held, *support)).collect();
         lessons.extend(drafts.iter().map(draft_summary));
         let left_out: Vec<_> =
             library.left_out.iter().map(|(name, why)| json!({ "lesson": name, "why": why })).collect();
         out::json(&json!({ "lessons": lessons, "left_out": left_out }));
         return Ok(ExitKind::Ok);
     }
-    let mut table = Table::new(&["LESSON~", "REV", "FROM~", "STATE", "SEVERITY", "FIX", "TITLE~"]);
-    for held in &library.held {
+    let mut table = Table::new(&["LESSON~", "REV", "FROM~", "STATE", "SEVERITY", "FIX", "ATT", "TITLE~"]);
+    for (held, support) in library.held.iter().zip(&supports) {
         let lesson = &held.lesson;
         table.row([
             lesson.id.to_string(),
@@ -163,6 +169,7 @@ fn list(context: &Context) -> Outcome {
             state(held).to_owned(),
             lesson.severity.name().to_owned(),
             lesson.fix.class.name().to_owned(),
+            column(*support),
             lesson.title.clone(),
         ]);
     }
@@ -174,6 +181,7 @@ fn list(context: &Context) -> Outcome {
             "draft".to_owned(),
             lesson.severity.name().to_owned(),
             lesson.fix.class.name().to_owned(),
+            "-".to_owned(),
             lesson.title.clone(),
         ]);
     }
@@ -189,6 +197,20 @@ fn list(context: &Context) -> Outcome {
     drafts.iter().for_each(|one| out::note(format!("draft {} {}", one.lesson.id, one.lacks.words())));
     refused.iter().for_each(|error| out::note(error_line(error)));
     Ok(ExitKind::Ok)
+}
+
+/// The revision of a lesson that others have, and what hosts attested of it: its own entry for one of a peer, and the
+/// newest one that this host published for one of its own.
+fn heard(parts: &Parts, held: &Held, shared: &[Shared]) -> Result<(Option<u32>, Vec<Voice>), CliError> {
+    let lesson = &held.lesson;
+    Ok(match held.origin {
+        Origin::Peer { entry, .. } => (Some(lesson.rev), authoring::voices(parts, entry, &lesson.scope)?),
+        Origin::Founding => (None, Vec::new()),
+        Origin::Local => {
+            let newest = shared.iter().rfind(|shared| shared.lesson == lesson.id);
+            newest.map_or((None, Vec::new()), |shared| (Some(shared.rev), shared.voices.clone()))
+        }
+    })
 }
 
 const fn state(held: &Held) -> &'static str {
@@ -244,13 +266,13 @@ fn confirm(context: &Context, id: &Slug) -> Outcome {
     Ok(ExitKind::Ok)
 }
 
-fn summary(held: &Held) -> serde_json::Value {
+fn summary(held: &Held, support: Option<Support>) -> serde_json::Value {
     let lesson = &held.lesson;
     json!({
         "id": lesson.id, "rev": lesson.rev, "from": held.origin.name(), "grant": held.grant(), "state": state(held),
         "stale": held.stale,
         "severity": lesson.severity, "risk": lesson.risk, "scope": lesson.scope, "title": lesson.title,
-        "fix": lesson.fix.class,
+        "fix": lesson.fix.class, "attestations": support,
     })
 }
 
@@ -261,9 +283,15 @@ fn show(context: &Context, id: &Slug) -> Outcome {
         CliError::new(ExitKind::Usage, format!("no lesson `{id}` holds here")).hint("see `mesh lesson list`")
     })?;
     let says = claim_says(&parts.db, &held.lesson.falsifiable.expr, parts.now())?;
+    let shared = authoring::shared(&parts).map_err(|error| failure(&error))?;
+    let (published, voices) = heard(&parts, held, &shared)?;
     if context.json {
         let mut shown = serde_json::to_value(&held.lesson)?;
-        shown["here"] = json!({ "falsifiable": claim_word(says), "state": state(held), "stale": held.stale });
+        shown["here"] = json!({
+            "falsifiable": claim_word(says), "state": state(held), "stale": held.stale, "published_rev": published,
+            "attestations": Support::of(&voices),
+            "voices": voices.iter().map(|voice| voice_json(&parts, voice)).collect::<Vec<_>>(),
+        });
         out::json(&shown);
         return Ok(ExitKind::Ok);
     }
@@ -277,6 +305,11 @@ fn show(context: &Context, id: &Slug) -> Outcome {
     out::line(format!("here         {said}"));
     if let Some(why) = &held.stale {
         out::line(format!("stale        only audited: {why}"));
+    }
+    if let Some(rev) = published {
+        let of = if rev == held.lesson.rev { String::new() } else { format!("rev {rev}: ") };
+        out::line(format!("attested     {of}{}", counted(&voices)));
+        voices.iter().for_each(|voice| out::line(format!("{:12} {}", "", voice_line(&parts, voice))));
     }
     Ok(ExitKind::Ok)
 }

@@ -2,11 +2,13 @@
 
 use serde_json::json;
 
+use super::inbox::column;
 use super::lesson::failure;
 use super::table::{Table, age};
 use super::{CliError, Context, ExitKind, Outcome, out, sync};
 use crate::agent::authoring;
 use crate::agent::parts::Parts;
+use crate::domain::attest::Support;
 use crate::domain::envelope::Kind;
 use crate::domain::id::Slug;
 
@@ -56,6 +58,8 @@ fn list(context: &Context, parts: &Parts) -> Outcome {
     let drafts = parts.db.drafts()?;
     let entries = parts.db.own_entries()?;
     let slugs = authoring::named(parts).map_err(|error| failure(&error))?;
+    let shared = authoring::shared(parts).map_err(|error| failure(&error))?;
+    let support = |id| shared.iter().find(|shared| shared.entry == id).and_then(|shared| Support::of(&shared.voices));
     let slug_of = |id| slugs.get(&id).map(ToString::to_string);
     let kind_of = |payload_type: &str| Kind::of_payload_type(payload_type).map_or("unsupported", Kind::name);
     if context.json {
@@ -65,7 +69,7 @@ fn list(context: &Context, parts: &Parts) -> Outcome {
                 json!({
                     "seq": entry.seq, "entry": entry.id, "kind": kind_of(&entry.payload_type), "lesson": slug_of(entry.id),
                     "state": if entry.confirmed_at.is_some() { "published" } else { "signed" },
-                    "signed_at": entry.signed_at.to_string(),
+                    "signed_at": entry.signed_at.to_string(), "attestations": support(entry.id),
                 })
             })
             .collect();
@@ -78,9 +82,10 @@ fn list(context: &Context, parts: &Parts) -> Outcome {
         out::line("Nothing was published yet. Write a lesson with `mesh lesson new`.");
         return Ok(ExitKind::Ok);
     }
-    let mut table = Table::new(&["SEQ", "KIND", "LESSON~", "STATE", "AGE", "ENTRY"]);
+    let mut table = Table::new(&["SEQ", "KIND", "LESSON~", "STATE", "ATT", "AGE", "ENTRY"]);
     for draft in drafts {
-        table.row(["-".to_owned(), draft.kind, draft.slug, "queued".to_owned(), "-".to_owned(), "-".to_owned()]);
+        let none = || "-".to_owned();
+        table.row([none(), draft.kind, draft.slug, "queued".to_owned(), none(), none(), none()]);
     }
     for entry in entries.iter().rev() {
         let state = if entry.confirmed_at.is_some() { "published" } else { "signed" };
@@ -89,6 +94,7 @@ fn list(context: &Context, parts: &Parts) -> Outcome {
             kind_of(&entry.payload_type).to_owned(),
             slug_of(entry.id).unwrap_or_default(),
             state.to_owned(),
+            column(support(entry.id)),
             age(parts.now().as_second() - entry.signed_at.as_second()),
             entry.id.short(),
         ]);
