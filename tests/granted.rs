@@ -2,13 +2,16 @@
 
 use std::cell::Cell;
 use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 
 use mesh::ports::Clock as _;
 use mesh::store::db::Db;
 use mesh::store::samples::Sample;
-use mesh::sys::clock::SystemClock;
+use mesh::sys::clock::{AHEAD, SystemClock};
 use serde_json::Value;
 
 use crate::support::homes::Host;
@@ -69,6 +72,19 @@ impl Two {
 
     pub(crate) fn round(&self) -> Vec<String> {
         self.pupil.one_round_ahead(&["run"], self.ahead.get())
+    }
+
+    /// A round that is killed before its commit is part of the branch; whether it was.
+    fn killed(&self) -> bool {
+        let mut agent = self.pupil.command(&["run"]);
+        agent.env(AHEAD, self.ahead.get().to_string()).env("MESH_CRASH_AT", "apply.object-written");
+        let mut agent = agent.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts");
+        let mut said = BufReader::new(agent.stdout.take().expect("piped")).lines();
+        let outlived = said.any(|line| line.expect("UTF-8").starts_with("Next round in "));
+        if outlived {
+            agent.kill().expect("it runs");
+        }
+        agent.wait().expect("it ends").signal() == Some(9) && !outlived
     }
 
     fn text(&self) -> String {
@@ -183,6 +199,48 @@ fn e3_a_peers_lesson_with_the_grant_to_apply_is_applied_validated_and_attested_b
     assert_eq!(two.heard(), ["reverted"]);
     let told = two.pupil.ok(&["inbox", "show", LESSON]);
     assert!(told.contains("0 of 1 on 1 host"), "{told}");
+    two.pupil.ok(&["fsck"]);
+}
+
+/// More than the two hours in which the same action is not taken again.
+const TWO_HOURS_AND_MORE: u32 = 7_300;
+
+#[test]
+fn a21_a_change_in_the_middle_of_which_mesh_was_killed_is_tried_again_once_it_may_be() {
+    let two = Two::new("apply", "[limits]\ninterventions_per_day = 1", |text| text);
+    two.measure(9.0);
+    assert!(two.killed());
+    two.round();
+    assert_eq!((two.text().as_str(), &two.fix()["state"]), (SAVE, &"aborted".into()), "undone, and not at once again");
+    two.ahead.set(two.ahead.get() + TWO_HOURS_AND_MORE);
+    two.measure(9.0);
+    two.round();
+    assert!(two.text().contains(GOOD), "what was undone has cost no budget: {:#}", two.shown());
+    assert_eq!(two.fix()["state"], "validating");
+    let shown = two.shown();
+    let states: Vec<&str> =
+        shown["history"].as_array().expect("rows").iter().filter_map(|row| row["state"].as_str()).collect();
+    assert_eq!(states.iter().filter(|state| **state == "applied").count(), 1, "once: {states:?}");
+    two.pupil.ok(&["fsck"]);
+}
+
+#[test]
+fn a21_what_mesh_does_not_outlive_three_times_is_left_to_a_person_who_need_not_wait() {
+    let two = Two::new("apply", "", |text| text);
+    two.measure(9.0);
+    for time in 1..=3 {
+        assert!(two.killed(), "{time}: it is tried again");
+        // It is undone at the next start, and from then on the time counts.
+        two.round();
+        assert_eq!(two.text(), SAVE);
+        two.ahead.set(two.ahead.get() + TWO_HOURS_AND_MORE);
+        two.measure(9.0);
+    }
+    two.round();
+    assert_eq!((two.text().as_str(), &two.fix()["state"]), (SAVE, &"aborted".into()));
+    let id = two.fix()["id"].as_str().expect("an id").to_owned();
+    two.pupil.ok(&["fix", "apply", &id, "--to-branch"]);
+    assert!(two.text().contains(GOOD));
     two.pupil.ok(&["fsck"]);
 }
 

@@ -421,6 +421,8 @@ pub enum EndedBy {
     Attempt,
     /// A person, by rollback or by deleting the branch.
     Person,
+    /// Mesh ended in the middle of it, and what it had begun was undone: nothing was said of the fix. It is tried again.
+    Crash,
 }
 
 /// A fix as it is remembered.

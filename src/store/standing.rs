@@ -102,9 +102,11 @@ impl Db {
             let in_area = "SELECT count(*) FROM ledger WHERE word = 'applied' AND clock + ?1 > ?2 AND area = ?3";
             let under_way =
                 "SELECT count(*) FROM interventions WHERE state IN ('applied', 'validating') AND outside = 0";
-            let tried = "SELECT max(tried_at) FROM interventions WHERE action = ?1";
-            let tried: Option<i64> = connection.query_row(tried, [action.0], |row| row.get(0))?;
-            let tried = tried.map(|tried| Running::from_millis(tried.max(0).cast_unsigned()));
+            let tried = "SELECT tried_at, state = 'aborted' FROM interventions WHERE action = ?1 \
+                         AND tried_at IS NOT NULL ORDER BY tried_at DESC, attempt DESC LIMIT 1";
+            let tried: Option<(i64, bool)> =
+                connection.query_row(tried, [action.0], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+            let same_action = tried.map(|(tried, _)| clock.since(Running::from_millis(tried.max(0).cast_unsigned())));
             Ok(Standing {
                 paused,
                 area_paused,
@@ -116,7 +118,8 @@ impl Db {
                 area_limit,
                 branches: count("seeded")?,
                 under_way: connection.query_row(under_way, [], |row| row.get(0))?,
-                same_action: tried.map(|tried| clock.since(tried)),
+                same_action,
+                same_undone: tried.is_some_and(|(_, undone)| undone),
             })
         })
     }

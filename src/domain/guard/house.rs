@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{ActionKind, No, Policy, block, refuse};
+use super::{ActionKind, AskedBy, No, Policy, block, refuse};
 use crate::domain::foreign_text::display_line;
 
 /// What the ledger says of the host and of one area, at one moment.
@@ -28,6 +28,8 @@ pub struct Standing {
     pub under_way: u32,
     /// How long ago the same action was last taken or tried.
     pub same_action: Option<Duration>,
+    /// Whether that was given up half-way and undone, so that it changed nothing.
+    pub same_undone: bool,
 }
 
 pub(super) fn action_kind(policy: &Policy) -> Result<(), No> {
@@ -67,6 +69,11 @@ pub(super) fn concurrency(policy: &Policy, standing: &Standing) -> Result<(), No
 
 /// A branch is made again wherever its base moves; what is refused is to do the same to what people use.
 pub(super) fn duplicate(policy: &Policy, standing: &Standing) -> Result<(), No> {
+    // A person who saw that nothing came of it need not wait; by itself it waits all the same, for the sake of what keeps
+    // ending mesh.
+    if standing.same_undone && policy.asked_by == AskedBy::Person {
+        return Ok(());
+    }
     match standing.same_action {
         Some(ago) if policy.kind.is_intervention() && ago < policy.pace.duplicate_window => refuse(format!(
             "the same action was taken {} min ago, and is not taken again within {} min",

@@ -519,6 +519,21 @@ fn a_file_that_cannot_be_read_is_refused_by_all_that_need_it() {
 }
 
 #[test]
+fn d8_a_person_need_not_wait_for_what_was_undone_and_mesh_by_itself_does() {
+    let tried = |asked_by, undone| {
+        held_up_by(|case| {
+            case.policy.asked_by = asked_by;
+            case.standing.same_action = Some(Duration::from_secs(60));
+            case.standing.same_undone = undone;
+        })
+    };
+    let duplicate = [(Check::Duplicate, Answer::Refuse)];
+    assert_eq!(tried(AskedBy::Audit, true), duplicate);
+    assert_eq!(tried(AskedBy::Person, false), duplicate);
+    assert_eq!(tried(AskedBy::Person, true), []);
+}
+
+#[test]
 fn t22_names_of_secrets_are_known_in_any_case() {
     for path in [".GIT/config", "a/.git./x", "GIT~1/x", ".Env", "a/ID_RSA", "x/Server.PEM", "mesh.service.d/a.conf"] {
         assert!(is_blocked_name(Path::new(path)).is_some(), "{path}");

@@ -42,6 +42,8 @@ pub use person::{PersonError, apply, explain, rehearse, rollback};
 pub use recover::{Found, recover};
 pub use verdict::{foresee, prune, validate};
 
+/// A change in the middle of which mesh ended so often is not tried again by itself.
+const CRASHES: u32 = 3;
 /// After this a trial is stopped, where the configuration does not say.
 pub const CHECK_TIMEOUT: Duration = Duration::from_secs(600);
 
@@ -235,7 +237,7 @@ pub fn seed(
         let before = prior.as_ref().map(|prior| (prior.state, prior.commit.clone()));
         let mut ready = None;
         let fix = match prior {
-            Some(prior) if settled(&prior, &plan) => prior,
+            Some(prior) if settled(&prior, &plan) && !is_tried_again(parts, &prior)? => prior,
             prior => {
                 let kind = kind_by_itself(parts, known, &plan, prior.as_ref());
                 let room =
@@ -329,6 +331,15 @@ fn settled(prior: &Fix, plan: &FixPlan) -> bool {
         FixState::Refused => prior.ended_by == Some(EndedBy::Person),
         FixState::Proposed | FixState::Backlog => false,
     }
+}
+
+/// Whether what ended was broken off by the end of mesh itself, which says nothing of the fix. One that mesh did not outlive
+/// again and again is left to a person.
+fn is_tried_again(parts: &Parts<'_>, prior: &Fix) -> Result<bool, DbError> {
+    if prior.state != FixState::Aborted || prior.ended_by != Some(EndedBy::Crash) {
+        return Ok(false);
+    }
+    Ok(parts.db.intervention(&prior.id)?.is_none_or(|last| last.id.attempt < CRASHES))
 }
 
 /// What the audit worker says of the lesson's own examples. It is asked once for each text of a lesson.

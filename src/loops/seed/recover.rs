@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use super::intervene::{Hand, in_place, keep, stop_everything, tell};
 use super::{Parts, SeedError};
+use crate::domain::fix::EndedBy;
 use crate::domain::intervention::{Actor, Event, InterventionId, State};
 use crate::domain::ledger::{Entry, Note};
 use crate::ports::{ApplyError, Recovered};
@@ -37,6 +38,7 @@ pub fn recover(parts: &mut Parts<'_>, hand: Hand<'_>, now: Timestamp) -> Result<
         }
         let in_place_already = stands.is_some_and(State::is_under_way);
         let settled = applier.recover(&id, now);
+        let mut ended_by = None;
         match (&settled, stands) {
             // In place: its verdict is still to come.
             (Ok(Recovered::Finished(_)), Some(_)) if in_place_already => continue,
@@ -58,6 +60,7 @@ pub fn recover(parts: &mut Parts<'_>, hand: Hand<'_>, now: Timestamp) -> Result<
             (Ok(Recovered::RolledBack | Recovered::Undone), Some(State::Proved)) => {
                 let note = Note::why("it was undone when mesh started again");
                 tell(parts, &id, &[Happening::new(Event::Abandon, Actor::Agent, note)])?;
+                ended_by = Some(EndedBy::Crash);
             }
             (Ok(_), _) => {}
             (Err(error), _) => stop_everything(parts, &id, error)?,
@@ -66,6 +69,7 @@ pub fn recover(parts: &mut Parts<'_>, hand: Hand<'_>, now: Timestamp) -> Result<
             if let Ok(Recovered::Finished(applied)) = &settled {
                 fix.commit.clone_from(&applied.commit);
             }
+            fix.ended_by = ended_by.or(fix.ended_by);
             keep(parts, fix, &id, "settled when mesh started again".to_owned(), now)?;
         }
         found.push((id, settled));
