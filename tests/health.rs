@@ -235,6 +235,34 @@ fn j2_a_bad_new_config_keeps_the_old_one() {
 }
 
 #[test]
+fn b20_what_fails_upstream_is_a_signal_of_its_own_that_is_stored() {
+    let above = tempfile::tempdir().expect("a temp dir");
+    let path = above.path().join("operations.json");
+    let count = |written: u64, failed: u64| {
+        let text = format!(
+            "{{\"read\":{{\"ok\":{},\"failed\":0}},\"write\":{{\"ok\":{written},\"failed\":{failed}}},\
+             \"quota\":{{\"used\":19,\"limit\":20}}}}",
+            written * 100
+        );
+        fs::write(&path, text).expect("written");
+    };
+    count(0, 0);
+    let shown = path.display();
+    let mut agent = Agent::new(&format!("{ANY}[[signal]]\nname = \"api\"\nupstream = \"{shown}\"\nevery = \"10s\"\n"));
+    let address = agent.start();
+    let value = |health: &Value, signal: &str| health["signals"][format!("{signal}/api")]["value"].as_f64();
+    let writes = "upstream.write_error_percent";
+    health_until(&address, |health| value(health, writes) == Some(0.0));
+    count(40, 60);
+    let (_, health) = health_until(&address, |health| value(health, writes) == Some(60.0));
+    assert_eq!(value(&health, "upstream.read_error_percent"), Some(0.0), "reads are fine");
+    assert_eq!(value(&health, "upstream.quota_used_percent"), Some(95.0));
+    assert!(health["reasons"].to_string().contains("upstream.write_error_percent/api"), "{health:#}");
+    let listed = agent.json(&["signal", "list", "--json"]);
+    assert!(listed.to_string().contains("upstream.write_error_percent"), "{listed:#}");
+}
+
+#[test]
 fn j2_reload_asks_the_agent_and_says_what_it_made_of_it() {
     let mut agent = Agent::new(ANY);
     let reload = |agent: &Agent| agent.command(&["reload", "--wait", "5m"]).output().expect("runs");

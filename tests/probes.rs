@@ -5,14 +5,16 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use mesh::domain::signal::Subject;
-use mesh::ports::{Probe, Program, Reading};
+use mesh::ports::{Clock, Probe, Program, Reading};
 use mesh::sys::clock::SystemClock;
 use mesh::sys::exec::SystemExec;
-use mesh::sys::probes::{HttpClient, HttpProbe, LogProbe, NtpProbe, Page, ProgramProbe, TcpProbe};
+use mesh::sys::probes::{HttpClient, HttpProbe, LogProbe, NtpProbe, Page, ProgramProbe, TcpProbe, UpstreamProbe};
 
 const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(200);
@@ -262,4 +264,52 @@ fn b18_the_clock_is_compared_with_a_time_server() {
     assert!(ask(time_server(0.0, false), LONG).is_err_and(|why| why.contains("in order")));
     let silent = UdpSocket::bind("127.0.0.1:0").expect("bound");
     assert!(ask(silent.local_addr().expect("bound").to_string(), SHORT).is_err());
+}
+
+/// A clock that the test sets, in seconds.
+#[derive(Clone)]
+struct Watch(Arc<AtomicI64>);
+
+impl Clock for Watch {
+    fn now(&self) -> jiff::Timestamp {
+        jiff::Timestamp::from_second(self.0.load(Ordering::Relaxed)).expect("a time")
+    }
+}
+
+#[test]
+fn b20_writes_upstream_that_fail_are_told_apart_from_reads_and_forgotten_by_time_alone() {
+    let dir = tempfile::tempdir().expect("a temp dir");
+    let path = dir.path().join("operations.json");
+    let count = |read: (u64, u64), write: (u64, u64), more: &str| {
+        let of = |(ok, failed): (u64, u64)| format!("{{\"ok\":{ok},\"failed\":{failed}}}");
+        fs::write(&path, format!("{{\"read\":{},\"write\":{}{more}}}", of(read), of(write))).expect("written");
+    };
+    let watch = Watch(Arc::new(AtomicI64::new(1_000_000)));
+    let window = Duration::from_secs(600);
+    let probe = |mark: Option<&str>| UpstreamProbe::new(subject(), path.clone(), window, mark, watch.clone());
+    let mut first = probe(None);
+    let (writes, reads) = ("upstream.write_error_percent", "upstream.read_error_percent");
+    assert!(value(&first.read(), writes).expect_err("nothing there").contains("cannot be read"));
+    count((100, 0), (100, 100), "");
+    assert_eq!(value(&first.read(), writes), Ok(0.0), "what failed before anybody looked is not of late");
+    watch.0.fetch_add(300, Ordering::Relaxed);
+    count((900, 0), (150, 150), "");
+    let readings = first.read();
+    assert_eq!((value(&readings, reads), value(&readings, writes)), (Ok(0.0), Ok(50.0)));
+    assert_eq!(readings.len(), 2, "no quota is named");
+    // Successes alone take nothing back; mesh is started again meanwhile.
+    watch.0.fetch_add(60, Ordering::Relaxed);
+    count((1_000, 0), (150, 170), ",\"quota\":{\"used\":45,\"limit\":60}");
+    let mark = first.mark().expect("a mark");
+    let mut again = probe(Some(&mark));
+    let readings = again.read();
+    assert_eq!((value(&readings, writes), value(&readings, "upstream.quota_used_percent")), (Ok(100.0), Ok(75.0)));
+    watch.0.fetch_add(599, Ordering::Relaxed);
+    count((1_000, 0), (155, 170), "");
+    assert_eq!(value(&again.read(), writes), Ok(80.0), "20 of 25 within the window");
+    watch.0.fetch_add(1, Ordering::Relaxed);
+    count((1_000, 0), (175, 170), "");
+    assert_eq!(value(&again.read(), writes), Ok(0.0), "their time is over");
+    fs::write(&path, "[]").expect("written");
+    assert!(value(&again.read(), writes).expect_err("no counts").contains("does not count operations"));
 }

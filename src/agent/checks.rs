@@ -25,7 +25,7 @@ use crate::sys::probes::{
     CertificateFile, DnsProbe, EdacProbe, EnvironmentProbe, Expected, FileProbe, Find, HostProbe, HttpClient,
     HttpProbe, JobProbe, JournalOf, JournalProbe, KernelProbe, LogProbe, Mount, MountedProbe, NetworkProbe, NtpProbe,
     NumberProbe, Page, ProcessesProbe, ProgramProbe, RaidProbe, ServiceProbe, SmartProbe, TcpProbe, TlsProbe, USUAL,
-    Whereabouts, by_pid_file, mounts,
+    UpstreamProbe, Whereabouts, by_pid_file, mounts,
 };
 
 /// How long a built-in check may take.
@@ -267,6 +267,10 @@ impl Making<'_> {
                 let dir = if user.is_some() { PathBuf::from("/") } else { self.wanted.home.clone() };
                 let program = Program { argv: argv.clone(), dir, timeout, output_cap: OUTPUT, memory: None };
                 Box::new(ProgramProbe::new(name, program, watched.signal, value.clone(), ExecAs(user.clone())))
+            }
+            WatchedKind::Upstream { path, window_s } => {
+                let (window, mark) = (Duration::from_secs(*window_s), self.mark(label));
+                Box::new(UpstreamProbe::new(name, path.clone(), window, mark.as_deref(), SystemClock))
             }
             WatchedKind::Service { at, .. } => Box::new(ServiceProbe::new(name, PROC, CGROUPS, find(at))),
         })

@@ -29,6 +29,7 @@ pub mod limits;
 pub mod maintenance;
 pub mod notice;
 pub mod openssh;
+pub mod operations;
 pub mod outcome;
 pub mod pace;
 pub mod protocol;

@@ -112,6 +112,13 @@ pub enum WatchedKind {
         /// Whose rights it has; those of mesh where nobody is named.
         user: Option<String>,
     },
+    /// A file in which a program counts its operations on something upstream, by kind and outcome.
+    Upstream {
+        /// The file.
+        path: PathBuf,
+        /// How long a failure counts, in seconds.
+        window_s: u64,
+    },
     /// Processes.
     Service {
         /// Where they are.
@@ -140,6 +147,7 @@ impl WatchedKind {
             Self::Job(_) => &["job.age_hours"],
             Self::Number { .. } => &[],
             Self::Command { .. } => &["check.status"],
+            Self::Upstream { .. } => &["upstream.write_error_percent", "upstream.read_error_percent"],
             Self::Service { .. } => &["service.rss_mb"],
         }
     }
@@ -148,6 +156,7 @@ impl WatchedKind {
     #[must_use]
     pub const fn more_signals(&self) -> &'static [&'static str] {
         match self {
+            Self::Upstream { .. } => &["upstream.quota_used_percent"],
             Self::Smart(_) => &["host.smart.bad_sectors", "host.smart.worn_percent"],
             Self::File { .. } => &["file.age_hours", "file.changed", "file.size_mb"],
             Self::Service { .. } => &[

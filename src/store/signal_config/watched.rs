@@ -19,11 +19,13 @@ const TIMEOUT_MOST: Duration = Duration::from_secs(60);
 const ERROR_PATTERN: &str = r"(?i)\b(error|critical|fatal|panic)\b";
 /// Most memory of a compiled pattern, in bytes.
 const PATTERN_BYTES: usize = 256 * 1024;
+/// How long a failure of an operation upstream counts where nobody says.
+const WINDOW: Duration = Duration::from_secs(600);
 /// The port of name servers.
 const DNS_PORT: u16 = 53;
 
 /// The keys that say where readings come from: a `[[signal]]` has one of them.
-const KINDS: [&str; 14] = [
+const KINDS: [&str; 15] = [
     "http",
     "tcp",
     "tls",
@@ -38,6 +40,7 @@ const KINDS: [&str; 14] = [
     "smart",
     "command",
     "service",
+    "upstream",
 ];
 
 /// Keys that go with some kinds only.
@@ -58,6 +61,7 @@ const GOES_WITH: [(&str, &[&str]); 16] = [
     ("unchanged", &["file"]),
     ("within", &["job"]),
     ("environment", &["service"]),
+    ("window", &["upstream"]),
 ];
 
 /// `[[signal]]`, as it is written.
@@ -79,6 +83,7 @@ struct WatchedFile {
     smart: Option<PathBuf>,
     command: Option<Vec<String>>,
     service: Option<ServiceFile>,
+    upstream: Option<PathBuf>,
     speaks: Option<Protocol>,
     json: Option<String>,
     body: Option<String>,
@@ -95,6 +100,7 @@ struct WatchedFile {
     unchanged: Option<bool>,
     within: Option<Span>,
     environment: Option<Vec<String>>,
+    window: Option<Span>,
     signal: Option<Known>,
     every: Option<Every>,
     timeout: Option<Span>,
@@ -232,6 +238,7 @@ impl WatchedFile {
             ("speaks", self.speaks.is_some()),
             ("command", self.command.is_some()),
             ("service", self.service.is_some()),
+            ("upstream", self.upstream.is_some()),
             ("json", self.json.is_some()),
             ("body", self.body.is_some()),
             ("header", self.header.is_some()),
@@ -247,6 +254,7 @@ impl WatchedFile {
             ("unchanged", self.unchanged.is_some()),
             ("within", self.within.is_some()),
             ("environment", self.environment.is_some()),
+            ("window", self.window.is_some()),
         ];
         there.into_iter().filter(|(_, is_there)| *is_there).map(|(key, _)| key).collect()
     }
@@ -324,6 +332,10 @@ impl WatchedFile {
             }
             "number" => WatchedKind::Number { path: path(&self.number)?, json: self.json.clone() },
             "service" => self.service()?,
+            "upstream" => {
+                let window_s = self.window.map_or(WINDOW, |window| window.0).as_secs();
+                WatchedKind::Upstream { path: path(&self.upstream)?, window_s }
+            }
             _ => {
                 let argv = self.command.clone().unwrap_or_default();
                 if argv.is_empty() {
@@ -441,6 +453,7 @@ mod tests {
             ("command = [\"true\"]", "check.status"),
             ("service = { pidfile = \"/run/a.pid\" }\nenvironment = [\"PATH\"]", "service.rss_mb"),
             ("service = { cgroup = \"system.slice/a.service\" }", "service.rss_mb"),
+            ("upstream = \"/run/a.json\"\nwindow = \"5m\"", "upstream.write_error_percent"),
         ];
         for (text, main) in sound {
             assert_eq!(one(text).expect(text).main_signal(), main, "{text}");
@@ -469,6 +482,8 @@ mod tests {
             ("file = \"/a\"\nsha256 = \"12\"", "64 hexadecimal"),
             ("journal = \"--root=/x\"", "`journal` must be a unit"),
             ("service = { cgroup = \"../x\" }", "below the mount point"),
+            ("upstream = \"a.json\"", "`upstream` must be a whole path"),
+            ("log = \"/a\"\nwindow = \"5m\"", "`window` goes with `upstream`"),
             ("http = \"http://a/\"\nheader = \"x\"", "a colon"),
             ("tcp = \"a:1\"\nthreshold = inf", "`threshold` must be a number"),
             ("tcp = \"a:1\"\ntimeout = \"61s\"", "at most 60s"),

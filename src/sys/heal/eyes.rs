@@ -13,6 +13,7 @@ use super::{certificate, files, process};
 use crate::domain::heal::breaker::Breaker;
 use crate::domain::heal::condition::{Occurrence, What};
 use crate::domain::heal::target::{Target, TargetKind};
+use crate::domain::operations::{Operations, Recent};
 use crate::domain::signal::SeriesName;
 use crate::ports::heal::{Eyes, Seen, ServiceSeen, Services};
 use crate::ports::{Exec, Exit, Program, Ran, Reading};
@@ -29,8 +30,8 @@ const DELETED_MB: u64 = 1_024;
 const PURGE_AFTER: Duration = Duration::from_secs(7 * 86_400);
 /// A file and a process are dated by clocks of different grain, in seconds.
 const GRAIN: f64 = 0.05;
-/// Rates of operations are of this many seconds.
-const OPERATIONS: i64 = 600;
+/// Rates of operations are of this long a time.
+const OPERATIONS: Duration = Duration::from_secs(600);
 
 /// Looks at real files and processes.
 pub struct SystemEyes<S, E> {
@@ -55,20 +56,8 @@ struct Known {
     busy: Option<(u64, Instant)>,
     restarts: VecDeque<(i64, u64)>,
     size: Option<(u64, i64)>,
-    operations: VecDeque<(i64, Operations)>,
+    operations: Option<Recent>,
     classes: BTreeMap<String, u64>,
-}
-
-#[derive(Clone, Copy, Default, Deserialize)]
-struct Outcomes {
-    ok: u64,
-    failed: u64,
-}
-
-#[derive(Clone, Copy, Default, Deserialize)]
-struct Operations {
-    read: Outcomes,
-    write: Outcomes,
 }
 
 #[derive(Default, Deserialize)]
@@ -421,22 +410,10 @@ fn operations(path: &Path, known: &mut Known, facts: &mut Facts<'_>, now: i64) {
         facts.maybe("operations.write_error_percent", None);
         return;
     };
-    known.operations.push_back((now, counted));
-    while known.operations.len() > 2 && known.operations.front().is_some_and(|(at, _)| now - *at > OPERATIONS) {
-        known.operations.pop_front();
-    }
-    let Some((_, first)) = known.operations.front().copied() else { return };
-    let percent = |first: Outcomes, last: Outcomes| {
-        let (ok, failed) = (last.ok.saturating_sub(first.ok), last.failed.saturating_sub(first.failed));
-        // Of a handful nothing can be said; of none while they are held back, that none fails.
-        match ok + failed {
-            0 => Some(0.0),
-            1..10 => None,
-            all => Some(100.0 * failed as f64 / all as f64),
-        }
-    };
-    facts.maybe("operations.write_error_percent", percent(first.write, counted.write));
-    facts.maybe("operations.read_error_percent", percent(first.read, counted.read));
+    let recent = known.operations.get_or_insert_with(|| Recent::of(OPERATIONS));
+    recent.look(now, counted);
+    facts.maybe("operations.write_error_percent", recent.write_error_percent());
+    facts.maybe("operations.read_error_percent", recent.read_error_percent());
 }
 
 fn counters(path: &Path, known: &mut Known, facts: &mut Facts<'_>) {

@@ -22,6 +22,7 @@ mod raid;
 mod service;
 mod smart;
 mod tcp;
+mod upstream;
 mod writer;
 
 use std::path::Path;
@@ -46,6 +47,7 @@ pub use raid::RaidProbe;
 pub use service::{Find, ServiceProbe, Whereabouts, by_pid_file};
 pub use smart::SmartProbe;
 pub use tcp::TcpProbe;
+pub use upstream::UpstreamProbe;
 
 use crate::domain::signal::{SeriesName, Subject};
 use crate::ports::Reading;
