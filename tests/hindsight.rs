@@ -79,6 +79,47 @@ fn e6_e12_what_a_peers_lesson_came_to_becomes_a_draft_with_its_lineage_and_a_lin
 }
 
 #[test]
+fn e6_a_policy_stands_for_a_persons_word_where_the_configuration_says_so() {
+    let confirmed = |lessons: &str| {
+        let two = Two::new("apply", "", |text| text);
+        let path = two.pupil.home.join("config/conf.d/20.toml");
+        fs::write(path, format!("[lessons]\n{lessons}\n")).expect("written");
+        two.measure(9.0);
+        two.round();
+        two.wait();
+        two.measure(1.0);
+        two.round();
+        two.ahead.set(two.ahead.get() + DAY);
+        two.round();
+        let listed = two.pupil.json(&["lesson", "list"]);
+        let drafts = row(&listed, "lessons", "state", "draft").len();
+        let here = row(&listed, "lessons", "id", LESSON)[0].clone();
+        (two, drafts, here["from"].as_str().expect("whose").to_owned())
+    };
+    // Of one more than there is, or of those written here alone: it waits for a person.
+    for lessons in ["confirm = { validated = 2, of = [\"peer\"] }", "confirm = { validated = 1 }"] {
+        let (_, drafts, from) = confirmed(lessons);
+        assert_eq!((drafts, from.as_str()), (1, "teacher"), "{lessons}");
+    }
+    let (two, drafts, from) = confirmed("confirm = { validated = 1, of = [\"peer\"] }");
+    assert_eq!((drafts, from.as_str()), (0, "local"));
+    let shown = two.pupil.json(&["lesson", "show", LESSON]);
+    assert!(shown["evidence"].to_string().contains("confirmed: by the policy of this host: 1 validated"), "{shown:#}");
+    assert_eq!(shown["derived_from"].as_array().map(Vec::len), Some(1), "and whose it was");
+    let sent = two.pupil.json(&["outbox", "list"]);
+    let is_lesson = |row: &Value| row["kind"] == "lesson";
+    let all = [&sent["entries"], &sent["drafts"]].map(|rows| rows.as_array().expect("rows").iter().any(is_lesson));
+    assert_eq!(all, [false, false], "nothing is sent by that: {sent:#}");
+    let db = Db::open(&two.pupil.home.join("state/mesh.db")).expect("opened");
+    let told = db.notices_after(0, 1_000).expect("read");
+    assert!(told.iter().any(|one| one.notice.title.contains("holds here by `lessons.confirm`")), "{told:?}");
+    // The same outcomes make no further draft of what is the lesson now.
+    two.ahead.set(two.ahead.get() + DAY);
+    two.round();
+    assert_eq!(row(&two.pupil.json(&["lesson", "list"]), "lessons", "state", "draft").len(), 0);
+}
+
+#[test]
 fn e12_a_review_is_made_each_week_and_told_once() {
     let above = tempfile::tempdir().expect("a temp dir");
     git(above.path(), &["init", "-q", "--bare", "remote.git"]);

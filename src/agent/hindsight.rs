@@ -14,13 +14,13 @@ use crate::domain::foreign_text::{display_line, error_line};
 use crate::domain::heal::drill::DrillState;
 use crate::domain::id::Slug;
 use crate::domain::kaizen::calibration::Recalibration;
-use crate::domain::kaizen::distill::{Lacks, lacks};
+use crate::domain::kaizen::distill::{Confirming, Counts, Lacks, Whose, lacks};
 use crate::domain::kaizen::review::{Departed, Review};
 use crate::domain::lesson::Lesson;
 use crate::domain::notice::{Notice, Severity, Standing};
 use crate::domain::signal;
 use crate::loops::distill::{self, DistillError, Distilled};
-use crate::loops::library::Held;
+use crate::loops::library::{Held, Origin};
 use crate::loops::{calibrate, review};
 use crate::store::authored::{AuthoredError, check_claims};
 use crate::store::db::DbError;
@@ -82,9 +82,10 @@ fn due(parts: &mut Parts, held: &[Held]) -> Result<(), HindsightError> {
             tracing::info!("what came of {slug} teaches nothing: no such lesson holds here any more");
         }
         for (slug, rev) in drafts {
-            let text = format!("`mesh lesson show {slug}`, then `mesh lesson confirm {slug}`");
+            let text = format!("`mesh lesson show {slug} --draft`, then `mesh lesson confirm {slug}`");
             tell(parts, &format!("draft:{slug}"), Severity::Info, format!("lesson draft {slug} rev {rev}"), text)?;
         }
+        confirm_by_policy(parts, held)?;
         parts.db.set_fact(DISTILLED, &now.to_string())?;
     }
     // The first review looks back on a whole span.
@@ -190,6 +191,31 @@ pub fn confirm(parts: &Parts, id: &Slug) -> Result<Option<Result<PathBuf, Lacks>
         Lacks::Person => Ok(drafts::confirm(&parts.home, &draft)?),
         lacks => Err(lacks),
     }))
+}
+
+/// Makes those drafts lessons of this home that the configuration lets be made so without a person's word. Nothing of them
+/// is sent: that takes `mesh outbox publish`.
+fn confirm_by_policy(parts: &mut Parts, held: &[Held]) -> Result<(), HindsightError> {
+    let Some(policy) = parts.config.confirm.clone() else { return Ok(()) };
+    let finished = parts.db.finished_interventions()?;
+    for Drafted { lesson, lacks } in drafts(parts)?.0 {
+        let Some(parent) = held.iter().find(|held| held.lesson.id == lesson.id) else { continue };
+        let whose = match parent.origin {
+            Origin::Founding => Whose::Founding,
+            Origin::Local => Whose::Local,
+            Origin::Peer { .. } => Whose::Peer,
+        };
+        let counts = Counts::of(&finished.iter().filter(|one| one.lesson == lesson.id).collect::<Vec<_>>());
+        if lacks != Lacks::Person || !policy.confirms(whose, counts) {
+            continue;
+        }
+        drafts::confirm(&parts.home, &Confirming::noted(&lesson, counts))?;
+        let title =
+            format!("lesson {} rev {} holds here by `lessons.confirm`: {}", lesson.id, lesson.rev, counts.words());
+        let text = format!("`mesh lesson show {}`; `mesh outbox publish {}` shares it", lesson.id, lesson.id);
+        tell(parts, &format!("draft:{}", lesson.id), Severity::Info, title, text)?;
+    }
+    Ok(())
 }
 
 /// Reviews what lies behind and keeps it as a file.

@@ -20,6 +20,7 @@ use crate::domain::branch_path::Layout;
 use crate::domain::guard::{ActionKind, Approvals};
 use crate::domain::heal::target::Target;
 use crate::domain::id::{MeshName, PeerName};
+use crate::domain::kaizen::distill::Confirming;
 use crate::domain::lesson::parse_span;
 use crate::domain::maintenance::Window;
 use crate::domain::pace::Pace;
@@ -107,6 +108,7 @@ struct LessonsFile {
     founding: Option<bool>,
     distill: Option<Span>,
     review: Option<Span>,
+    confirm: Option<Confirming>,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -289,6 +291,8 @@ pub struct Config {
     pub founding: bool,
     /// Time between two distillations of what interventions came to.
     pub distill: Span,
+    /// Which drafts become lessons here without a person's word; none where nobody says so.
+    pub confirm: Option<Confirming>,
     /// What a review looks back on, and the time between two of them.
     pub review: Span,
     /// Where `/health` is served.
@@ -411,6 +415,7 @@ impl ConfigFile {
             lessons: LessonsFile {
                 founding: later.lessons.founding.or(self.lessons.founding),
                 distill: later.lessons.distill.or(self.lessons.distill),
+                confirm: later.lessons.confirm.or(self.lessons.confirm),
                 review: later.lessons.review.or(self.lessons.review),
             },
             http: self.http.overlaid_by(later.http),
@@ -463,6 +468,7 @@ impl ConfigFile {
             reserve: self.reserve.complete(),
             founding: self.lessons.founding.unwrap_or(true),
             distill: self.lessons.distill.unwrap_or(DISTILL),
+            confirm: self.lessons.confirm,
             review: self.lessons.review.unwrap_or(REVIEW),
             audit_roots: self
                 .audit

@@ -1,6 +1,7 @@
 //! From finished interventions to lesson drafts: what a lesson came to on this host, in the next revision of it.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +22,8 @@ const LINE: usize = 512;
 const SIGNALS: usize = 32;
 /// How every line of evidence begins that was written here.
 const SEEN: &str = "seen: ";
+/// How the line of evidence begins that says who confirmed a draft, where that was no person.
+const CONFIRMED: &str = "confirmed: ";
 
 /// An intervention that has ended with an outcome.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -210,6 +213,58 @@ fn calibrate(draft: &mut Lesson, usual: &[Usual]) {
         if draft.calibrated_for.signals.len() < SIGNALS && least > 0.0 && most <= 2.0 * least {
             draft.calibrated_for.signals.insert(signal, format!("{:.3}", f64::midpoint(least, most)));
         }
+    }
+}
+
+/// Whose a lesson is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Whose {
+    /// One that was written on this host.
+    Local,
+    /// One that ships with mesh.
+    Founding,
+    /// One of a peer.
+    Peer,
+}
+
+fn own() -> Vec<Whose> {
+    vec![Whose::Local]
+}
+
+/// Which drafts become lessons of this host without a person's word. Nothing is sent by that.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Confirming {
+    /// So many changes by the lesson were validated here, and none was without effect or taken back.
+    pub validated: NonZeroUsize,
+    /// Whose lessons.
+    #[serde(default = "own")]
+    pub of: Vec<Whose>,
+}
+
+impl Confirming {
+    /// Whether it stands for a person's word on a draft that lacks nothing else.
+    #[must_use]
+    pub fn confirms(&self, whose: Whose, counts: Counts) -> bool {
+        self.of.contains(&whose)
+            && counts.validated >= self.validated.get()
+            && counts.no_effect == 0
+            && counts.reverted == 0
+    }
+
+    /// The draft with a line of evidence that says so: whoever reads it later knows that no person did.
+    #[must_use]
+    pub fn noted(draft: &Lesson, counts: Counts) -> Lesson {
+        let mut noted = draft.clone();
+        noted.evidence.retain(|line| !line.starts_with(CONFIRMED));
+        if noted.evidence.len() >= EVIDENCE {
+            noted.evidence.remove(0);
+        }
+        // Where the next distillation leaves it.
+        let at = noted.evidence.iter().position(|line| line.starts_with(SEEN)).unwrap_or(noted.evidence.len());
+        noted.evidence.insert(at, format!("{CONFIRMED}by the policy of this host: {}", counts.words()));
+        noted
     }
 }
 

@@ -67,6 +67,35 @@ fn e6_the_same_interventions_come_to_the_same_draft_and_more_of_them_to_a_new_re
 }
 
 #[test]
+fn a_policy_confirms_by_whose_lesson_it_is_and_what_came_of_it_and_says_that_no_person_did() {
+    let policy: Confirming = toml::from_str("validated = 2").expect("read");
+    assert_eq!(policy.of, [Whose::Local], "what others wrote is not meant where nobody says so");
+    let counts = |validated, no_effect, reverted| Counts { validated, no_effect, reverted, untold: 3 };
+    assert!(policy.confirms(Whose::Local, counts(2, 0, 0)) && policy.confirms(Whose::Local, counts(9, 0, 0)));
+    for (whose, counts) in [
+        (Whose::Local, counts(1, 0, 0)),
+        (Whose::Local, counts(9, 1, 0)),
+        (Whose::Local, counts(9, 0, 1)),
+        (Whose::Peer, counts(9, 0, 0)),
+        (Whose::Founding, counts(9, 0, 0)),
+    ] {
+        assert!(!policy.confirms(whose, counts), "{whose:?} {counts:?}");
+    }
+    for bad in ["validated = 0", "of = [\"peer\"]", "validated = 1\nof = [\"anybody\"]", "validated = 1\nwhen = 2"] {
+        assert!(toml::from_str::<Confirming>(bad).is_err(), "{bad}");
+    }
+    let more = [finished(2, State::Validated, &[]), finished(1, State::Validated, &[])];
+    let confirmed = Confirming::noted(&draft(None, &more).expect("a draft"), counts(2, 0, 0));
+    confirmed.check().expect("acceptable");
+    assert_eq!(confirmed.evidence.iter().filter(|line| line.starts_with(CONFIRMED)).count(), 1);
+    assert_eq!(Confirming::noted(&confirmed, counts(2, 0, 0)), confirmed, "said once");
+    // It is the lesson now, and the same outcomes make no new draft of it.
+    assert_eq!(distill(&confirmed, None, None, &more, &[]), None);
+    let full = Lesson { evidence: vec!["by hand".to_owned(); EVIDENCE], ..confirmed };
+    Confirming::noted(&full, counts(2, 0, 0)).check().expect("no longer than it may be");
+}
+
+#[test]
 fn what_did_harm_is_done_with_more_care_from_then_on() {
     let safe = parent();
     let harmed = draft(None, &[finished(1, State::Reverted, &[])]).expect("a draft");
