@@ -14,7 +14,7 @@ use super::authoring::private;
 use super::notifying;
 use super::parts::Parts;
 use super::rules::{self, RulesError};
-use super::workshop::Workshop;
+use super::workshop::{Workshop, configured_areas, mesh_areas};
 use crate::domain::expr::Function;
 use crate::domain::foreign_text::{display_line, error_line};
 use crate::domain::guard::{ActionKind, AskedBy, Canary, Policy};
@@ -41,6 +41,7 @@ use crate::store::proposals::Proposed;
 use crate::sys::changes::Places;
 use crate::sys::clock::SystemClock;
 use crate::sys::model::{Endpoint, HttpModel};
+use crate::sys::repo::GitRepo;
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_secs(60);
@@ -67,6 +68,9 @@ pub struct Given {
     rules: Vec<Written>,
     lessons: Vec<Held>,
     policy: Policy,
+    /// Audited roots, mesh's own among them.
+    roots: Vec<PathBuf>,
+    repo: GitRepo,
     places: Places,
     model: Option<ModelConfig>,
     secrets: HomeSecrets,
@@ -174,7 +178,10 @@ pub fn given(parts: &Parts, library: Option<&Library>) -> Result<Given, RulesErr
         now: parts.now(),
     };
     let places = places(&parts.config, &ground);
+    let areas = configured_areas(parts).0.into_iter().chain(mesh_areas(parts));
     Ok(Given {
+        roots: areas.map(|area| area.root).collect(),
+        repo: GitRepo::new(parts.key.host(), parts.home.state().join("worktrees")),
         rules: written.collect(),
         lessons: lessons.collect(),
         policy,
@@ -281,6 +288,8 @@ impl Work {
             rules: &given.rules,
             lessons: &given.lessons,
             policy: &policy,
+            roots: &given.roots,
+            repo: &given.repo,
             measure: &measure,
         };
         let asking = ask.as_mut().map(|ask| Asking { by: &name, private: kept_private.as_ref(), ask });

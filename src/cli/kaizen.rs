@@ -10,7 +10,9 @@ use crate::domain::foreign_text::display_line;
 use crate::domain::intervention::State;
 use crate::domain::kaizen::circuit_breaker::Limits;
 use crate::domain::kaizen::correlation::Cause;
+use crate::domain::kaizen::proposal::Act;
 use crate::domain::ledger::Entry;
+use crate::loops::propose::{self, NotMade};
 use crate::store::proposals::Proposed;
 
 /// Cases are shown for this many seconds.
@@ -27,13 +29,22 @@ pub(super) enum Action {
     Show {
         /// Its name, as the list shows it
         id: String,
+        /// Show nothing but the patch of an edit, as `git apply` reads it
+        #[arg(long)]
+        diff: bool,
+    },
+    /// Say that you made a proposal: from now on what it predicts is watched
+    Made {
+        /// Its name, as the list shows it
+        id: String,
     },
 }
 
 pub(super) fn run(context: &Context, action: &Action) -> Outcome {
     match action {
         Action::List => list(context),
-        Action::Show { id } => show(context, id),
+        Action::Show { id, diff } => show(context, id, *diff),
+        Action::Made { id } => made(context, id),
     }
 }
 
@@ -151,14 +162,43 @@ fn list(context: &Context) -> Outcome {
     Ok(ExitKind::Ok)
 }
 
-fn show(context: &Context, id: &str) -> Outcome {
+fn missing(id: &str) -> CliError {
+    let error = CliError::new(ExitKind::Usage, format!("there is no proposal {}", display_line(id)));
+    error.hint("see `mesh kaizen list`")
+}
+
+fn made(context: &Context, id: &str) -> Outcome {
+    let mut parts = context.open()?;
+    let name = id.parse().map_err(|_| missing(id))?;
+    let (moment, pace) = (parts.clock.moment(), parts.config.pace());
+    let state = propose::made(&mut parts.db, &name, &moment, &pace).map_err(|why| match why {
+        NotMade::Unknown(_) => missing(id),
+        NotMade::Seen(_) | NotMade::State { .. } => {
+            CliError::new(ExitKind::Usage, why.to_string()).hint(format!("see `mesh kaizen show {name}`"))
+        }
+        NotMade::Db(error) => error.into(),
+        NotMade::Ledger(error) => error.into(),
+    })?;
+    if context.json {
+        out::json(&json!({ "id": name, "state": state.name() }));
+    } else {
+        out::line(format!("Proposal {name} is {}: `mesh kaizen show {name}` tells what came of it.", state.name()));
+    }
+    Ok(ExitKind::Ok)
+}
+
+fn show(context: &Context, id: &str, diff: bool) -> Outcome {
     let parts = context.open()?;
-    let missing = || {
-        let error = CliError::new(ExitKind::Usage, format!("there is no proposal {}", display_line(id)));
-        error.hint("see `mesh kaizen list`")
-    };
-    let id = id.parse().map_err(|_| missing())?;
-    let proposed = parts.db.proposal(&id)?.ok_or_else(missing)?;
+    let name = id.parse().map_err(|_| missing(id))?;
+    let proposed = parts.db.proposal(&name)?.ok_or_else(|| missing(id))?;
+    if diff {
+        let Act::Edit { diff, .. } = &proposed.proposal.act else {
+            let error = CliError::new(ExitKind::Usage, format!("proposal {name} is no edit: there is no patch of it"));
+            return Err(error.hint(format!("see `mesh kaizen show {name}`")));
+        };
+        out::line(diff.trim_end_matches('\n'));
+        return Ok(ExitKind::Ok);
+    }
     let (state, waits) = stand(&parts, &proposed)?;
     if context.json {
         out::json(&as_json(&proposed, state, &waits));

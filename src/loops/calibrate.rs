@@ -1,4 +1,4 @@
-//! Each round: what does not fit its calibration any more, with a proposal to choose its numbers anew.
+//! Each round: what does not fit its calibration any more, and what speaks for choosing its numbers anew.
 
 use jiff::Timestamp;
 
@@ -7,9 +7,6 @@ use crate::domain::heal::engine::Stats;
 use crate::domain::heal::rule::Rule;
 use crate::domain::kaizen::calibration::{Calibrated, Recalibration, envelope, recalibrate};
 use crate::store::db::{Db, DbError};
-
-/// The fact that holds the proposals of the last round.
-const FACT: &str = "recalibrations";
 
 /// Holds every rule and lesson against what its signals usually are here, and remembers what is out of calibration.
 ///
@@ -32,18 +29,6 @@ pub fn run(db: &mut Db, rules: &[Rule], lessons: &[Held], now: Timestamp) -> Res
         let of = Calibrated::Lesson { id: held.lesson.id.clone(), rev: held.lesson.rev };
         found.extend(recalibrate(of, &envelope, &usual, None));
     }
-    let text = serde_json::to_string(&found).expect("a plain list of text and numbers");
-    if db.fact(FACT)?.unwrap_or_else(|| "[]".to_owned()) != text {
-        db.set_fact(FACT, &text)?;
-    }
+    db.keep_recalibrations(&found)?;
     Ok(found)
-}
-
-/// The proposals of the last round.
-///
-/// # Errors
-/// The database failed, or holds something else.
-pub fn proposals(db: &Db) -> Result<Vec<Recalibration>, DbError> {
-    let Some(text) = db.fact(FACT)? else { return Ok(Vec::new()) };
-    serde_json::from_str(&text).map_err(|_| DbError::Impossible { what: "list of recalibrations" })
 }

@@ -29,6 +29,7 @@ pub mod own_log;
 pub mod peer_log;
 pub mod proposal;
 pub mod proposals;
+pub mod recalibrations;
 pub mod rosters;
 pub mod rotations;
 pub mod rule_config;

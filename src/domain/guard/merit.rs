@@ -32,16 +32,18 @@ pub(super) fn class(plan: &FixPlan, policy: &Policy) -> Result<(), No> {
 }
 
 pub(super) fn diff_size(plan: &FixPlan, policy: &Policy) -> Result<(), No> {
-    let most = plan.max_lines.min(policy.max_lines);
-    let changed = plan.changed_lines();
+    no_larger(plan.changed_lines(), plan.max_lines.min(policy.max_lines))
+}
+
+pub(super) fn no_larger(changed: usize, most: u32) -> Result<(), No> {
     if changed <= usize::try_from(most).unwrap_or(usize::MAX) {
         return Ok(());
     }
     refuse(format!("it changes {changed} lines, at most {most} are allowed"))
 }
 
-pub(super) fn no_suppression(plan: &FixPlan) -> Result<(), No> {
-    match suppressions_added(&plan.before, &plan.after) {
+pub(super) fn no_suppression(before: &str, after: &str) -> Result<(), No> {
+    match suppressions_added(before, after) {
         None => Ok(()),
         Some(mark) => refuse(format!("it adds `{mark}`, which silences a checker instead of mending")),
     }

@@ -19,9 +19,9 @@ use super::pace::Pace;
 
 pub use approval::{Approval, ApprovalMode, Approvals};
 pub use house::Standing;
-pub use place::is_blocked_name;
+pub use place::{is_blocked, is_blocked_name};
 pub use proof::{Proof, Proved, StateHash, Trial, prove};
-pub use suggestion::{Suggestion, weigh};
+pub use suggestion::{Edited, Suggestion, weigh};
 
 /// Who asks for a change.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -404,13 +404,13 @@ pub struct Scene<'a> {
 pub fn approve(plan: FixPlan, scene: Scene<'_>) -> Result<Approved<FixPlan>, Refusal> {
     let Scene { facts, policy, standing, drill } = scene;
     let verdicts: Vec<Verdict> = [
-        (Check::InsideRoot, place::inside_root(&plan, facts)),
-        (Check::BlockedPath, place::blocked_path(&plan, facts, policy)),
+        (Check::InsideRoot, place::inside_root(&plan.path, facts)),
+        (Check::BlockedPath, place::blocked_path(&plan.root, &plan.path, facts, policy)),
         (Check::Grant, merit::grant(&plan, policy)),
         (Check::Class, merit::class(&plan, policy)),
         (Check::DiffSize, merit::diff_size(&plan, policy)),
-        (Check::Unchanged, place::unchanged(&plan, facts)),
-        (Check::NoSuppression, merit::no_suppression(&plan)),
+        (Check::Unchanged, place::unchanged(plan.before_hash(), facts)),
+        (Check::NoSuppression, merit::no_suppression(&plan.before, &plan.after)),
         (Check::Repository, place::repository(facts, policy)),
         (Check::Tracked, place::tracked(&plan, facts)),
         (Check::Clean, place::clean(&plan, facts)),

@@ -3,7 +3,7 @@
 use std::path::{Component, Path, PathBuf};
 
 use super::{ActionKind, AskedBy, Facts, FileId, No, Policy, RepoFacts, refuse};
-use crate::domain::fix::FixPlan;
+use crate::domain::fix::{FixPlan, TextHash};
 use crate::domain::foreign_text::display_line;
 use crate::domain::source_marks::generated_mark;
 
@@ -14,15 +14,15 @@ fn is_plain(path: &str) -> bool {
     !folded && !path.contains('\0') && parts.into_iter().all(|part| matches!(part, Component::Normal(_)))
 }
 
-pub(super) fn inside_root(plan: &FixPlan, facts: &Facts) -> Result<(), No> {
-    if !is_plain(&plan.path) {
-        return refuse(format!("path {} is not a plain path below the root", display_line(&plan.path)));
+pub(super) fn inside_root(path: &str, facts: &Facts) -> Result<(), No> {
+    if !is_plain(path) {
+        return refuse(format!("path {} is not a plain path below the root", display_line(path)));
     }
     let file = match &facts.file {
         Ok(file) => file,
         Err(why) => return refuse(format!("file cannot be read: {}", display_line(why))),
     };
-    if file.real_path != file.real_root.join(&plan.path) {
+    if file.real_path != file.real_root.join(path) {
         let real = file.real_path.to_string_lossy();
         return refuse(format!("a symbolic link leads to {}: name the real file's root", display_line(&real)));
     }
@@ -78,8 +78,8 @@ pub fn is_blocked_name(path: &Path) -> Option<String> {
     blocked.then(|| format!("{} may be a secret or a key to the machine", display_line(&file)))
 }
 
-pub(super) fn blocked_path(plan: &FixPlan, facts: &Facts, policy: &Policy) -> Result<(), No> {
-    if let Some(why) = is_blocked_name(Path::new(&plan.path)) {
+pub(super) fn blocked_path(root: &Path, path: &str, facts: &Facts, policy: &Policy) -> Result<(), No> {
+    if let Some(why) = is_blocked_name(Path::new(path)) {
         return refuse(why);
     }
     let file = match &facts.file {
@@ -89,8 +89,7 @@ pub(super) fn blocked_path(plan: &FixPlan, facts: &Facts, policy: &Policy) -> Re
     if let Some(why) = is_blocked_name(&file.real_path) {
         return refuse(why);
     }
-    let below =
-        |blocked: &PathBuf| file.real_path.starts_with(blocked) || plan.root.join(&plan.path).starts_with(blocked);
+    let below = |blocked: &PathBuf| file.real_path.starts_with(blocked) || root.join(path).starts_with(blocked);
     let same = |id: &FileId| file.lineage.contains(id);
     if policy.blocked.iter().any(below) || policy.blocked_ids.iter().any(same) {
         return refuse("mesh never changes its own files: a person does");
@@ -101,9 +100,19 @@ pub(super) fn blocked_path(plan: &FixPlan, facts: &Facts, policy: &Policy) -> Re
     Ok(())
 }
 
-pub(super) fn unchanged(plan: &FixPlan, facts: &Facts) -> Result<(), No> {
+/// Why nothing at this place may be changed, whoever asks: it is outside of its root, mesh's own, git's, or a secret's.
+#[must_use]
+pub fn is_blocked(root: &Path, path: &str, facts: &Facts, policy: &Policy) -> Option<String> {
+    let answer = inside_root(path, facts).and_then(|()| blocked_path(root, path, facts, policy));
+    match answer {
+        Ok(()) => None,
+        Err(No::Ask(why) | No::Block(why) | No::Refuse(why)) => Some(why),
+    }
+}
+
+pub(super) fn unchanged(before: TextHash, facts: &Facts) -> Result<(), No> {
     match &facts.file {
-        Ok(file) if file.hash == plan.before_hash() => Ok(()),
+        Ok(file) if file.hash == before => Ok(()),
         Ok(_) => refuse("the file has changed since it was looked at: audit it again"),
         Err(why) => refuse(format!("file cannot be read: {}", display_line(why))),
     }

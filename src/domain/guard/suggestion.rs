@@ -1,10 +1,30 @@
 //! The checks on what mesh proposes by itself and a person makes. Those of a fix that is mended by a lesson are its own.
 
-use super::{Check, Policy, Standing, Verdict, block, house, merit, refuse, verdict};
+use std::path::Path;
+
+use similar::{ChangeTag, TextDiff};
+
+use super::{Check, Facts, Policy, Standing, Verdict, block, house, merit, place, refuse, verdict};
 use crate::domain::expr::Claim;
+use crate::domain::fix::TextHash;
 use crate::domain::foreign_text::display_line;
 use crate::domain::id::Slug;
 use crate::domain::lesson::Risk;
+
+/// The file that a proposal would change.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Edited<'a> {
+    /// The audited root.
+    pub root: &'a Path,
+    /// The file in it.
+    pub path: &'a str,
+    /// What is known of it.
+    pub facts: &'a Facts,
+    /// What it held when the edit was looked at.
+    pub before: &'a str,
+    /// What it would hold.
+    pub after: &'a str,
+}
 
 /// What the guard needs to know of a proposal.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -19,6 +39,8 @@ pub struct Suggestion<'a> {
     pub claim: &'a str,
     /// Applicable lessons that it neither cites nor argues against.
     pub uncited: &'a [Slug],
+    /// The file that it would change, where it is an edit.
+    pub edited: Option<Edited<'a>>,
 }
 
 /// Puts a proposal before every check that it has to pass. Who made it and what it says of itself matter nothing.
@@ -34,8 +56,22 @@ pub fn weigh(suggestion: &Suggestion<'_>, policy: &Policy, standing: &Standing) 
         .map(drop)
         .or_else(|error| refuse(format!("its prediction cannot fail: {}", display_line(&error.to_string()))));
     let canary = if suggestion.risk < Risk::Medium { Ok(()) } else { merit::tried_first(suggestion.risk, policy) };
-    [
-        (Check::BlockedPath, person),
+    let of_place = match &suggestion.edited {
+        None => vec![(Check::BlockedPath, person)],
+        Some(Edited { root, path, facts, before, after }) => {
+            let diff = TextDiff::from_lines(*before, *after);
+            let changed = diff.iter_all_changes().filter(|change| change.tag() != ChangeTag::Equal).count();
+            vec![
+                (Check::InsideRoot, place::inside_root(path, facts)),
+                (Check::BlockedPath, place::blocked_path(root, path, facts, policy)),
+                (Check::DiffSize, merit::no_larger(changed, policy.max_lines)),
+                (Check::Unchanged, place::unchanged(TextHash::of(before.as_bytes()), facts)),
+                (Check::NoSuppression, merit::no_suppression(before, after)),
+                (Check::Approval, person),
+            ]
+        }
+    };
+    let of_all = [
         (Check::Cites, cites),
         (Check::ActionKind, house::action_kind(policy)),
         (Check::DailyBudget, house::daily_budget(policy, standing)),
@@ -47,8 +83,6 @@ pub fn weigh(suggestion: &Suggestion<'_>, policy: &Policy, standing: &Standing) 
         (Check::CanFail, can_fail),
         (Check::NotPaused, house::not_paused(standing)),
         (Check::Writable, house::writable(standing)),
-    ]
-    .into_iter()
-    .map(|(check, answer)| verdict(check, answer))
-    .collect()
+    ];
+    of_place.into_iter().chain(of_all).map(|(check, answer)| verdict(check, answer)).collect()
 }

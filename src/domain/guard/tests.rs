@@ -544,6 +544,44 @@ fn t22_names_of_secrets_are_known_in_any_case() {
 }
 
 #[test]
+fn d2_an_edit_that_is_proposed_is_held_up_by_each_check_of_its_place_alone() {
+    let facts = |change: fn(&mut FileFacts)| {
+        let mut file = file();
+        change(&mut file);
+        Facts { file: Ok(file), repo: inside() }
+    };
+    let against = |path: &str, facts: &Facts, (before, after): (&str, &str)| {
+        let edited = Edited { root: Path::new("/r"), path, facts, before, after };
+        let suggestion = Suggestion {
+            risk: Risk::Low,
+            needs_person: None,
+            way_back: "git revert",
+            claim: "last(\"log.records\") > 0",
+            uncited: &[],
+            edited: Some(edited),
+        };
+        let verdicts = weigh(&suggestion, &policy(), &Standing::default());
+        let no = verdicts.into_iter().filter(|verdict| !verdict.passes());
+        no.map(|verdict| (verdict.check, verdict.answer)).collect::<Vec<_>>()
+    };
+    let (sound, small) = (facts(|_| {}), ("a\n", "b\n"));
+    assert_eq!(against("src/a.py", &sound, small), []);
+    let blocked = [(Check::BlockedPath, Answer::Refuse)];
+    assert_eq!(
+        against("src/a.py", &facts(|file| file.real_root = "/elsewhere".into()), small),
+        [(Check::InsideRoot, Answer::Refuse)]
+    );
+    let secret = facts(|file| file.real_path = "/r/.env".into());
+    assert_eq!(against(".env", &secret, small), blocked);
+    assert_eq!(against("src/a.py", &facts(|file| file.links = 2), small), blocked);
+    let own = facts(|file| file.lineage.push(FileId { device: 1, inode: 99 }));
+    assert_eq!(against("src/a.py", &own, small), blocked);
+    assert_eq!(against("src/a.py", &sound, ("x\n", "b\n")), [(Check::Unchanged, Answer::Refuse)]);
+    assert_eq!(against("src/a.py", &sound, ("a\n", "a  # noqa\n")), [(Check::NoSuppression, Answer::Refuse)]);
+    assert_eq!(against("src/a.py", &sound, ("a\n", &"b\n".repeat(200))), [(Check::DiffSize, Answer::Refuse)]);
+}
+
+#[test]
 fn e2_each_check_on_a_proposal_holds_it_up_alone() {
     let lesson: Slug = "l".parse().expect("a slug");
     let sound = Suggestion {
@@ -552,6 +590,7 @@ fn e2_each_check_on_a_proposal_holds_it_up_alone() {
         way_back: "remove the file",
         claim: "last(\"log.records\") > 0",
         uncited: &[],
+        edited: None,
     };
     let against = |suggestion: &Suggestion<'_>, policy: &Policy, standing: &Standing| {
         let verdicts = weigh(suggestion, policy, standing);

@@ -108,6 +108,29 @@ pub fn drifts(envelope: &BTreeMap<String, [f64; 2]>, usual: &[Usual]) -> Vec<Dri
     found
 }
 
+/// Two leading digits, away from zero or towards it: 183.4 becomes 190 or 180. What is usual is a little otherwise each
+/// hour, and is no news each hour.
+#[must_use]
+pub fn rounded(value: f64, up: bool) -> f64 {
+    if value <= 0.0 || !value.is_finite() {
+        return value;
+    }
+    // A power of ten below one has no exact value, but its inverse has one.
+    let digits = value.log10().floor() - 1.0;
+    let (above, below) = (10_f64.powf(digits.max(0.0)), 10_f64.powf((-digits).max(0.0)));
+    let leading = value / above * below;
+    (if up { leading.ceil() } else { leading.floor() }) * above / below
+}
+
+/// Whether a rule with this envelope fits all that another one fits.
+#[must_use]
+pub fn covers(envelope: &BTreeMap<String, [f64; 2]>, fits: &BTreeMap<String, [f64; 2]>) -> bool {
+    let covered = |name: &String, least: f64, most: f64| {
+        envelope.get(name).is_some_and(|range| range[0] <= least && range[1] >= most)
+    };
+    fits.iter().all(|(name, [least, most])| covered(name, *least, *most))
+}
+
 /// The envelope of a lesson: its values are single numbers in decimal text. One that is no number bounds nothing.
 #[must_use]
 pub fn envelope(calibrated: &CalibratedFor) -> BTreeMap<String, [f64; 2]> {
@@ -135,10 +158,26 @@ pub struct Recalibration {
     pub of: Calibrated,
     /// The series that left their envelope.
     pub drifts: Vec<Drift>,
-    /// The envelope that would fit: the old one, widened to what is usual here.
+    /// The envelope that would fit: the old one, widened to what is usual here, to two digits.
     pub fits: BTreeMap<String, [f64; 2]>,
     /// What speaks for it, a line each.
     pub evidence: Vec<String>,
+}
+
+impl Recalibration {
+    /// What is claimed of it, in CEL: the series stays within twice the envelope that would fit, for a day.
+    #[must_use]
+    pub fn claim(&self) -> Option<String> {
+        let drift = self.drifts.first()?;
+        let name = drift.series.split_once('/').map_or(drift.series.as_str(), |(signal, _)| signal);
+        let [least, most] = [drift.series.as_str(), name].iter().find_map(|key| self.fits.get(*key))?;
+        let series = &drift.series;
+        Some(if drift.grew() {
+            format!("avg(\"{series}\", \"24h\") <= {:.3}", most * FACTOR)
+        } else {
+            format!("avg(\"{series}\", \"24h\") >= {:.3}", least / FACTOR)
+        })
+    }
 }
 
 /// The proposal for something whose envelope does not fit any more; none where it does. `stats` are those of a rule.
@@ -158,7 +197,7 @@ pub fn recalibrate(
         let name = drift.series.split_once('/').map_or(drift.series.as_str(), |(signal, _)| signal);
         for key in [drift.series.as_str(), name] {
             if let Some([least, most]) = fits.get_mut(key) {
-                (*least, *most) = (least.min(drift.here), most.max(drift.here));
+                (*least, *most) = (least.min(rounded(drift.here, false)), most.max(rounded(drift.here, true)));
             }
         }
     }
@@ -215,6 +254,24 @@ mod tests {
                 "it fires often and without effect, and what it measures has grown",
             ]
         );
+    }
+
+    #[test]
+    fn rule_22_what_would_fit_is_the_same_for_values_that_are_about_the_same_and_can_be_wrong() {
+        let at = |value| {
+            let of = Calibrated::Rule { number: 22, name: "r".to_owned() };
+            recalibrate(of, &made_for(200.0, 800.0), &[usual("service.rss_mb/graph", value)], None).unwrap()
+        };
+        assert_eq!((at(2_391.0).fits, at(2_391.0).claim()), (at(2_400.0).fits, at(2_400.0).claim()));
+        assert_eq!(at(2_391.0).claim().as_deref(), Some("avg(\"service.rss_mb/graph\", \"24h\") <= 4800.000"));
+        assert_eq!(at(18.4).fits, made_for(18.0, 800.0));
+        assert_eq!(at(18.4).claim().as_deref(), Some("avg(\"service.rss_mb/graph\", \"24h\") >= 9.000"));
+        assert!(covers(&at(2_400.0).fits, &made_for(200.0, 2_391.0)));
+        assert!(!covers(&made_for(200.0, 800.0), &at(2_400.0).fits) && !covers(&BTreeMap::new(), &made_for(1.0, 2.0)));
+        for (value, up, wanted) in [(182.4, true, 190.0), (100.0, true, 100.0), (1.23, true, 1.3), (0.123, false, 0.12)]
+        {
+            assert!((rounded(value, up) - wanted).abs() < 1e-12, "{value}: {}", rounded(value, up));
+        }
     }
 
     #[test]

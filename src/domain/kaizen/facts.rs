@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::budget;
-use crate::domain::foreign_text::display_line;
+use crate::domain::foreign_text::{display, display_line};
 use crate::domain::redact::{Private, redact_words};
 
 /// Most tokens of all facts of one question, counted as [`budget::tokens`] does.
@@ -70,6 +70,19 @@ pub enum Fact {
         now: String,
         /// The mean of the day before.
         usual: String,
+    },
+    /// A place in local code or configuration where a lesson's pattern matches, and that no lesson can mend.
+    Finding {
+        /// Its short name.
+        finding: String,
+        /// The lesson.
+        lesson: String,
+        /// The file.
+        path: String,
+        /// The line, from 1.
+        line: u32,
+        /// The lines around it, as they stand there.
+        text: Vec<String>,
     },
     /// A lesson that holds here.
     Lesson {
@@ -157,8 +170,16 @@ fn line(number: usize, fact: &Fact, private: Option<&Private>) -> String {
     let mut value = serde_json::to_value(fact).unwrap_or_else(|_| json!({}));
     if let Value::Object(fields) = &mut value {
         for (name, field) in fields.iter_mut() {
-            if let (Value::String(text), true) = (&*field, name != "fact") {
-                *field = Value::String(fit(text, private));
+            match field {
+                Value::String(text) if name != "fact" => *text = fit(&display_line(text), private),
+                Value::Array(lines) => {
+                    for line in lines {
+                        if let Value::String(text) = line {
+                            *text = fit(&display(text), private);
+                        }
+                    }
+                }
+                _ => {}
             }
         }
         fields.insert("n".to_owned(), json!(number));
@@ -168,10 +189,9 @@ fn line(number: usize, fact: &Fact, private: Option<&Private>) -> String {
     private.map_or_else(|| line.clone(), |private| redact_words(&line, private))
 }
 
-/// One line without what commands a terminal, without what must not leave, and no longer than a fact may be.
-fn fit(text: &str, private: Option<&Private>) -> String {
-    let shown = display_line(text);
-    let clean = private.map_or(Cow::Borrowed(&*shown), |private| Cow::Owned(redact_words(&shown, private)));
+/// A shown text without what must not leave, and no longer than a fact may be.
+fn fit(shown: &str, private: Option<&Private>) -> String {
+    let clean = private.map_or(Cow::Borrowed(shown), |private| Cow::Owned(redact_words(shown, private)));
     let cut = clean.floor_char_boundary(STRING_BYTES);
     if cut == clean.len() { clean.into_owned() } else { format!("{}…", &clean[..cut]) }
 }
@@ -212,6 +232,20 @@ mod tests {
         for secret in ["hunter22", "10.9.8.7", "db-prod-3", "/srv/ann", "ann@"] {
             assert!(here.contains(secret) && !away.contains(secret), "{away}");
         }
+    }
+
+    #[test]
+    fn f13_lines_of_a_file_are_told_as_they_stand_and_redacted_like_all_else() {
+        let finding = Fact::Finding {
+            finding: "1a2b3c4d".to_owned(),
+            lesson: "no-bad".to_owned(),
+            path: "save.py".to_owned(),
+            line: 2,
+            text: vec!["\tkey = 'AKIAABCDEFGHIJKLMNOP'".to_owned(), "    x = 1\u{1b}[2J".to_owned()],
+        };
+        let here: Value = serde_json::from_str(&Sheet::of(vec![finding.clone()], None).text()).expect("JSON");
+        assert_eq!(here["text"], json!(["\tkey = 'AKIAABCDEFGHIJKLMNOP'", "    x = 1\\u{1b}[2J"]));
+        assert!(!Sheet::of(vec![finding], Some(&Private::default())).text().contains("AKIA"));
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! Proposals that need no model: a rule that fires without effect, a leak, a lesson of somebody else that fits here.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use regex::Regex;
 
+use super::calibration::{Calibrated, Recalibration, rounded};
 use super::prediction::{Expected, Measure, Prediction, Way};
-use super::proposal::{Act, Minded, Proposal, Source, applicable};
+use super::proposal::{Act, Minded, Proposal, Raise, Source, applicable};
 use crate::domain::fix::FixId;
 use crate::domain::foreign_text::display_line;
 use crate::domain::id::{EntryId, Slug};
@@ -68,18 +70,61 @@ pub fn threshold(trigger: &str) -> Option<Threshold> {
     Some(Threshold { signal: found[1].to_owned(), number: found[2].to_owned() })
 }
 
-/// Two leading digits, rounded up: 183.4 becomes 190.
-fn rounded_up(value: f64) -> f64 {
-    if value <= 0.0 || !value.is_finite() {
-        return value;
-    }
-    let scale = 10_f64.powf(value.log10().floor() - 1.0);
-    (value / scale).ceil() * scale
-}
-
 /// A number as a trigger has it.
 fn written(value: f64) -> String {
     if value.fract() == 0.0 { format!("{value:.0}") } else { format!("{value:.2}") }
+}
+
+/// A number above the highest value of its signal, for a trigger that holds below that.
+#[must_use]
+fn raise(trigger: &str, peak: Option<f64>) -> Option<Raise> {
+    let Threshold { number: from, .. } = threshold(trigger)?;
+    let number: f64 = from.parse().ok()?;
+    let to = rounded(peak.filter(|peak| *peak > number)? * ROOM, true);
+    Some(Raise { trigger: trigger.to_owned(), from, to: written(to) })
+}
+
+/// A rule that was made for other sizes than are usual here: it is told what is usual, and its number is raised where it
+/// would hold for that.
+///
+/// `peak` is the highest value of the signal that its trigger reads, of the series that drifted. None for a lesson: its
+/// numbers are its author's.
+#[must_use]
+pub fn refit(
+    stale: &Recalibration,
+    version: u32,
+    trigger: &str,
+    peak: Option<f64>,
+    lessons: &[Minded],
+) -> Option<Proposal> {
+    let Calibrated::Rule { number: rule, name } = &stale.of else { return None };
+    let drift = stale.drifts.first()?;
+    let area = drift.series.split_once('/').map_or(name.as_str(), |(_, subject)| subject);
+    Some(proposal(
+        Act::Recalibrate {
+            rule: *rule,
+            name: name.clone(),
+            version,
+            raise: raise(trigger, peak).filter(|_| drift.grew()),
+            fits: stale.fits.clone(),
+        },
+        format!("rule {rule} {name} was made for other sizes than are usual here by now"),
+        area,
+        Expected::Claim { expr: stale.claim()?, window_s: DAY.unsigned_abs() },
+        stale.evidence.clone(),
+        lessons,
+    ))
+}
+
+/// One proposal of two about the same rule: what both change, and what speaks for either. The prediction is that of
+/// `by_firing`, which is a number.
+#[must_use]
+pub fn joined(mut by_firing: Proposal, refit: Proposal) -> Proposal {
+    if let (Act::Recalibrate { fits, .. }, Act::Recalibrate { fits: wider, .. }) = (&mut by_firing.act, refit.act) {
+        *fits = wider;
+        by_firing.evidence.extend(refit.evidence);
+    }
+    by_firing
 }
 
 /// A rule that fires again and again, while the work goes on: its number is raised above what is usual here.
@@ -90,9 +135,8 @@ pub fn recalibrate(firing: &Firing, now: i64, lessons: &[Minded]) -> Option<Prop
     if of_day <= OFTEN || firing.works == Some(false) {
         return None;
     }
-    let Threshold { number, .. } = threshold(&firing.trigger)?;
-    let from: f64 = number.parse().ok()?;
-    let to = rounded_up(firing.peak.filter(|peak| *peak > from)? * ROOM);
+    let raise = raise(&firing.trigger, firing.peak)?;
+    let number = raise.from.clone();
     let acts = u32::try_from(of_day).unwrap_or(u32::MAX);
     let prediction = Prediction {
         series: format!("service.restarts/{service}"),
@@ -111,9 +155,8 @@ pub fn recalibrate(firing: &Firing, now: i64, lessons: &[Minded]) -> Option<Prop
             rule: firing.rule,
             name: firing.name.clone(),
             version: firing.version,
-            trigger: firing.trigger.clone(),
-            from: number.clone(),
-            to: written(to),
+            raise: Some(raise),
+            fits: BTreeMap::new(),
         },
         format!(
             "{} is slow or large, not dead: rule {} holds for what is usual there by now",
@@ -281,7 +324,7 @@ mod tests {
         let now = 8 * 2 * HOUR;
         let proposal = recalibrate(&firing(&every(2 * HOUR, 8)), now, &[]).expect("proposed");
         assert!(
-            matches!(&proposal.act, Act::Recalibrate { from, to, rule: 15, .. } if from == "100" && to == "190"),
+            matches!(&proposal.act, Act::Recalibrate { raise: Some(raise), rule: 15, .. } if raise.from == "100" && raise.to == "190"),
             "{proposal:?}"
         );
         assert_eq!(proposal.expected.claim(), "rate(\"service.restarts/graph\", \"24h\") <= 1.600");
@@ -321,9 +364,33 @@ mod tests {
             threshold("avg(\"log.growth_mb_per_h/{target}\", \"1h\") >= 500.5 && last(\"unit.active/{target}\") == 1");
         assert_eq!(found, Some(Threshold { signal: "log.growth_mb_per_h".to_owned(), number: "500.5".to_owned() }));
         assert_eq!(threshold("last(\"unit.active/{target}\") == 0"), None);
-        for (value, wanted) in [(182.4, 190.0), (100.0, 100.0), (1.23, 1.3), (2_480.0, 2_500.0)] {
-            assert!((rounded_up(value) - wanted).abs() < 1e-9, "{value}");
-        }
+    }
+
+    #[test]
+    fn rule_22_a_rule_made_for_a_smaller_graph_is_one_proposal_with_what_speaks_for_it() {
+        let stale = |usual: f64| {
+            let usual = [super::super::calibration::Usual { series: "service.rss_mb/graph".to_owned(), value: usual }];
+            let of = Calibrated::Rule { number: 15, name: "memory-over-limit".to_owned() };
+            let stats = crate::domain::heal::engine::Stats { fired: 12, acted: 12, failed: 12, ..Default::default() };
+            let envelope = BTreeMap::from([("service.rss_mb".to_owned(), [200.0, 800.0])]);
+            super::super::calibration::recalibrate(of, &envelope, &usual, Some(&stats)).expect("stale")
+        };
+        let firing = firing(&every(2 * HOUR, 8));
+        let proposed = refit(&stale(3_000.0), 1, &firing.trigger, Some(152.0), &[]).expect("proposed");
+        let Act::Recalibrate { raise: Some(raise), fits, rule: 15, .. } = &proposed.act else { panic!("{proposed:?}") };
+        assert_eq!((raise.to.as_str(), fits["service.rss_mb"]), ("190", [200.0, 3_000.0]));
+        assert_eq!((proposed.area.as_str(), proposed.evidence.len()), ("graph", 3));
+        assert!(proposed.evidence[2].contains("fires often and without effect"), "{proposed:?}");
+        assert_eq!(proposed.expected.claim(), "avg(\"service.rss_mb/graph\", \"24h\") <= 6000.000");
+        // One that shrank is no reason to let the rule hold later.
+        let shrunk = refit(&stale(50.0), 1, &firing.trigger, Some(152.0), &[]).expect("proposed");
+        assert!(matches!(&shrunk.act, Act::Recalibrate { raise: None, .. }), "{shrunk:?}");
+        let both = joined(recalibrate(&firing, 16 * HOUR, &[]).expect("fires"), proposed.clone());
+        assert_eq!(both.act.hash(), proposed.act.hash(), "they say the same");
+        assert_eq!(both.evidence.len(), 6);
+        assert!(both.expected.claim().starts_with("rate("), "{both:?}");
+        let of = Calibrated::Lesson { id: "a-lesson".parse().expect("a name"), rev: 1 };
+        assert_eq!(refit(&Recalibration { of, ..stale(3_000.0) }, 1, &firing.trigger, None, &[]), None);
     }
 
     #[test]

@@ -3,21 +3,28 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::json;
 
 use super::facts::Sheet;
 use super::prediction::{Expected, Measure, Prediction, Way};
-use super::proposal::{Act, Departure, Minded, Proposal, Source};
+use super::proposal::{Act, Departure, Minded, Proposal, Raise, Source, Verb, edited};
 use super::question::{self, Question, RULES, Words};
-use crate::domain::foreign_text::display_line;
+use crate::domain::foreign_text::{self, display_line};
+use crate::domain::id::Slug;
 use crate::domain::lesson::Risk;
 
 /// Most proposals of one answer.
 const MOST: usize = 3;
 /// A threshold is raised by no more than this factor: beyond it a rule guards nothing.
 const FACTOR: f64 = 4.0;
+/// Longest text of an edit, in bytes: it has to fit into the answer twice.
+const EDIT_BYTES: usize = 1_500;
+/// What an edit has to show: fewer findings.
+pub const FINDINGS: &str = "audit.findings";
 
 /// Why an offer is refused.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -27,6 +34,8 @@ pub enum Why {
     Malformed,
     /// It names what is not there, or asks for what may not be done.
     OutOfCatalogue,
+    /// It would change what nobody here changes: mesh's own files, git's, secrets.
+    BlockedPath,
     /// An applicable lesson is neither cited nor argued against.
     Uncited,
     /// Its prediction cannot come out wrong, or cannot be measured.
@@ -40,6 +49,7 @@ impl Why {
         match self {
             Self::Malformed => "malformed",
             Self::OutOfCatalogue => "out-of-catalogue",
+            Self::BlockedPath => "blocked-path",
             Self::Uncited => "uncited",
             Self::CannotFail => "cannot-fail",
         }
@@ -65,9 +75,40 @@ fn refused<T>(why: Why, detail: impl fmt::Display) -> Result<T, Refused> {
     Err(Refused { why, detail: display_line(&detail.to_string()).chars().take(300).collect() })
 }
 
+/// A place that a lesson found and that no lesson can mend, with the file that it is in.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// The lesson.
+    pub lesson: Slug,
+    /// The audited root.
+    pub root: PathBuf,
+    /// The file in it.
+    pub path: String,
+    /// The first line, from 1.
+    pub line: u32,
+    /// The last one.
+    pub end_line: u32,
+    /// What the file holds.
+    pub text: String,
+    /// Why nothing there may be changed, where that is so: it is not offered.
+    pub blocked: Option<String>,
+}
+
+impl Place {
+    /// Whether the bytes from `at` on for `length` are part of the finding's lines.
+    fn is_touched(&self, at: usize, length: usize) -> bool {
+        let line_of = |byte: usize| self.text[..byte].matches('\n').count() + 1;
+        let (first, last) = (line_of(at), line_of(self.text.floor_char_boundary(at + length.saturating_sub(1))));
+        let (from, to) = (self.line as usize, self.end_line.max(self.line) as usize);
+        first <= to && last >= from
+    }
+}
+
 /// What a model may choose from, and what is known of it.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Catalogue {
+    /// Places that may be edited, by the short name of the finding.
+    pub places: BTreeMap<String, Place>,
     /// Rules that may be recalibrated: name, version, trigger, and the number as it is written.
     pub rules: BTreeMap<u32, (String, u32, String, String)>,
     /// Critical services, and what their managers call them.
@@ -82,7 +123,12 @@ impl Catalogue {
     /// Whether there is anything to choose from.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.rules.is_empty() && self.services.is_empty()
+        self.rules.is_empty() && self.services.is_empty() && self.open_places().next().is_none()
+    }
+
+    /// Places that are offered.
+    pub fn open_places(&self) -> impl Iterator<Item = (&String, &Place)> {
+        self.places.iter().filter(|(_, place)| place.blocked.is_none())
     }
 }
 
@@ -112,6 +158,26 @@ struct Offer {
 enum Action {
     Recalibrate { rule: u32, to: u32 },
     RestartEvery { service: String, hours: u32 },
+    Once { verb: Verb, service: String },
+    Edit { finding: String, before: Lines, after: Lines },
+}
+
+/// Some lines of a file: nothing that is hidden or commands a terminal, and not too much.
+#[derive(Clone, Debug)]
+struct Lines(String);
+
+impl<'de> Deserialize<'de> for Lines {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(input)?;
+        foreign_text::check(&text).map_err(D::Error::custom)?;
+        if text.len() > EDIT_BYTES {
+            let bytes = text.len();
+            return Err(D::Error::custom(format_args!(
+                "an edit's text has {bytes} bytes, at most {EDIT_BYTES} are read"
+            )));
+        }
+        Ok(Self(text))
+    }
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -124,23 +190,43 @@ struct Departs {
 /// The question about what was observed.
 #[must_use]
 pub fn question(sheet: &Sheet, catalogue: &Catalogue) -> Question {
-    let text = |most: u32| json!({ "type": "string", "maxLength": most });
+    let text = |most: usize| json!({ "type": "string", "maxLength": most });
     let object = |required: &[&str], properties: serde_json::Value| json!({ "type": "object", "additionalProperties": false, "required": required, "properties": properties });
     let rules: Vec<u32> = catalogue.rules.keys().copied().collect();
     let services: Vec<&String> = catalogue.services.keys().collect();
-    let actions = json!([
-        object(
+    let findings: Vec<&String> = catalogue.open_places().map(|(finding, _)| finding).collect();
+    // A list of nothing to choose from is no schema to some servers.
+    let mut actions = Vec::new();
+    if !rules.is_empty() {
+        actions.push(object(
             &["do", "rule", "to"],
-            json!({ "do": { "const": "recalibrate" }, "rule": { "enum": rules }, "to": { "type": "integer" } })
-        ),
-        object(
+            json!({ "do": { "const": "recalibrate" }, "rule": { "enum": rules }, "to": { "type": "integer" } }),
+        ));
+    }
+    if !services.is_empty() {
+        actions.push(object(
             &["do", "service", "hours"],
             json!({
                 "do": { "const": "restart-every" }, "service": { "enum": services },
                 "hours": { "type": "integer", "minimum": 1, "maximum": 168 },
-            })
-        ),
-    ]);
+            }),
+        ));
+        actions.push(object(
+            &["do", "verb", "service"],
+            json!({
+                "do": { "const": "once" }, "verb": { "enum": Verb::ALL.map(Verb::name) }, "service": { "enum": services },
+            }),
+        ));
+    }
+    if !findings.is_empty() {
+        actions.push(object(
+            &["do", "finding", "before", "after"],
+            json!({
+                "do": { "const": "edit" }, "finding": { "enum": findings },
+                "before": text(EDIT_BYTES), "after": text(EDIT_BYTES),
+            }),
+        ));
+    }
     let proposal = object(
         &["action", "hypothesis", "risk", "series", "measure", "way", "percent", "hours", "cites", "departs"],
         json!({
@@ -160,7 +246,9 @@ pub fn question(sheet: &Sheet, catalogue: &Catalogue) -> Question {
         object(&["proposals"], json!({ "proposals": { "type": "array", "maxItems": MOST, "items": proposal } }));
     let ask = format!(
         "{RULES} Question: which changes would help, if any? At most {MOST}; none is a good answer. `action`: `recalibrate` lets a \
-         rule that fires without need hold from a higher number on; `restart-every` restarts a service that leaks. `series`, \
+         rule that fires without need hold from a higher number on; `restart-every` restarts a service that leaks; `once` does \
+         something to a service now; `edit` writes a place of a finding otherwise: `before` is the exact text that stands there, \
+         once in the file and on the lines of the finding, `after` the text in its place, and `cites` has the finding's lesson. `series`, \
          `measure`, `way`, `percent`, `hours`: what will be seen if you are right, as a change of that series by at least so many \
          percent. `cites`: the lessons that you follow; `departs`: those that apply to the same signal and that you do not follow, \
          with the reason. A lesson that is in neither makes the proposal void."
@@ -190,7 +278,10 @@ pub fn read(answer: &str, model: &str, catalogue: &Catalogue) -> (Vec<Proposal>,
 }
 
 fn check(offer: Offer, model: &str, catalogue: &Catalogue) -> Result<Proposal, Refused> {
-    let (act, area) = act(offer.action, catalogue)?;
+    let (act, area, of) = act(offer.action, catalogue)?;
+    if matches!(act, Act::Edit { .. }) && offer.series != FINDINGS {
+        return refused(Why::CannotFail, format_args!("an edit shows in `{FINDINGS}`, not in `{}`", offer.series));
+    }
     let Some(now) = catalogue.series.get(&offer.series) else {
         return refused(Why::OutOfCatalogue, format_args!("no series `{}` is measured here", offer.series));
     };
@@ -237,7 +328,8 @@ fn check(offer: Offer, model: &str, catalogue: &Catalogue) -> Result<Proposal, R
             .collect(),
         evidence: vec!["a model's guess: the numbers are mesh's own, the words are not".to_owned()],
     };
-    let uncited = proposal.uncited(&catalogue.lessons);
+    let mut uncited = proposal.uncited(&catalogue.lessons);
+    uncited.extend(of.filter(|lesson| !proposal.minds(lesson)));
     match uncited.first() {
         None => Ok(proposal),
         Some(lesson) => {
@@ -246,7 +338,12 @@ fn check(offer: Offer, model: &str, catalogue: &Catalogue) -> Result<Proposal, R
     }
 }
 
-fn act(action: Action, catalogue: &Catalogue) -> Result<(Act, String), Refused> {
+/// The act, its area, and the lesson that it has to mind whatever it predicts.
+fn act(action: Action, catalogue: &Catalogue) -> Result<(Act, String, Option<Slug>), Refused> {
+    let service = |name: &str| match catalogue.services.get_key_value(name) {
+        Some((service, unit)) => Ok((service.clone(), unit.clone())),
+        None => refused(Why::OutOfCatalogue, format_args!("no critical service `{name}` is known here")),
+    };
     match action {
         Action::Recalibrate { rule, to } => {
             let Some((name, version, trigger, from)) = catalogue.rules.get(&rule) else {
@@ -259,25 +356,53 @@ fn act(action: Action, catalogue: &Catalogue) -> Result<(Act, String), Refused> 
             if f64::from(to) <= old || f64::from(to) > old * FACTOR {
                 return refused(Why::OutOfCatalogue, format_args!("rule {rule} is not raised from {from} to {to}"));
             }
+            let raise = Raise { trigger: trigger.clone(), from: from.clone(), to: to.to_string() };
             let act = Act::Recalibrate {
                 rule,
                 name: name.clone(),
                 version: *version,
-                trigger: trigger.clone(),
-                from: from.clone(),
-                to: to.to_string(),
+                raise: Some(raise),
+                fits: BTreeMap::new(),
             };
-            Ok((act, name.clone()))
+            Ok((act, name.clone(), None))
         }
-        Action::RestartEvery { service, hours } => {
-            let Some((service, unit)) = catalogue.services.get_key_value(&service) else {
-                return refused(Why::OutOfCatalogue, format_args!("no critical service `{service}` is known here"));
-            };
+        Action::RestartEvery { service: name, hours } => {
+            let (service, unit) = service(&name)?;
             if !(1..=168).contains(&hours) {
                 return refused(Why::OutOfCatalogue, format_args!("{hours} h is not from 1 to 168"));
             }
-            let act = Act::RestartEvery { service: service.clone(), unit: unit.clone(), hours };
-            Ok((act, service.clone()))
+            Ok((Act::RestartEvery { service: service.clone(), unit, hours }, service, None))
+        }
+        Action::Once { verb, service: name } => {
+            let (service, unit) = service(&name)?;
+            Ok((Act::Once { verb, service: service.clone(), unit }, service, None))
+        }
+        Action::Edit { finding, before: Lines(before), after: Lines(after) } => {
+            let Some(place) = catalogue.places.get(&finding) else {
+                return refused(Why::OutOfCatalogue, format_args!("no finding `{finding}` may be edited away"));
+            };
+            if let Some(why) = &place.blocked {
+                return refused(Why::BlockedPath, format_args!("{}: {why}", place.path));
+            }
+            if before == after {
+                return refused(Why::Malformed, format_args!("the edit of {} changes nothing", place.path));
+            }
+            let Some((_, diff)) = edited(&place.path, &place.text, &before, &after) else {
+                return refused(
+                    Why::OutOfCatalogue,
+                    format_args!("{} does not hold the text that is to be edited, or not once", place.path),
+                );
+            };
+            let at = place.text.find(&before).unwrap_or_default();
+            if !place.is_touched(at, before.len()) {
+                return refused(
+                    Why::OutOfCatalogue,
+                    format_args!("the edit of {} is not where finding {finding} is", place.path),
+                );
+            }
+            let (root, path) = (place.root.clone(), place.path.clone());
+            let area = root.to_string_lossy().into_owned();
+            Ok((Act::Edit { root, path, before, after, diff }, area, Some(place.lesson.clone())))
         }
     }
 }

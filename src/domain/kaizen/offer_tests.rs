@@ -3,6 +3,18 @@ use serde_json::{Value, json};
 use super::*;
 use crate::domain::id::Slug;
 
+fn place() -> Place {
+    Place {
+        lesson: "restart-loops".parse().expect("a name"),
+        root: "/srv/app".into(),
+        path: "a.py".to_owned(),
+        line: 2,
+        end_line: 3,
+        text: "a = 1\nb = 2\nc = 3\na = 1\n".to_owned(),
+        blocked: None,
+    }
+}
+
 fn catalogue() -> Catalogue {
     let lesson: Slug = "restart-loops".parse().expect("a name");
     Catalogue {
@@ -20,8 +32,10 @@ fn catalogue() -> Catalogue {
         series: [
             ("service.rss_mb/web".to_owned(), [Some(900.0), Some(2_000.0), None]),
             ("service.restarts/web".to_owned(), [Some(3.0), Some(3.0), Some(8.0)]),
+            (FINDINGS.to_owned(), [Some(4.0), Some(4.0), Some(0.0)]),
         ]
         .into(),
+        places: [("1a2b3c4d".to_owned(), place())].into(),
         lessons: vec![Minded { lesson, signals: vec!["service.restarts".to_owned()] }],
     }
 }
@@ -72,6 +86,54 @@ fn d11_what_is_not_in_the_catalogue_is_refused() {
     for change in cases {
         let answer = with(change);
         assert_eq!(why(&answer), Why::OutOfCatalogue, "{answer}");
+    }
+}
+
+fn edit(before: &str, after: &str) -> String {
+    with(|offer| {
+        offer["action"] = json!({ "do": "edit", "finding": "1a2b3c4d", "before": before, "after": after });
+        offer["series"] = json!(FINDINGS);
+        offer["cites"] = json!(["restart-loops"]);
+    })
+}
+
+#[test]
+fn d2_an_edit_is_the_exact_text_of_a_finding_and_nothing_else() {
+    let (taken, refused) = read(&edit("b = 2\nc = 3", "b = 4"), "small", &catalogue());
+    assert_eq!(refused, Vec::new());
+    let Act::Edit { root, path, diff, .. } = &taken[0].act else { panic!("{taken:?}") };
+    assert_eq!((root.to_str(), path.as_str()), (Some("/srv/app"), "a.py"));
+    assert!(diff.contains("-b = 2\n-c = 3\n+b = 4\n"), "{diff}");
+    assert_eq!((taken[0].risk, taken[0].act.needs_person().is_some()), (Risk::Medium, true));
+    // What is there twice, not at all, or beside the finding.
+    for before in ["a = 1", "z", "", "= 1\n", "3\na = 1\nx"] {
+        assert_eq!(why(&edit(before, "b = 4")), Why::OutOfCatalogue, "{before:?}");
+    }
+    assert_eq!(read(&edit("a = 1\nb", "x"), "small", &catalogue()).0.len(), 1, "it reaches into the finding");
+    for (before, after) in [("b = 2", "b = 2"), ("b = 2", "\u{202e}"), ("b = 2", &*"x".repeat(1_501))] {
+        assert_eq!(why(&edit(before, after)), Why::Malformed, "{after:?}");
+    }
+    let blocked = Place { blocked: Some("a secret".to_owned()), ..place() };
+    let catalogue = Catalogue { places: [("1a2b3c4d".to_owned(), blocked)].into(), ..catalogue() };
+    let (taken, refused) = read(&edit("b = 2", "b = 4"), "small", &catalogue);
+    assert_eq!((taken.len(), refused[0].why), (0, Why::BlockedPath));
+    assert!(!question(&Sheet::default(), &catalogue).schema.to_string().contains("1a2b3c4d"));
+    let uncited = edit("b = 2", "b = 4").replace("\"cites\":[\"restart-loops\"]", "\"cites\":[]");
+    assert_eq!(why(&uncited), Why::Uncited);
+    assert_eq!(why(&edit("b = 2", "b = 4").replace(FINDINGS, "service.rss_mb/web")), Why::CannotFail);
+}
+
+#[test]
+fn d11_a_service_is_told_only_what_the_catalogue_has_a_verb_for() {
+    let once = |verb: &str, service: &str| {
+        with(|offer| offer["action"] = json!({ "do": "once", "verb": verb, "service": service }))
+    };
+    let (taken, _) = read(&once("restart", "web"), "small", &catalogue());
+    assert_eq!((taken[0].act.words().as_str(), taken[0].risk), ("restart of web, once", Risk::Medium));
+    assert_eq!(read(&once("reload", "web"), "small", &catalogue()).0[0].risk, Risk::Low);
+    assert_eq!(why(&once("restart", "sshd")), Why::OutOfCatalogue);
+    for verb in ["kill", "purge", "restart web; id", ""] {
+        assert_eq!(why(&once(verb, "web")), Why::Malformed, "{verb}");
     }
 }
 

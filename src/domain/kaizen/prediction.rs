@@ -161,10 +161,11 @@ impl Expected {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn prediction() -> Prediction {
+    /// One that is sound.
+    pub(in crate::domain::kaizen) fn prediction() -> Prediction {
         Prediction {
             series: "service.restarts/web".to_owned(),
             measure: Measure::Rate,
