@@ -76,7 +76,6 @@ fn written(value: f64) -> String {
 }
 
 /// A number above the highest value of its signal, for a trigger that holds below that.
-#[must_use]
 fn raise(trigger: &str, peak: Option<f64>) -> Option<Raise> {
     let Threshold { number: from, .. } = threshold(trigger)?;
     let number: f64 = from.parse().ok()?;
