@@ -6,6 +6,7 @@ pub mod cache;
 pub mod changes;
 pub mod clock;
 pub mod couriers;
+mod disk;
 pub mod exec;
 pub mod heal;
 pub mod host;

@@ -1,19 +1,21 @@
 //! A branch moved from one commit to the next by compare-and-swap, and the work tree that stands on it with it: one
 //! file and its entry in the index, under git's own lock. Whether the branch has moved decides what is so.
 
-use std::fs::File;
+use std::cell::RefCell;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use git2::{AttrCheckFlags, AttrValue, ErrorCode, Oid, Repository, Tree};
 
-use super::index::{IndexLock, drop_stale_lock, plain_entry};
+use super::index::{IndexLock, drop_stale_lock};
 use super::spot::{Kept, Seen, Spot};
 use crate::domain::fix::TextHash;
 use crate::domain::undo::{Attributes, Step};
 use crate::ports::{ApplyError, RepoError};
-use crate::sys::repo::commit::sync_commit;
+use crate::sys::disk::Unsaved;
+use crate::sys::repo::commit::add_objects;
+use crate::sys::repo::staged::{IndexFile, Staged};
 use crate::sys::repo::{facts, must_open, within};
 
 /// A file of a repository, and the branch that it is changed on.
@@ -25,6 +27,7 @@ pub(super) struct Ground {
     pub(super) reference: String,
     /// The file in the work tree, where that stands on the branch.
     pub(super) seat: Option<Spot>,
+    index: RefCell<IndexFile>,
     /// The file for people.
     path: String,
     durable: bool,
@@ -97,7 +100,8 @@ impl Ground {
         } else {
             None
         };
-        Ok(Self { repo, inside, reference, seat, path: path.to_owned(), durable })
+        let index = RefCell::default();
+        Ok(Self { repo, inside, reference, seat, index, path: path.to_owned(), durable })
     }
 
     /// Where the branch leads.
@@ -123,9 +127,13 @@ impl Ground {
         Ok(tip == commit || self.repo.graph_descendant_of(tip, commit).unwrap_or(false))
     }
 
-    /// Puts a new commit on disk before a branch leads to it.
-    pub(super) fn sync(&self, commit: Oid) -> Result<(), ApplyError> {
-        if self.durable { sync_commit(&self.repo, commit, &self.inside).map_err(repo_refused) } else { Ok(()) }
+    /// Adds what of a new commit has to be on disk before a branch leads to it.
+    pub(super) fn add_commit(&self, commit: Oid, unsaved: &mut Unsaved) -> Result<(), ApplyError> {
+        if self.durable { add_objects(&self.repo, commit, &self.inside, unsaved).map_err(repo_refused) } else { Ok(()) }
+    }
+
+    fn staged(&self) -> Result<Staged, ApplyError> {
+        self.index.borrow_mut().at(&self.repo, &self.inside).map_err(refused)
     }
 
     fn moved_branch(&self) -> ApplyError {
@@ -163,6 +171,7 @@ impl Ground {
         if modes && (seen.attributes.mode & 0o100 != 0) != (mode == 0o100_755) {
             return Err(untouched(format!("{} has a mode that is not committed", self.path)));
         }
+        let staged = self.staged()?;
         for attribute in ["filter", "ident", "working-tree-encoding"] {
             let value =
                 self.repo.get_attr(&self.inside, attribute, AttrCheckFlags::FILE_THEN_INDEX).map_err(refused)?;
@@ -170,25 +179,24 @@ impl Ground {
                 return Err(untouched(format!("git rewrites {} by its attribute `{attribute}`", self.path)));
             }
         }
-        let mut index = self.repo.index().map_err(refused)?;
-        index.read(false).map_err(refused)?;
-        let entry = plain_entry(&index, &self.inside).map_err(|why| untouched(format!("{}: {why}", self.path)))?;
+        let entry = staged.plain().map_err(|why| untouched(format!("{}: {why}", self.path)))?;
         if entry.id != blob || i64::from(entry.mode) != i64::from(mode) {
             return Err(untouched(format!("{} has staged changes", self.path)));
         }
         Ok(Some(seen))
     }
 
-    /// Moves file, branch and index entry, in this order.
+    /// Moves file, branch and index entry, in this order. Returned is what the disk may not have yet; without it,
+    /// recovery finds the change whole.
     ///
     /// # Errors
     /// Nothing was changed, or it is undone, or it is broken; the variant says which.
-    pub(super) fn advance(&self, advance: &Advance<'_>) -> Result<(), ApplyError> {
+    pub(super) fn advance(&self, advance: &Advance<'_>) -> Result<Unsaved, ApplyError> {
         let Some(spot) = &self.seat else {
             self.demand_clean(advance.from, advance.old)?;
-            self.move_branch(advance.from, advance.to)?;
+            let unsaved = self.move_branch(advance.from, advance.to)?;
             (advance.reached)(Reached::RefMoved);
-            return Ok(());
+            return Ok(unsaved);
         };
         let lock = IndexLock::take(&self.repo, advance.id).map_err(untouched)?;
         let seen = self.demand_clean(advance.from, advance.old)?.ok_or_else(|| self.moved_file())?;
@@ -199,26 +207,44 @@ impl Ground {
             Kept::Refused(why) => untouched(why),
         })?;
         (advance.reached)(Reached::FileReplaced);
-        if let Err(error) = self.move_branch(advance.from, advance.to) {
-            self.put_back(spot, advance, &seen.attributes, &error)?;
-            return Err(error);
-        }
+        let unsaved = match self.move_branch(advance.from, advance.to) {
+            Ok(unsaved) => unsaved,
+            Err(error) => {
+                self.put_back(spot, advance, &seen.attributes, &error)?;
+                return Err(error);
+            }
+        };
         (advance.reached)(Reached::RefMoved);
-        if let Err(error) = self.put_entry(&lock, spot, advance) {
-            // Backwards, in the opposite order.
-            let way = self.move_branch(advance.to, advance.from);
-            way.map_err(|why| self.broken(&format!("{error}; then {why}")))?;
-            self.put_back(spot, advance, &seen.attributes, &error)?;
-            return Err(ApplyError::Undone { why: error.to_string() });
-        }
+        let mut unsaved = match self.put_entry(&lock, spot, advance, unsaved) {
+            Ok(unsaved) => unsaved,
+            Err(error) => {
+                // Backwards, in the opposite order.
+                let way = self.move_branch(advance.to, advance.from);
+                drop(way.map_err(|why| self.broken(&format!("{error}; then {why}")))?.save());
+                self.put_back(spot, advance, &seen.attributes, &error)?;
+                return Err(ApplyError::Undone { why: error.to_string() });
+            }
+        };
         // What is left over is cleared at the next start; the change itself is whole.
-        spot.settle(&temporary).or_else(|_| spot.settle(&temporary)).map_err(|why| self.broken(&why.to_string()))
+        spot.let_go(&temporary, &mut unsaved)
+            .or_else(|_| spot.let_go(&temporary, &mut unsaved))
+            .map_err(|why| self.broken(&why.to_string()))?;
+        Ok(unsaved)
     }
 
-    fn put_entry(&self, lock: &IndexLock, spot: &Spot, advance: &Advance<'_>) -> Result<(), ApplyError> {
+    fn put_entry(
+        &self,
+        lock: &IndexLock,
+        spot: &Spot,
+        advance: &Advance<'_>,
+        unsaved: Unsaved,
+    ) -> Result<Unsaved, ApplyError> {
         let (blob, _, _) = self.held(advance.to)?;
         let seen = spot.read().map_err(untouched)?.ok_or_else(|| self.moved_file())?;
-        lock.put(advance.work, &self.inside, blob, &seen.metadata, self.durable).map_err(untouched)
+        let folder = lock.put(advance.work, &self.inside, blob, &seen.metadata, unsaved).map_err(untouched)?;
+        let mut unsaved = Unsaved::new(self.durable);
+        unsaved.add(folder);
+        Ok(unsaved)
     }
 
     fn put_back(
@@ -241,7 +267,7 @@ impl Ground {
         ApplyError::Broken { what: self.path.clone(), why: why.to_owned() }
     }
 
-    fn move_branch(&self, from: Oid, to: Oid) -> Result<(), ApplyError> {
+    fn move_branch(&self, from: Oid, to: Oid) -> Result<Unsaved, ApplyError> {
         match self.repo.reference_matching(&self.reference, to, true, from, "mesh: fix") {
             Ok(_) => {}
             Err(error) if matches!(error.code(), ErrorCode::Modified | ErrorCode::Exists | ErrorCode::Locked) => {
@@ -249,14 +275,11 @@ impl Ground {
             }
             Err(error) => return Err(refused(error)),
         }
-        if !self.durable {
-            return Ok(());
-        }
         // It is moved: that the disk has it at once is a wish, and recovery decides from what the disk has.
         let path = self.repo.commondir().join(&self.reference);
-        let synced = |path: &Path| File::open(path).and_then(|file| file.sync_all());
-        drop(synced(&path).and_then(|()| path.parent().map_or(Ok(()), synced)));
-        Ok(())
+        let mut unsaved = Unsaved::new(self.durable);
+        drop(unsaved.add_at(&path).and_then(|()| path.parent().map_or(Ok(()), |folder| unsaved.add_at(folder))));
+        Ok(unsaved)
     }
 
     /// After a kill: makes whole what the branch says is done, and undoes what it does not. Returns whether it is done.
@@ -284,10 +307,13 @@ impl Ground {
         }
         spot.tidy(&temporary, &old, &new).map_err(untouched)?;
         let seen = spot.read().map_err(untouched)?;
-        let index = self.repo.index().map_err(refused)?;
-        let stale = index.get_path(&self.inside, 0).is_some_and(|entry| entry.id == old_blob);
+        let stale = self.staged()?.entry.is_some_and(|entry| entry.id == old_blob);
         if let Some(seen) = seen.filter(|seen| stale && seen.bytes == new && head_blob == new_blob) {
-            lock.put(work, &self.inside, new_blob, &seen.metadata, self.durable).map_err(untouched)?;
+            let unsaved = Unsaved::new(self.durable);
+            let folder = lock.put(work, &self.inside, new_blob, &seen.metadata, unsaved).map_err(untouched)?;
+            let mut unsaved = Unsaved::new(self.durable);
+            unsaved.add(folder);
+            unsaved.save().map_err(untouched)?;
         }
         Ok(true)
     }
@@ -305,7 +331,7 @@ fn stands_on(repo: &Repository, reference: &str) -> bool {
 /// Whether another work tree of the repository stands on the branch: moving it would make that tree look changed.
 fn stands_elsewhere(repo: &Repository, reference: &str) -> Result<bool, git2::Error> {
     let other = |one: &Repository| one.path() != repo.path() && stands_on(one, reference);
-    if Repository::open(repo.commondir()).is_ok_and(|main| other(&main)) {
+    if repo.is_worktree() && Repository::open(repo.commondir()).is_ok_and(|main| other(&main)) {
         return Ok(true);
     }
     let names = repo.worktrees()?;

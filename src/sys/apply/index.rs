@@ -7,12 +7,10 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use git2::{Index, IndexEntry, IndexTime, Oid, Repository};
+use git2::{Index, IndexTime, Oid, Repository};
 
-/// Bits of an entry that say that the work tree is not looked at: `assume-unchanged`, then, extended, `skip-worktree`
-/// and `intent-to-add`.
-const VALID: u16 = 0x8000;
-const EXTENDED: u16 = (1 << 14) | (1 << 13);
+use crate::sys::disk::Unsaved;
+
 /// How long another git may hold the lock, and how often that is looked at.
 const TRIES: u32 = 50;
 const PAUSE: Duration = Duration::from_millis(100);
@@ -65,15 +63,16 @@ impl IndexLock {
     /// Lets `path` be `blob` in the index, with what `lstat` says of its file. `work` is a folder of ours.
     ///
     /// The new index keeps the date of the old one: to git an entry that is younger than the index is one to look at
-    /// again, and that must stay so for all of them.
+    /// again, and that must stay so for all of them. What is `unsaved` is saved first; the folder that is returned is yet
+    /// to be.
     pub(super) fn put(
         &self,
         work: &Path,
         path: &Path,
         blob: Oid,
         file: &fs::Metadata,
-        durable: bool,
-    ) -> io::Result<()> {
+        mut unsaved: Unsaved,
+    ) -> io::Result<File> {
         let old = fs::metadata(&self.index)?;
         let copy = work.join("index");
         fs::copy(&self.index, &copy)?;
@@ -97,11 +96,10 @@ impl IndexLock {
         new.write_all(&bytes)?;
         new.set_permissions(old.permissions())?;
         new.set_times(FileTimes::new().set_modified(old.modified()?))?;
-        if durable {
-            new.sync_all()?;
-        }
+        unsaved.add(new);
+        unsaved.save()?;
         fs::rename(&beside, &self.index)?;
-        self.index.parent().filter(|_| durable).map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+        File::open(self.index.parent().unwrap_or(Path::new(".")))
     }
 }
 
@@ -119,18 +117,6 @@ pub(super) fn drop_stale_lock(repo: &Repository, id: &str) -> io::Result<()> {
     let lock = repo.path().join("index.lock");
     let ours = fs::read(&lock).is_ok_and(|text| text == format!("mesh {id}\n").as_bytes());
     if ours { fs::remove_file(lock) } else { Ok(()) }
-}
-
-/// The entry of `path`, if it is plain: no conflict, and nothing that hides its file from git.
-pub(super) fn plain_entry(index: &Index, path: &Path) -> Result<IndexEntry, String> {
-    if (1..=3).any(|stage| index.get_path(path, stage).is_some()) {
-        return Err("it has a merge conflict".to_owned());
-    }
-    let entry = index.get_path(path, 0).ok_or_else(|| "it is not tracked".to_owned())?;
-    if entry.flags & VALID != 0 || entry.flags_extended & EXTENDED != 0 {
-        return Err("the index marks it as assume-unchanged, skip-worktree or intent-to-add".to_owned());
-    }
-    Ok(entry)
 }
 
 fn git(error: git2::Error) -> io::Error {

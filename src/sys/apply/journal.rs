@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::domain::fix::TextHash;
 use crate::domain::undo::{Journal, Stage, VERSION, is_id};
+use crate::sys::disk::Unsaved;
 
 const STATE: &str = "journal.json";
 const BEFORE: &str = "before";
@@ -30,29 +31,48 @@ impl Book {
         self.dir.join(id)
     }
 
-    /// Puts the way back on disk, and reads it back: a copy that cannot be read is none.
-    pub(super) fn begin(&self, journal: &Journal, before: &[u8], after: &[u8]) -> io::Result<()> {
+    /// Puts the way back on disk, and reads it back: a copy that cannot be read is none. Returned is what is yet to be
+    /// saved: that it has a name.
+    pub(super) fn begin(&self, journal: &Journal, before: &[u8], after: &[u8]) -> io::Result<Unsaved> {
         let folder = self.folder(&journal.id);
         self.forget(&journal.id)?;
         DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
-        write_whole(&folder.join(BEFORE), before, self.durable)?;
-        write_whole(&folder.join(AFTER), after, self.durable)?;
+        let mut unsaved = Unsaved::new(self.durable);
+        unsaved.add(written(&folder.join(BEFORE), before)?);
+        unsaved.add(written(&folder.join(AFTER), after)?);
         if self.before(journal)? != before || self.after(journal)? != after {
             return Err(io::Error::other("the captured copy does not read back as it was written"));
         }
-        self.write(journal)?;
-        if self.durable { File::open(&self.dir)?.sync_all() } else { Ok(()) }
+        // With its state the entry is begun, so the copies are on disk before it has one.
+        self.write(journal, unsaved)?;
+        let mut unsaved = Unsaved::new(self.durable);
+        unsaved.add_at(&folder)?;
+        unsaved.add_at(&self.dir)?;
+        Ok(unsaved)
     }
 
-    pub(super) fn write(&self, journal: &Journal) -> io::Result<()> {
+    /// Writes the state, once what is `unsaved` is on disk. Its folder is yet to be saved.
+    fn write(&self, journal: &Journal, mut unsaved: Unsaved) -> io::Result<()> {
         let text = serde_json::to_vec_pretty(journal).map_err(io::Error::other)?;
-        write_whole(&self.folder(&journal.id).join(STATE), &text, self.durable)
+        let path = self.folder(&journal.id).join(STATE);
+        let beside = path.with_extension("tmp");
+        unsaved.add(written(&beside, &text)?);
+        unsaved.save()?;
+        fs::rename(&beside, &path)
     }
 
     /// Notes how far the change is.
     pub(super) fn note(&self, journal: &mut Journal, stage: Stage) -> io::Result<()> {
+        self.note_after(journal, stage, Unsaved::new(self.durable))
+    }
+
+    /// Notes how far the change is, once what is `unsaved` is on disk.
+    pub(super) fn note_after(&self, journal: &mut Journal, stage: Stage, unsaved: Unsaved) -> io::Result<()> {
         journal.stage = stage;
-        self.write(journal)
+        self.write(journal, unsaved)?;
+        let mut folder = Unsaved::new(self.durable);
+        folder.add_at(&self.folder(&journal.id))?;
+        folder.save()
     }
 
     /// The entry of `id`. None: there is none, or it was never finished, so that nothing was begun.
@@ -140,15 +160,17 @@ impl Book {
     }
 }
 
-/// Puts `bytes` at `path`, whole or not at all; also through a power cut, when it is to be `durable`.
-pub(super) fn write_whole(path: &Path, bytes: &[u8], durable: bool) -> io::Result<()> {
+fn written(path: &Path, bytes: &[u8]) -> io::Result<File> {
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(bytes)?;
+    Ok(file)
+}
+
+/// Puts `bytes` at `path`, whole or not at all, also through a power cut.
+pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = path.with_extension("tmp");
     let dir = path.parent().ok_or_else(|| io::Error::other("no folder"))?;
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-    file.write_all(bytes)?;
-    if durable {
-        file.sync_all()?;
-    }
+    written(&temporary, bytes)?.sync_all()?;
     fs::rename(&temporary, path)?;
-    if durable { File::open(dir)?.sync_all() } else { Ok(()) }
+    File::open(dir)?.sync_all()
 }

@@ -20,6 +20,7 @@ use crate::domain::fix::TextHash;
 use crate::domain::id::HostId;
 use crate::domain::undo::{Attributes, Change, End, Journal, Stage, Step, Target, VERSION, Way};
 use crate::ports::{AppliedAs, ApplyError};
+use crate::sys::disk::Unsaved;
 use crate::sys::repo::commit::{Edit, commit_tree, find};
 use branch::{Advance, Ground, Reached, own_state, temporary, untouched};
 use journal::Book;
@@ -81,17 +82,20 @@ impl Changes {
         }
         let ready = self.ready(change)?;
         let mut journal = ready.journal;
-        self.book.begin(&journal, &change.before, &change.after).map_err(own_state)?;
+        // Saved with the next note, which is on disk before anything is changed.
+        let begun = self.book.begin(&journal, &change.before, &change.after).map_err(own_state)?;
         (self.point)("apply.journaled");
         let made = match &change.target {
-            Target::Branch { message, .. } => self.apply_commit(&mut journal, change, ready.ground, message, now),
-            Target::File => self.apply_file(&mut journal, change),
+            Target::Branch { message, .. } => {
+                self.apply_commit(&mut journal, change, ready.ground, message, now, begun)
+            }
+            Target::File => self.apply_file(&mut journal, change, begun),
         };
         match made {
-            Ok(()) => {
+            Ok(unsaved) => {
                 (self.point)("apply.changed");
                 // The change is whole: a journal that cannot say so says `changing`, and recovery finds it whole.
-                drop(self.book.note(&mut journal, Stage::Changed));
+                drop(self.book.note_after(&mut journal, Stage::Changed, unsaved));
                 (self.point)("apply.closed");
                 Ok(self.applied_as(&journal))
             }
@@ -258,19 +262,20 @@ impl Changes {
         ground: Option<Ground>,
         message: &str,
         now: Timestamp,
-    ) -> Result<(), ApplyError> {
+        mut unsaved: Unsaved,
+    ) -> Result<Unsaved, ApplyError> {
         let (Some(ground), Target::Branch { base, .. }) = (ground, &change.target) else {
             return Err(untouched("no branch"));
         };
         let base = find(&ground.repo, base).map_err(untouched)?;
         let edit = Edit { path: &ground.inside, before: journal.before, after: &change.after };
         let made = edit.on_top_of(&ground.repo, &base, message, &self.email, now).map_err(untouched)?;
-        ground.sync(made)?;
+        ground.add_commit(made, &mut unsaved)?;
         let step = Step { from: base.id().to_string(), to: made.to_string() };
         if let Way::Commit { made, .. } = &mut journal.way {
             *made = Some(step);
         }
-        self.book.note(journal, Stage::Changing).map_err(own_state)?;
+        self.book.note_after(journal, Stage::Changing, unsaved).map_err(own_state)?;
         (self.point)("apply.object-written");
         ground.advance(&Advance {
             from: base.id(),
@@ -288,14 +293,15 @@ impl Changes {
         })
     }
 
-    fn apply_file(&self, journal: &mut Journal, change: &Change) -> Result<(), ApplyError> {
-        self.book.note(journal, Stage::Changing).map_err(own_state)?;
+    fn apply_file(&self, journal: &mut Journal, change: &Change, unsaved: Unsaved) -> Result<Unsaved, ApplyError> {
+        self.book.note_after(journal, Stage::Changing, unsaved).map_err(own_state)?;
         let like = journal.attributes.clone().ok_or_else(|| untouched("no captured copy"))?;
         let spot = Spot::open(&journal.root, &journal.path, self.durable).map_err(untouched)?;
         self.replace(&spot, journal, &change.before, &change.after, &like, false, "apply.file-replaced")
     }
 
-    /// Replaces `old` by `new`, looks at the result, and undoes it when that is not as it should be.
+    /// Replaces `old` by `new`, looks at the result, and undoes it when that is not as it should be. Returned is what the
+    /// disk may not have yet: that nothing is left over.
     #[expect(clippy::too_many_arguments, reason = "one file, two texts, and how: a struct would be named once")]
     fn replace(
         &self,
@@ -306,7 +312,7 @@ impl Changes {
         like: &Attributes,
         same_time: bool,
         point: &str,
-    ) -> Result<(), ApplyError> {
+    ) -> Result<Unsaved, ApplyError> {
         let temporary = temporary(&journal.id);
         let what = || journal.path.clone();
         spot.stage(&temporary, new, like, same_time).map_err(untouched)?;
@@ -317,7 +323,10 @@ impl Changes {
         (self.point)(point);
         let whole = spot.read().ok().flatten();
         if whole.is_some_and(|seen| seen.bytes == new && seen.attributes.same_rights(like)) {
-            return spot.settle(&temporary).map_err(|why| ApplyError::Broken { what: what(), why: why.to_string() });
+            let mut unsaved = Unsaved::new(self.durable);
+            let gone = spot.let_go(&temporary, &mut unsaved);
+            gone.map_err(|why| ApplyError::Broken { what: what(), why: why.to_string() })?;
+            return Ok(unsaved);
         }
         match spot.swap_back(&temporary, old, new, like) {
             Ok(()) => Err(ApplyError::Undone { why: format!("{} was not as written", journal.path) }),
@@ -340,8 +349,9 @@ impl Changes {
             Way::Copy => self.restore(journal),
         };
         match taken {
-            Ok(()) => {
-                self.book.note(journal, Stage::Closed(End::RolledBack)).map_err(own_state)?;
+            Ok(unsaved) => {
+                let stage = Stage::Closed(End::RolledBack);
+                self.book.note_after(journal, stage, unsaved).map_err(own_state)?;
                 (self.point)("rollback.done");
                 Ok(())
             }
@@ -360,7 +370,7 @@ impl Changes {
     }
 
     /// Restores the captured copy.
-    fn restore(&self, journal: &mut Journal) -> Result<(), ApplyError> {
+    fn restore(&self, journal: &mut Journal) -> Result<Unsaved, ApplyError> {
         let (before, after) =
             (self.book.before(journal).map_err(own_state)?, self.book.after(journal).map_err(own_state)?);
         let like = journal.attributes.clone().ok_or_else(|| untouched("no captured copy"))?;
@@ -369,7 +379,7 @@ impl Changes {
         let moved = || ApplyError::Moved { what: journal.path.clone() };
         let seen = spot.read().map_err(untouched)?.ok_or_else(moved)?;
         if seen.bytes == before && seen.attributes.same_rights(&like) {
-            return Ok(());
+            return Ok(Unsaved::new(self.durable));
         }
         if seen.bytes != after || !seen.attributes.same_rights(&like) {
             return Err(moved());
@@ -380,7 +390,13 @@ impl Changes {
     }
 
     /// Makes a commit on top of the branch, as it is now, that takes `made` back.
-    fn revert(&self, journal: &mut Journal, reference: &str, made: &Step, now: Timestamp) -> Result<(), ApplyError> {
+    fn revert(
+        &self,
+        journal: &mut Journal,
+        reference: &str,
+        made: &Step,
+        now: Timestamp,
+    ) -> Result<Unsaved, ApplyError> {
         let ground = Ground::again(&journal.root, &journal.path, reference, self.durable)?;
         let commit = branch::oid(&made.to)?;
         if !ground.holds(commit)? {
@@ -390,7 +406,7 @@ impl Changes {
         let (_, _, held) = ground.held(tip)?;
         let before = self.book.before(journal).map_err(own_state)?;
         if held == before {
-            return Ok(());
+            return Ok(Unsaved::new(self.durable));
         }
         // Looked at before anything is noted: what is in the way of a revert is a person's, and no failure.
         ground.demand_clean(tip, &held).map_err(|error| match error {
@@ -425,11 +441,12 @@ impl Changes {
             let tree = merged.write_tree_to(&ground.repo).map_err(|error| untouched(error.message()))?;
             commit_tree(&ground.repo, &tip, tree, &ground.inside, &message, &self.email, now).map_err(untouched)?
         };
-        ground.sync(back)?;
+        let mut unsaved = Unsaved::new(self.durable);
+        ground.add_commit(back, &mut unsaved)?;
         if let Way::Commit { taken_back, .. } = &mut journal.way {
             *taken_back = Some(Step { from: tip.id().to_string(), to: back.to_string() });
         }
-        self.book.note(journal, Stage::Reverting).map_err(own_state)?;
+        self.book.note_after(journal, Stage::Reverting, unsaved).map_err(own_state)?;
         (self.point)("rollback.object-written");
         let (_, _, new) = ground.held(back)?;
         ground.advance(&Advance {

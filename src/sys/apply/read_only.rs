@@ -26,7 +26,7 @@ pub fn close(state: &Path, reason: &str) -> io::Result<()> {
     if self::reason(state).is_some() {
         return Ok(());
     }
-    write_whole(&state.join(NAME), format!("{reason}\n").as_bytes(), true)
+    write_whole(&state.join(NAME), format!("{reason}\n").as_bytes())
 }
 
 /// Opens it again; returns why it was closed.

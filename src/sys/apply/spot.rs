@@ -18,6 +18,7 @@ use rustix::io::Errno;
 use crate::domain::fix::TextHash;
 use crate::domain::limits::AUDIT_FILE_BYTES;
 use crate::domain::undo::Attributes;
+use crate::sys::disk::Unsaved;
 use crate::sys::tree::confined::Root;
 
 /// Largest file that is captured: what may be audited, and room for what a fix adds.
@@ -190,8 +191,16 @@ impl Spot {
 
     /// Lets go of what was swapped out.
     pub(super) fn settle(&self, temporary: &str) -> io::Result<()> {
+        let mut unsaved = Unsaved::new(self.durable);
+        self.let_go(temporary, &mut unsaved)?;
+        unsaved.save()
+    }
+
+    /// The same, with the folder yet to be saved.
+    pub(super) fn let_go(&self, temporary: &str, unsaved: &mut Unsaved) -> io::Result<()> {
         self.drop_temporary(temporary)?;
-        self.sync()
+        unsaved.add(File::from(self.dir.try_clone()?));
+        Ok(())
     }
 
     /// Puts back what was swapped out, or a copy of `old` where that is gone. The file must still be `new`.

@@ -1,10 +1,11 @@
 //! One commit with one file changed, and the branch that leads to it.
 
-use std::fs::File;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use git2::build::TreeUpdateBuilder;
-use git2::{Commit, Delta, ErrorCode, FileMode, Oid, Repository, Signature, Time, Tree};
+use git2::{Commit, ErrorCode, FileMode, ObjectType, Oid, Repository, Signature, Time, Tree, TreeEntry};
 use jiff::Timestamp;
 
 use super::facts::plain_entry;
@@ -12,6 +13,7 @@ use super::{git, within};
 use crate::domain::fix::{FixPlan, TextHash};
 use crate::domain::guard::Approved;
 use crate::ports::{BranchIs, Committed, RepoError};
+use crate::sys::disk::Unsaved;
 
 pub(super) fn commit(
     repo: &Repository,
@@ -25,7 +27,7 @@ pub(super) fn commit(
     let base = find(repo, plan.head())?;
     let edit = Edit { path: &path, before: plan.before_hash(), after: plan.after.as_bytes() };
     let id = edit.on_top_of(repo, &base, &plan.message(), email, now)?;
-    sync_commit(repo, id, &path)?;
+    save_commit(repo, id, &path)?;
     Ok(Committed { commit: id.to_string(), base: base.id().to_string() })
 }
 
@@ -40,7 +42,7 @@ pub(in crate::sys) struct Edit<'a> {
 }
 
 impl Edit<'_> {
-    /// Makes a commit on top of `base` with that one file changed. [`sync_commit`] puts it on disk.
+    /// Makes a commit on top of `base` with that one file changed. [`add_objects`] says what is to be saved of it.
     pub(in crate::sys) fn on_top_of(
         &self,
         repo: &Repository,
@@ -85,47 +87,71 @@ pub(in crate::sys) fn commit_tree(
 }
 
 /// Puts a new commit, its trees down to `path`, and the file on disk.
-pub(in crate::sys) fn sync_commit(repo: &Repository, id: Oid, path: &Path) -> Result<(), RepoError> {
+fn save_commit(repo: &Repository, id: Oid, path: &Path) -> Result<(), RepoError> {
+    let mut unsaved = Unsaved::new(true);
+    add_objects(repo, id, path, &mut unsaved)?;
+    unsaved.save().map_err(|error| RepoError::Git { what: "put objects on disk", why: error.to_string() })
+}
+
+/// Adds a new commit, its trees down to `path`, and the file to what is yet to be saved before a branch leads to them:
+/// libgit2 does not, and a branch to an empty object after a power cut breaks the user's repository.
+pub(in crate::sys) fn add_objects(
+    repo: &Repository,
+    id: Oid,
+    path: &Path,
+    unsaved: &mut Unsaved,
+) -> Result<(), RepoError> {
     let tree = repo.find_commit(id).and_then(|commit| commit.tree()).map_err(git("read the new tree"))?;
     let mut written = vec![tree.id(), id];
     for part in path.ancestors().filter(|part| !part.as_os_str().is_empty()) {
         written.push(tree.get_path(part).map_err(git("read the new tree"))?.id());
     }
-    sync_objects(repo, &written)
-}
-
-/// The promise of a seeded commit, checked on what was written.
-fn one_file_differs(repo: &Repository, old: &Tree<'_>, new: &Tree<'_>, path: &Path) -> Result<(), RepoError> {
-    let diff = repo.diff_tree_to_tree(Some(old), Some(new), None).map_err(git("compare the trees"))?;
-    let only = diff.deltas().len() == 1
-        && diff.deltas().all(|delta| {
-            let (before, after) = (delta.old_file(), delta.new_file());
-            delta.status() == Delta::Modified && before.mode() == after.mode() && after.path() == Some(path)
-        });
-    if only {
-        return Ok(());
-    }
-    Err(RepoError::Git { what: "write the tree", why: "more than the one file would change".to_owned() })
-}
-
-/// Puts new objects on disk before a branch leads to them: libgit2 does not, and a branch to an empty object after
-/// a power cut breaks the user's repository.
-fn sync_objects(repo: &Repository, objects: &[Oid]) -> Result<(), RepoError> {
-    let failed = |error: std::io::Error| RepoError::Git { what: "put objects on disk", why: error.to_string() };
-    for object in objects {
+    for object in written {
         let hex = object.to_string();
         let folder = repo.commondir().join("objects").join(&hex[..2]);
-        match File::open(folder.join(&hex[2..])) {
-            Ok(file) => {
-                file.sync_all().map_err(failed)?;
-                File::open(&folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
-            }
+        match unsaved.add_at(&folder.join(&hex[2..])).and_then(|()| unsaved.add_at(&folder)) {
             // In a pack or an alternate, and so on disk for longer.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(failed(error)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            other => other.map_err(|error| RepoError::Git { what: "put objects on disk", why: error.to_string() })?,
         }
     }
     Ok(())
+}
+
+/// The promise of a seeded commit, checked on what was written: beside the way down to the file, both trees hold the
+/// same objects. Only the trees on that way are read, however many there are.
+fn one_file_differs(repo: &Repository, old: &Tree<'_>, new: &Tree<'_>, path: &Path) -> Result<(), RepoError> {
+    let more = || RepoError::Git { what: "write the tree", why: "more than the one file would change".to_owned() };
+    let mut way: Vec<&[u8]> = path.iter().map(OsStrExt::as_bytes).collect();
+    let file = way.pop().ok_or_else(more)?;
+    let (mut old, mut new) = (old.clone(), new.clone());
+    for folder in way {
+        let (before, after) = only_that_differs(&old, &new, folder).ok_or_else(more)?;
+        let tree = |entry: &TreeEntry<'_>| repo.find_tree(entry.id()).map_err(git("compare the trees"));
+        (old, new) = (tree(&before)?, tree(&after)?);
+    }
+    let (before, after) = only_that_differs(&old, &new, file).ok_or_else(more)?;
+    let is_file = |entry: &TreeEntry<'_>| entry.kind() == Some(ObjectType::Blob);
+    if is_file(&before) && is_file(&after) { Ok(()) } else { Err(more()) }
+}
+
+/// The entry `name` of both trees, if it differs in its object and nothing else differs.
+fn only_that_differs(old: &Tree<'_>, new: &Tree<'_>, name: &[u8]) -> Option<(TreeEntry<'static>, TreeEntry<'static>)> {
+    if old.len() != new.len() {
+        return None;
+    }
+    let mut found = None;
+    for (before, after) in old.iter().zip(new.iter()) {
+        if before.name_bytes() != after.name_bytes() || before.filemode_raw() != after.filemode_raw() {
+            return None;
+        }
+        if before.id() != after.id() {
+            let named = before.name_bytes() == name && found.is_none();
+            found = named.then(|| (before.to_owned(), after.to_owned()));
+            found.as_ref()?;
+        }
+    }
+    found
 }
 
 pub(super) fn set_branch(
@@ -234,4 +260,51 @@ fn checked_out(repo: &Repository, branch: &str) -> Result<bool, RepoError> {
     let names = repo.worktrees().map_err(git("list the work trees"))?;
     let linked = names.iter().flatten().flatten().filter_map(|name| repo.find_worktree(name).ok());
     Ok(linked.filter_map(|tree| Repository::open_from_worktree(&tree).ok()).any(|tree| on(&tree)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree(repo: &Repository, below: Option<&Tree<'_>>, files: &[(&str, &str, FileMode)]) -> Oid {
+        let mut update = TreeUpdateBuilder::new();
+        for (path, text, mode) in files {
+            update.upsert(*path, repo.blob(text.as_bytes()).expect("written"), *mode);
+        }
+        let empty = repo.treebuilder(None).and_then(|builder| builder.write()).expect("written");
+        let empty = repo.find_tree(empty).expect("there");
+        update.create_updated(repo, below.unwrap_or(&empty)).expect("written")
+    }
+
+    #[test]
+    fn a_commit_of_more_than_the_one_file_is_refused() {
+        const PLAIN: FileMode = FileMode::Blob;
+        let dir = tempfile::tempdir().expect("a temp dir");
+        let repo = Repository::init(dir.path()).expect("made");
+        let files = [("a/b/x.py", "x", PLAIN), ("a/b/y.py", "y", PLAIN), ("a/z.py", "z", PLAIN), ("top", "t", PLAIN)];
+        let base = repo.find_tree(tree(&repo, None, &files)).expect("there");
+        let differs = |changes: &[(&str, &str, FileMode)], path: &str| {
+            let new = repo.find_tree(tree(&repo, Some(&base), changes)).expect("there");
+            one_file_differs(&repo, &base, &new, Path::new(path)).is_ok()
+        };
+        let mend = ("a/b/x.py", "mended", PLAIN);
+        assert!(differs(&[mend], "a/b/x.py"));
+        assert!(differs(&[("top", "mended", PLAIN)], "top"));
+        for (what, changes, path) in [
+            ("nothing", vec![("top", "t", PLAIN)], "top"),
+            ("another file", vec![mend], "a/b/y.py"),
+            ("a file beside it", vec![mend, ("a/b/y.py", "too", PLAIN)], "a/b/x.py"),
+            ("a file above it", vec![mend, ("a/z.py", "too", PLAIN)], "a/b/x.py"),
+            ("a file at the top", vec![mend, ("top", "too", PLAIN)], "a/b/x.py"),
+            ("a new file", vec![mend, ("a/b/new.py", "", PLAIN)], "a/b/x.py"),
+            ("a new folder", vec![mend, ("new/new.py", "", PLAIN)], "a/b/x.py"),
+            ("its mode", vec![("a/b/x.py", "mended", FileMode::BlobExecutable)], "a/b/x.py"),
+            ("the mode of another", vec![mend, ("top", "t", FileMode::BlobExecutable)], "a/b/x.py"),
+            ("its kind", vec![("a/b/x.py", "mended", FileMode::Link)], "a/b/x.py"),
+            ("its folder", vec![mend], "a/b"),
+            ("a path through a file", vec![("top", "mended", PLAIN)], "top/x.py"),
+        ] {
+            assert!(!differs(&changes, path), "{what}");
+        }
+    }
 }

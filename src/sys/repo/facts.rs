@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use git2::{AttrCheckFlags, AttrValue, ObjectType, Repository, RepositoryState, Tree, TreeEntry};
 use rustix::fs::OFlags;
 
-use super::{Last, kept, within};
+use super::staged::{IndexFile, Staged};
+use super::{Asked, Last, kept, within};
 use crate::domain::fix::TextHash;
 use crate::domain::guard::{Facts, FileFacts, FileId, RepoFacts};
 use crate::domain::limits::AUDIT_FILE_BYTES;
@@ -94,8 +95,8 @@ fn file_facts(root: &Path, path: &str) -> Result<FileFacts, String> {
 }
 
 fn repo_facts(last: &mut Last, file: &FileFacts) -> RepoFacts {
-    let repo = match kept(last, &file.real_root) {
-        Ok(Some(repo)) => repo,
+    let Asked { repo, index, .. } = match kept(last, &file.real_root) {
+        Ok(Some(asked)) => asked,
         Ok(None) => return RepoFacts::Outside,
         Err(why) => return RepoFacts::Unusable(format!("the repository cannot be used: {why}")),
     };
@@ -104,13 +105,13 @@ fn repo_facts(last: &mut Last, file: &FileFacts) -> RepoFacts {
         let why = "the file is in a submodule or another repository inside the root: make that a root of its own";
         return RepoFacts::Unusable(why.to_owned());
     }
-    match inside(repo, &file.real_path) {
+    match inside(repo, index, &file.real_path) {
         Ok(facts) => facts,
         Err(error) => RepoFacts::Unusable(format!("the repository cannot be read: {}", error.message())),
     }
 }
 
-fn inside(repo: &Repository, real_path: &Path) -> Result<RepoFacts, git2::Error> {
+fn inside(repo: &Repository, index: &mut IndexFile, real_path: &Path) -> Result<RepoFacts, git2::Error> {
     let Some(path) = within(repo, real_path) else {
         return Ok(RepoFacts::Unusable("the repository keeps its files elsewhere".to_owned()));
     };
@@ -123,11 +124,7 @@ fn inside(repo: &Repository, real_path: &Path) -> Result<RepoFacts, git2::Error>
         Some(commit) => plain_entry(&commit.tree()?, &path),
         None => None,
     };
-    let mut index = repo.index()?;
-    // It is kept with the repository, and read again only where its file has changed.
-    index.read(false)?;
-    let entry = index.get_path(&path, 0);
-    let conflicted = (1..=3).any(|stage| index.get_path(&path, stage).is_some());
+    let Staged { entry, conflicted } = index.at(repo, &path)?;
     let staged = conflicted
         || match (&entry, &committed) {
             (Some(entry), Some(committed)) => {

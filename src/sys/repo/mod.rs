@@ -5,6 +5,7 @@ pub(in crate::sys) mod commit;
 pub mod facts;
 pub mod history;
 pub(in crate::sys) mod scratch;
+pub(in crate::sys) mod staged;
 mod sweep;
 
 use std::cell::RefCell;
@@ -21,6 +22,8 @@ use crate::ports::{BranchIs, Committed, CommittedFile, Repo, RepoError, Trials};
 use crate::sys::exec::SystemExec;
 use crate::sys::trial;
 
+use staged::IndexFile;
+
 pub use facts::{identities, read_text};
 
 /// Repositories on this machine.
@@ -33,7 +36,13 @@ pub struct GitRepo {
 }
 
 /// The repository that was asked last, by its root: a round asks for each finding, and opening is most of the answer.
-type Last = Option<(PathBuf, Repository)>;
+type Last = Option<Asked>;
+
+struct Asked {
+    root: PathBuf,
+    repo: Repository,
+    index: IndexFile,
+}
 
 impl GitRepo {
     /// Commits are by `host`; scratch copies are made below `worktrees`.
@@ -46,8 +55,8 @@ impl GitRepo {
         let unusable = |why: String| RepoError::Unusable { root: root.to_owned(), why };
         let real = root.canonicalize().map_err(|error| unusable(error.to_string()))?;
         let mut last = self.last.borrow_mut();
-        let repo = kept(&mut last, &real).map_err(unusable)?;
-        ask(repo.ok_or_else(|| unusable("there is none".to_owned()))?)
+        let asked = kept(&mut last, &real).map_err(unusable)?;
+        ask(&asked.ok_or_else(|| unusable("there is none".to_owned()))?.repo)
     }
 }
 
@@ -127,15 +136,15 @@ fn open(dir: &Path) -> Opened {
 }
 
 /// The repository that `real_root` is in, kept open from the last time where it is the same. None: there is none.
-fn kept<'k>(last: &'k mut Last, real_root: &Path) -> Result<Option<&'k Repository>, String> {
-    if last.as_ref().is_none_or(|(root, repo)| root != real_root || !repo.path().is_dir()) {
+fn kept<'k>(last: &'k mut Last, real_root: &Path) -> Result<Option<&'k mut Asked>, String> {
+    if last.as_ref().is_none_or(|asked| asked.root != real_root || !asked.repo.path().is_dir()) {
         *last = match open(real_root) {
-            Opened::Yes(repo) => Some((real_root.to_owned(), repo)),
+            Opened::Yes(repo) => Some(Asked { root: real_root.to_owned(), repo, index: IndexFile::default() }),
             Opened::None => return Ok(None),
             Opened::Unusable(why) => return Err(why),
         };
     }
-    Ok(last.as_ref().map(|(_, repo)| repo))
+    Ok(last.as_mut())
 }
 
 pub(in crate::sys) fn must_open(root: &Path) -> Result<Repository, RepoError> {

@@ -10,7 +10,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use git2::build::CheckoutBuilder;
-use git2::{Oid, Repository, RepositoryInitOptions};
+use git2::{Oid, Repository};
 use rustix::fs::{FlockOperation, flock};
 
 use super::sweep::sweep;
@@ -114,13 +114,15 @@ fn fill(user: &Repository, commit: &str, known: Option<Oid>, holder: &Path) -> R
     fs::write(&written, id.to_string()).and_then(|()| fs::rename(&written, holder.join(COMMIT))).map_err(io_failed)
 }
 
-/// Makes `files` a repository that reads the objects of `user`, with no commit checked out.
+/// What git has to be told of a scratch repository. A record of where its branches were is for nobody.
+const CONFIG: &str =
+    "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = false\n\tlogallrefupdates = false\n";
+
+/// Makes `files` a repository that reads the objects of `user`, with no commit checked out. It is written out here:
+/// libgit2 would try what the file system can do, and fill it from a template, in ten times as many steps.
 pub(in crate::sys) fn borrow(user: &Repository, files: &Path) -> Result<Repository, RepoError> {
     let io_failed =
         |error: io::Error| RepoError::Scratch { what: "fill", dir: files.to_owned(), why: error.to_string() };
-    let mut options = RepositoryInitOptions::new();
-    options.external_template(false).mkpath(true);
-    let copy = Repository::init_opts(files, &options).map_err(git("make a scratch repository"))?;
     let common = user.commondir().canonicalize().map_err(io_failed)?;
     let objects = common.join("objects");
     let mut line = objects.as_os_str().as_encoded_bytes().to_vec();
@@ -128,13 +130,17 @@ pub(in crate::sys) fn borrow(user: &Repository, files: &Path) -> Result<Reposito
         return Err(io_failed(io::Error::other("the repository's path holds a line break")));
     }
     line.push(b'\n');
-    let info = copy.path().join("objects/info");
-    fs::create_dir_all(&info).and_then(|()| fs::write(info.join("alternates"), line)).map_err(io_failed)?;
+    let dir = files.join(".git");
+    let made = fs::create_dir_all(dir.join("objects/info"))
+        .and_then(|()| fs::create_dir_all(dir.join("refs/heads")))
+        .and_then(|()| fs::write(dir.join("objects/info/alternates"), line))
+        .and_then(|()| fs::write(dir.join("config"), CONFIG))
+        .and_then(|()| fs::write(dir.join("HEAD"), "ref: refs/heads/main\n"));
+    made.map_err(io_failed)?;
     let shallow = common.join("shallow");
     if shallow.exists() {
-        fs::copy(shallow, copy.path().join("shallow")).map_err(io_failed)?;
+        fs::copy(shallow, dir.join("shallow")).map_err(io_failed)?;
     }
-    // Opened again, so that the borrowed objects are seen.
     Repository::open(files).map_err(git("open the scratch repository"))
 }
 
