@@ -6,6 +6,7 @@ use mesh::domain::detect::{FixClass, LanguageName, Rule};
 use mesh::domain::lesson::Lesson;
 use mesh::founding::ALL;
 use mesh::scan::prove;
+use mesh::store::authored::check_claims;
 
 fn lesson(name: &str, text: &str) -> Lesson {
     toml::from_str(text).unwrap_or_else(|cause| panic!("{name}: {cause}"))
@@ -34,6 +35,14 @@ fn every_founding_lesson_is_within_the_limits_and_proves_itself() {
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// The library does not compile them again on each start.
+#[test]
+fn the_claims_of_every_founding_lesson_compile() {
+    for (name, text) in ALL {
+        assert_eq!(check_claims(&lesson(name, text)), Ok(()), "{name}");
+    }
 }
 
 #[test]
