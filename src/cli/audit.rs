@@ -74,8 +74,7 @@ pub(super) fn open_and_run(context: &Context, ask: &Ask) -> Outcome {
     for (name, why) in &library.left_out {
         out::note(format!("lesson {} is left out: {}", display_line(name), display_line(why)));
     }
-    let known: Vec<KnownLesson> = library.held.iter().map(Held::known).collect();
-    let lessons = chosen(&known, &ask.lessons)?;
+    let lessons = chosen(library.held.iter().map(Held::known).collect(), &ask.lessons)?;
     let (mut areas, missing) = configured_areas(&home);
     for path in missing {
         let shown = display_line(&path.to_string_lossy());
@@ -123,13 +122,13 @@ fn own_areas(home: &crate::agent::parts::Parts, configured: &[Area]) -> Vec<Area
     mesh_areas(home).into_iter().filter(|own| !held(own)).collect()
 }
 
-fn chosen(lessons: &[KnownLesson], ids: &[Slug]) -> Result<Vec<KnownLesson>, CliError> {
+fn chosen(mut lessons: Vec<KnownLesson>, ids: &[Slug]) -> Result<Vec<KnownLesson>, CliError> {
     if let Some(unknown) = ids.iter().find(|id| !lessons.iter().any(|known| known.lesson.id == **id)) {
         let error = CliError::new(ExitKind::Usage, format!("no lesson {unknown} is in force here"));
         return Err(error.hint("see `mesh lesson list`"));
     }
-    let asked = |known: &&KnownLesson| ids.is_empty() || ids.contains(&known.lesson.id);
-    Ok(lessons.iter().filter(asked).cloned().collect())
+    lessons.retain(|known| ids.is_empty() || ids.contains(&known.lesson.id));
+    Ok(lessons)
 }
 
 /// What the paths mean: a configured root they are in, else the folder itself.

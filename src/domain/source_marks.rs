@@ -1,6 +1,7 @@
 //! Marks in source text that say something about the text: "do not check this", "a program made this".
 
 use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use aho_corasick::AhoCorasick;
 
@@ -42,10 +43,16 @@ const SUPPRESSIONS: [&str; 34] = [
     "@suppresswarnings",
 ];
 
-/// Every mark in `text` with the rest of its line, and how often. `searcher` finds [`SUPPRESSIONS`].
-fn marks(searcher: &AhoCorasick, text: &str) -> HashMap<(&'static str, String), usize> {
+/// Finds [`SUPPRESSIONS`].
+static SEARCHER: LazyLock<AhoCorasick> = LazyLock::new(|| {
+    let searcher = AhoCorasick::builder().ascii_case_insensitive(true).build(SUPPRESSIONS);
+    searcher.expect("a few short texts make an automaton")
+});
+
+/// Every mark in `text` with the rest of its line, and how often.
+fn marks(text: &str) -> HashMap<(&'static str, String), usize> {
     let mut found = HashMap::new();
-    for hit in searcher.find_overlapping_iter(text) {
+    for hit in SEARCHER.find_overlapping_iter(text) {
         let rest = text[hit.start()..].lines().next().unwrap_or_default();
         *found.entry((SUPPRESSIONS[hit.pattern().as_usize()], rest.trim_end().to_lowercase())).or_insert(0) += 1;
     }
@@ -57,15 +64,29 @@ fn marks(searcher: &AhoCorasick, text: &str) -> HashMap<(&'static str, String), 
 /// The rest of the line counts too, so that taking out one such comment does not pay for another.
 #[must_use]
 pub fn suppressions_added(before: &str, after: &str) -> Option<&'static str> {
-    let searcher = AhoCorasick::builder().ascii_case_insensitive(true).build(SUPPRESSIONS);
-    let searcher = searcher.expect("a few short texts make an automaton");
-    let had = marks(&searcher, before);
-    let mut added: Vec<_> = marks(&searcher, after)
-        .into_iter()
-        .filter(|(mark, count)| had.get(mark).is_none_or(|had| had < count))
-        .collect();
+    // A mark is within a line, so the lines that both begin and end with have as many of each.
+    let (before, after) = without_common_ends(before, after);
+    let had = marks(before);
+    let mut added: Vec<_> =
+        marks(after).into_iter().filter(|(mark, count)| had.get(mark).is_none_or(|had| had < count)).collect();
     added.sort();
     added.first().map(|((mark, _), _)| *mark)
+}
+
+/// Both texts without the whole lines that they begin with alike, and those that they end with alike.
+fn without_common_ends<'t>(one: &'t str, other: &'t str) -> (&'t str, &'t str) {
+    let alike = one.bytes().zip(other.bytes()).take_while(|(one, other)| one == other).count();
+    let start = one.as_bytes()[..alike].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    let (one, other) = (&one[start..], &other[start..]);
+    let alike = one.bytes().rev().zip(other.bytes().rev()).take_while(|(one, other)| one == other).count();
+    let begins_a_line = |text: &str| matches!(text.as_bytes()[..text.len() - alike].last(), None | Some(b'\n'));
+    let tail = &one.as_bytes()[one.len() - alike..];
+    let lines = if begins_a_line(one) && begins_a_line(other) {
+        alike
+    } else {
+        tail.iter().position(|byte| *byte == b'\n').map_or(0, |at| tail.len() - at - 1)
+    };
+    (&one[..one.len() - lines], &other[..other.len() - lines])
 }
 
 /// Parts of a path that hold what other people or programs wrote, in lower case.
@@ -108,6 +129,27 @@ mod tests {
         assert_eq!(suppressions_added("", "x  # mesh-ignore: l -- r\n"), Some("mesh-ignore"));
         assert_eq!(suppressions_added("# noqa\n", "# noqa\n# noqa\n"), Some("noqa"));
         assert_eq!(suppressions_added("a\n", "b\n"), None);
+    }
+
+    #[test]
+    fn only_the_lines_between_are_looked_at_and_they_are_whole() {
+        for (one, other, between) in [
+            ("a\nb\nc\n", "a\nx\nc\n", ("b\n", "x\n")),
+            ("a\nb\nc\n", "a\nc\n", ("b\n", "")),
+            ("a\nax\nc", "a\nay\nc", ("ax\n", "ay\n")),
+            ("x # noqa", "y # noqa", ("x # noqa", "y # noqa")),
+            ("a\nb", "a\nb\n", ("b", "b\n")),
+            ("a\na\na\n", "a\na\n", ("a\n", "")),
+            ("ä\n", "ö\n", ("ä\n", "ö\n")),
+            ("same\n", "same\n", ("", "")),
+            ("", "", ("", "")),
+        ] {
+            assert_eq!(without_common_ends(one, other), between, "{one:?} {other:?}");
+        }
+        let file = "f()  # noqa\n".repeat(3);
+        assert_eq!(suppressions_added(&file, &format!("x\n{file}")), None);
+        assert_eq!(suppressions_added(&file, &format!("{file}g()  # noqa\n")), Some("noqa"));
+        assert_eq!(suppressions_added(&file, &format!("{file}f()  # noqa: E1\n")), Some("noqa"));
     }
 
     #[test]

@@ -158,7 +158,8 @@ impl Db {
     pub fn fact(&self, name: &str) -> Result<Option<String>, DbError> {
         use rusqlite::OptionalExtension as _;
         self.read(|connection| {
-            connection.query_row("SELECT value FROM facts WHERE name = ?1", [name], |row| row.get(0)).optional()
+            let mut facts = connection.prepare_cached("SELECT value FROM facts WHERE name = ?1")?;
+            facts.query_row([name], |row| row.get(0)).optional()
         })
     }
 

@@ -112,7 +112,7 @@ impl Db {
     pub fn fix(&self, id: &FixId) -> Result<Option<Fix>, DbError> {
         self.read(|connection| {
             let sql = format!("SELECT {COLUMNS} FROM fixes WHERE id = ?1");
-            connection.query_row(&sql, [id.as_str()], fix_of).optional()
+            connection.prepare_cached(&sql)?.query_row([id.as_str()], fix_of).optional()
         })
     }
 

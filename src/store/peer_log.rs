@@ -506,11 +506,8 @@ impl Db {
     pub fn admission(&self, digest: &[u8; 32], engine: &str) -> Result<Option<Option<String>>, DbError> {
         self.read(|connection| {
             connection
-                .query_row(
-                    "SELECT refusal FROM admissions WHERE digest = ?1 AND engine = ?2",
-                    rusqlite::params![digest, engine],
-                    |row| row.get(0),
-                )
+                .prepare_cached("SELECT refusal FROM admissions WHERE digest = ?1 AND engine = ?2")?
+                .query_row(rusqlite::params![digest, engine], |row| row.get(0))
                 .optional()
         })
     }

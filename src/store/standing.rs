@@ -97,15 +97,17 @@ impl Db {
         self.read(|connection| {
             let count = |word: &str| {
                 let sql = "SELECT count(*) FROM ledger WHERE word = ?1 AND clock + ?2 > ?3";
-                connection.query_row(sql, params![word, day, now], |row| row.get(0))
+                connection.prepare_cached(sql)?.query_row(params![word, day, now], |row| row.get(0))
             };
             let in_area = "SELECT count(*) FROM ledger WHERE word = 'applied' AND clock + ?1 > ?2 AND area = ?3";
             let under_way =
                 "SELECT count(*) FROM interventions WHERE state IN ('applied', 'validating') AND outside = 0";
             let tried = "SELECT tried_at, state = 'aborted' FROM interventions WHERE action = ?1 \
                          AND tried_at IS NOT NULL ORDER BY tried_at DESC, attempt DESC LIMIT 1";
-            let tried: Option<(i64, bool)> =
-                connection.query_row(tried, [action.0], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+            let tried: Option<(i64, bool)> = connection
+                .prepare_cached(tried)?
+                .query_row([action.0], |row| Ok((row.get(0)?, row.get(1)?)))
+                .optional()?;
             let same_action = tried.map(|(tried, _)| clock.since(Running::from_millis(tried.max(0).cast_unsigned())));
             Ok(Standing {
                 paused,
@@ -114,10 +116,11 @@ impl Db {
                 frozen,
                 interventions: count("applied")?,
                 area_interventions: connection
-                    .query_row(in_area, params![day, now, path_bytes(area)], |row| row.get(0))?,
+                    .prepare_cached(in_area)?
+                    .query_row(params![day, now, path_bytes(area)], |row| row.get(0))?,
                 area_limit,
                 branches: count("seeded")?,
-                under_way: connection.query_row(under_way, [], |row| row.get(0))?,
+                under_way: connection.prepare_cached(under_way)?.query_row([], |row| row.get(0))?,
                 same_action,
                 same_undone: tried.is_some_and(|(_, undone)| undone),
             })
@@ -138,7 +141,7 @@ impl Db {
                 "SELECT {ROW} FROM ledger WHERE seq IN \
                  (SELECT max(seq) FROM ledger WHERE word IN ('freeze', 'thaw') GROUP BY area) ORDER BY seq DESC"
             );
-            connection.prepare(&sql)?.query_map([], row_of)?.collect::<rusqlite::Result<Vec<_>>>()
+            connection.prepare_cached(&sql)?.query_map([], row_of)?.collect::<rusqlite::Result<Vec<_>>>()
         })?;
         let holds = |row: Row| match row.entry() {
             Ok(Entry::Freeze { until, why }) if until > clock => {
@@ -167,7 +170,7 @@ impl Db {
                 "SELECT {ROW} FROM ledger WHERE seq IN (SELECT max(seq) FROM ledger \
                  WHERE word IN ('pause', 'resume') AND length(area) > 0 GROUP BY area) ORDER BY seq DESC"
             );
-            let rows = connection.prepare(&sql)?.query_map([], row_of)?.collect::<rusqlite::Result<Vec<_>>>()?;
+            let rows = connection.prepare_cached(&sql)?.query_map([], row_of)?.collect::<rusqlite::Result<Vec<_>>>()?;
             rows.into_iter().map(|row| said(&row).map(|entry| (row.area, entry))).collect::<rusqlite::Result<Vec<_>>>()
         })?;
         let holds = |(area, entry)| Some(PausedArea { area: path_of(area), paused: holding(entry, moment)? });
@@ -190,7 +193,7 @@ impl Db {
             let sql = format!(
                 "SELECT {ROW} FROM ledger WHERE word IN ({words}) AND length(area) = 0 ORDER BY seq DESC LIMIT 1"
             );
-            connection.query_row(&sql, [], row_of).optional()?.map(|row| said(&row)).transpose()
+            connection.prepare_cached(&sql)?.query_row([], row_of).optional()?.map(|row| said(&row)).transpose()
         })
     }
 }
