@@ -185,6 +185,11 @@ fn a2_a21_a_start_command_that_a_killed_agent_left_is_not_run_twice() {
     ));
     services.start();
     until("it is being started", || (starts(&dir) == 1).then_some(()));
+    let record = services.state().join("services/starts/app.json");
+    until("which process that is is written down", || {
+        let known: serde_json::Value = serde_json::from_slice(&fs::read(&record).ok()?).ok()?;
+        (known["process"]["pid"] != 0).then_some(())
+    });
     services.agent.end();
     services.start();
     services.until_told("app", "its start command still runs as process");

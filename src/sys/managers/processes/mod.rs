@@ -34,6 +34,11 @@ use crate::sys::managers::process;
 use crate::sys::managers::retry::Pause;
 use crate::sys::managers::thread::{Order, Orders, Voice};
 
+/// The start command that was about to be begun.
+const NOT_KNOWN: Process = Process { pid: 0, start_ticks: 0 };
+/// No start command: it could not be begun.
+const NONE: Process = Process { pid: 0, start_ticks: u64::MAX };
+
 /// Looks after plain processes.
 #[derive(Debug)]
 pub struct Processes {
@@ -125,6 +130,8 @@ struct Kept {
     /// The commands that are under way.
     starting: Option<Process>,
     stopping: Option<Process>,
+    /// Whether an agent was killed at the very moment in which it began to start it: it may be under way, once.
+    begun: bool,
     /// Whether it was asked to start and was not found since.
     expected: bool,
     /// When it is looked for again, and the pauses after that.
@@ -218,18 +225,19 @@ impl Watching {
     /// A service that was not known: a start command of it may be under way since before this agent.
     fn taken_up(&self, name: &ServiceName, wanted: Plain) -> Kept {
         let pattern = wanted.matching.as_deref().and_then(|text| Regex::new(text).ok());
-        let (starting, unreadable) = match self.starts.read(name) {
-            Ok(record) => (record.filter(|record| record.boot == self.boot).map(|record| record.process), None),
+        let (record, unreadable) = match self.starts.read(name) {
+            Ok(record) => (record.filter(|record| record.boot == self.boot), None),
             Err(why) => (None, Some(why)),
         };
-        let starting = starting.filter(|process| process::is_alive(*process));
+        let begun = record.as_ref().is_some_and(|record| record.process == NOT_KNOWN);
+        let starting = record.map(|record| record.process).filter(|process| process::is_alive(*process));
         if let Some(process) = starting
             && let Ok(pidfd) = process::open_exactly(process)
         {
             self.await_end(name, process, &pidfd, Some(Verb::Start));
         }
         let (held, stopping, sought, end, expected) = (None, None, None, None, starting.is_some());
-        Kept { wanted, pattern, held, starting, stopping, expected, sought, end, unreadable }
+        Kept { wanted, pattern, held, starting, stopping, begun, expected, sought, end, unreadable }
     }
 
     /// Tells of the end of a process once it comes. `None` when it would not be seen.
@@ -400,16 +408,31 @@ impl Watching {
                 running.pid
             ));
         }
-        let process = self.begin(service, &kept.wanted.start, Verb::Start)?;
-        let record = Record { boot: self.boot.clone(), process, definition: String::new(), asked: false };
-        if let Err(error) = self.starts.write(service, &record) {
-            self.voice.trouble(format!("that service {service} is being started cannot be written down: {error}"));
+        if kept.begun {
+            // Should nothing come of that in its time, the next order starts it.
+            if let Some(kept) = self.services.get_mut(service) {
+                kept.begun = false;
+            }
+            self.expect(service, true);
+            return Ok(());
         }
+        // Written before and after: a kill in between leaves a start of which the process is not known.
+        self.note(service, NOT_KNOWN);
+        let begun = self.begin(service, &kept.wanted.start, Verb::Start);
+        self.note(service, *begun.as_ref().unwrap_or(&NONE));
+        let process = begun?;
         if let Some(kept) = self.services.get_mut(service) {
             kept.starting = Some(process);
         }
         self.expect(service, true);
         Ok(())
+    }
+
+    fn note(&self, service: &ServiceName, process: Process) {
+        let record = Record { boot: self.boot.clone(), process, definition: String::new(), asked: false };
+        if let Err(error) = self.starts.write(service, &record) {
+            self.voice.trouble(format!("that service {service} is being started cannot be written down: {error}"));
+        }
     }
 
     /// Begins a command, and says what came of it later.
