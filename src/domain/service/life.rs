@@ -504,6 +504,11 @@ impl Step<'_> {
             self.life.hidden = Some(why);
             return;
         }
+        let over = self.life.last_end.as_ref().and_then(|end| end.process).filter(|ended| ended.start_ticks != 0);
+        if over.is_some() && seen.process == over && matches!(seen.run, Run::Up | Run::Starting) {
+            // Seen before its end, and told after it.
+            return;
+        }
         let first = !std::mem::replace(&mut self.life.seen, true);
         seen.stopped_by_operator &= !std::mem::take(&mut self.life.start_wanted);
         self.life.hidden = None;

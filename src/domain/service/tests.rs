@@ -412,6 +412,18 @@ fn a_start_that_nothing_is_heard_of_is_not_repeated_on_no_grounds() {
 }
 
 #[test]
+fn a14_a_sight_of_a_process_that_is_told_after_its_end_starts_nothing() {
+    let mut story = Story::running(Policy::default());
+    story.tell(Event::Operator { stop: true });
+    story.ends(EndCause::Signal(15));
+    story.tell(Event::Seen(up(story.pid)));
+    assert_eq!((story.phase(), story.life.process()), ("stopped", None));
+    assert_eq!(story.was_told("started_elsewhere"), 0);
+    story.comes_up();
+    assert_eq!(story.phase(), "up", "another process is another start");
+}
+
+#[test]
 fn d16_while_people_work_on_it_what_ended_is_started_and_what_runs_is_not_ended() {
     let mut story = Story::running(Policy::default());
     story.tell(Event::Maintained(true));
