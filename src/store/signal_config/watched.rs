@@ -44,7 +44,7 @@ const KINDS: [&str; 15] = [
 ];
 
 /// Keys that go with some kinds only.
-const GOES_WITH: [(&str, &[&str]); 16] = [
+const GOES_WITH: [(&str, &[&str]); 17] = [
     ("speaks", &["tcp"]),
     ("json", &["http", "number"]),
     ("body", &["http"]),
