@@ -167,6 +167,10 @@ class Host(Machine):
         except ValueError:
             raise Failed(f"{self.name}: mesh --json {' '.join(arguments)}: {code}: {out[-500:]}{err[-1500:]}")
 
+    def service(self, name):
+        """What is known of a service; nothing while no agent has said anything of it."""
+        return next((one for one in self.json("service", "list")["services"] if one["name"] == name), {})
+
     def agent(self, verb):
         self.sh(f"systemctl {verb} mesh.service")
 

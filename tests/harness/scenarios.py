@@ -346,9 +346,11 @@ def a_bad_lesson_is_stopped_before_its_second_wave(fleet):
     fleet.fresh(FOUR, APPLY)
     for host in fleet.hosts:
         host.write("/srv/harmed-by-the-fix", "")
-    # Its first wave begins on a host that is well.
-    until("every project is well", lambda: all(host.read("/srv/load").strip() == "1" for host in fleet.hosts))
-    time.sleep(2)
+    # Its first wave begins on a host that is well, and whose agent has measured that: else what it makes worse was bad before.
+    def is_well(host):
+        return any(one["name"] == "check.value/app" and one["value"] == 1 for one in host.json("signal", "list")["signals"])
+
+    until("every project was measured to be well", lambda: all(is_well(host) for host in fleet.hosts))
     fleet.alpha.publish("harmful", lesson("harmful"))
     others = [fleet.bravo, fleet.charlie, fleet.delta]
 
@@ -403,7 +405,7 @@ def a_crash_loop_is_met_with_growing_and_uneven_gaps(fleet):
     together(lambda host: host.agent("restart"), fleet.hosts)
     gaps = {}
     for host in fleet.hosts:
-        until(f"{host.name} gives up", lambda host=host: host.json("service", "show", "crash")["service"]["state"] == "given_up")
+        until(f"{host.name} gives up", lambda host=host: host.service("crash").get("state") == "given_up")
         starts = [float(line) for line in host.read("/srv/own-starts").split()]
         gaps[host.name] = [after - before for before, after in zip(starts, starts[1:])]
     for name, found in gaps.items():
@@ -423,8 +425,9 @@ def an_oom_kill_is_named_as_the_cause(fleet):
     alpha.sh("systemctl daemon-reload")
     alpha.configure('[[service]]\nname = "grow"\nmanager = "systemd"\nunit = "own-grow.service"\n')
     alpha.agent("restart")
-    until("killed once", lambda: alpha.json("service", "show", "grow")["service"]["restarts"] >= 1)
-    until("it runs again", lambda: alpha.json("service", "show", "grow")["service"]["state"] == "up")
+
+    until("killed once", lambda: alpha.service("grow").get("restarts", 0) >= 1)
+    until("it runs again", lambda: alpha.service("grow")["state"] == "up")
     events = " ".join(event["what"] for event in alpha.json("service", "show", "grow")["events"])
     demand(re.search("memory|oom", events, re.I), f"the cause is not named: {events}; {alpha.tries('systemctl show own-grow.service -p Result')[1]}")
 
