@@ -10,7 +10,7 @@ use std::process::Command;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use mesh::domain::service::{EndCause, Health, Observation, Run, Verb};
+use mesh::domain::service::{EndCause, Health, Observation, Process, Run, Verb};
 use mesh::ports::manager::{Teller, Told};
 use mesh::sys::managers::docker::{Docker, SOCKET};
 
@@ -112,19 +112,24 @@ fn a_killed_container_is_told_with_its_cause_and_can_be_started() {
 fn a_stop_by_a_person_is_told_from_ours_and_from_a_crash() {
     let container = Container::new("stopped", &[], &["sleep", "1000"]);
     let mut following = follow(&container.0);
-    following.see_run(&Run::Up);
+    // A look that began before an end may be told after it: only another process is another start.
+    let another = |following: &mut Following<Docker>, before: Option<Process>| {
+        let is_another = |seen: &Observation| seen.run == Run::Up && seen.process.is_some() && seen.process != before;
+        following.see("another process", is_another).process
+    };
+    let first = following.see_run(&Run::Up).process;
     docker(&["stop", &container.0]);
     let down = following.see_run(&Run::Down);
     assert!(down.stopped_by_operator, "at once, not after a while: {down:?}");
     docker(&["start", &container.0]);
-    following.see_run(&Run::Up);
+    let second = another(&mut following, first);
     following.act(Verb::Stop);
     let down = following.see_run(&Run::Down);
     assert!(!down.stopped_by_operator, "{down:?}");
     following.act(Verb::Stop);
     following.act(Verb::Kill);
     following.act(Verb::Start);
-    following.see_run(&Run::Up);
+    another(&mut following, second);
     // A signal that asks for something else is no stop, and neither is the crash after it.
     docker(&["kill", "-s", "WINCH", &container.0]);
     let pid = docker(&["inspect", "-f", "{{.State.Pid}}", &container.0]).parse().expect("a pid");

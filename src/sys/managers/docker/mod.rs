@@ -5,6 +5,7 @@
 
 mod container;
 mod engine;
+mod orders;
 mod watch;
 
 use std::path::Path;

@@ -7,7 +7,8 @@ use hyper::{Method, StatusCode};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::container::{Container, Event, Inspected};
-use super::engine::{ANSWER, Engine, EngineError, Events, WORK, escaped};
+use super::engine::{ANSWER, Engine, EngineError, Events, escaped};
+use super::orders::{self, Done, Orders};
 use crate::domain::id::ServiceName;
 use crate::domain::service::{Observation, Verb};
 use crate::ports::manager::{Target, Teller};
@@ -18,7 +19,8 @@ use crate::sys::managers::thread::{self, Order, Voice};
 pub(super) async fn serve(socket: PathBuf, mut orders: UnboundedReceiver<Order>, teller: Teller) {
     let (late, mut done) = unbounded_channel();
     let voice = Voice::new(teller);
-    let mut watch = Watch { engine: Engine { socket }, containers: BTreeMap::new(), voice, late };
+    let mut watch =
+        Watch { engine: Engine { socket }, containers: BTreeMap::new(), orders: BTreeMap::new(), voice, late };
     let mut pause = retry::Pause::default();
     loop {
         // Nothing is asked of an engine that nobody wants to hear of.
@@ -49,13 +51,12 @@ enum End {
     Others,
 }
 
-/// What became of something that was asked: done, or why not.
-type Done = (ServiceName, Verb, Result<(), String>);
-
 /// What is followed.
 struct Watch {
     engine: Engine,
     containers: BTreeMap<ServiceName, Container>,
+    /// By service, from the first order on.
+    orders: BTreeMap<ServiceName, Orders>,
     voice: Voice,
     late: UnboundedSender<Done>,
 }
@@ -107,9 +108,17 @@ impl Watch {
         let mut before = std::mem::take(&mut self.containers);
         for target in targets {
             let kept = before.remove(&target.service).filter(|container| container.target == target);
-            self.containers.insert(target.service.clone(), kept.unwrap_or_else(|| Container::new(target)));
+            let service = target.service.clone();
+            let container = kept.unwrap_or_else(|| {
+                self.orders.remove(&service);
+                Container::new(target)
+            });
+            self.containers.insert(service, container);
         }
-        before.keys().for_each(|service| self.voice.forget(service));
+        for service in before.keys() {
+            self.voice.forget(service);
+            self.orders.remove(service);
+        }
     }
 
     async fn hear(&mut self, line: &[u8]) -> Result<(), EngineError> {
@@ -152,34 +161,19 @@ impl Watch {
         Ok(())
     }
 
-    /// Asks in a task of its own: the engine answers when it is done.
     fn act(&mut self, service: ServiceName, verb: Verb) {
         let Some(container) = self.containers.get_mut(&service) else {
             return self.voice.refuse(service, verb, "it is not among the containers that are watched".to_owned());
         };
-        let what = match verb {
-            Verb::Start => "start",
-            Verb::Stop => "stop",
-            Verb::Kill => "kill?signal=KILL",
-            Verb::Reload => {
-                let why = "a container has no way to read its configuration again that its engine knows of";
-                return self.voice.refuse(service, verb, why.to_owned());
-            }
+        let Some(word) = orders::word(verb) else {
+            let why = "a container has no way to read its configuration again that its engine knows of";
+            return self.voice.refuse(service, verb, why.to_owned());
         };
         // One that is down was stopped by whoever stopped it before.
         container.stopped_by_us |= verb != Verb::Start && container.is_running;
-        let path = format!("/containers/{}/{what}", escaped(&container.target.unit));
-        let (engine, late) = (self.engine.clone(), self.late.clone());
-        tokio::spawn(async move {
-            let result = match engine.ask(Method::POST, &path, WORK).await {
-                Ok(_) => Ok(()),
-                // It is not running, and was not to.
-                Err(EngineError::Said { status: StatusCode::CONFLICT, .. }) if verb == Verb::Kill => Ok(()),
-                Err(error) => Err(error.to_string()),
-            };
-            // Nobody listens any more when the manager is gone.
-            drop(late.send((service, verb, result)));
-        });
+        let unit = container.target.unit.clone();
+        let orders = self.orders.entry(service.clone());
+        orders.or_insert_with(|| Orders::of(self.engine.clone(), service, unit, self.late.clone())).give(verb, word);
     }
 
     fn not_done(&mut self, service: &ServiceName, verb: Verb, why: String) {
