@@ -412,7 +412,9 @@ def a_crash_loop_is_met_with_growing_and_uneven_gaps(fleet):
         demand(len(found) >= 5, f"{name}: {found}")
         # Doubled, less up to half by chance: the last is more than twice the second one on any dice.
         demand(found[-1] > 2 * found[1] and found[-1] > found[0] + 3, f"{name}: {found}")
-    demand(all(abs(a - b) > 0.01 for a, b in list(zip(*gaps.values()))[1:]), f"the same gaps on two hosts: {gaps}")
+    # One gap may be the same on both by chance.
+    alike = [(a, b) for a, b in list(zip(*gaps.values()))[1:] if abs(a - b) < 0.01]
+    demand(len(alike) < 2, f"the same gaps on two hosts: {gaps}")
 
 
 @scenario
