@@ -65,9 +65,7 @@ pub(super) fn tree(root: u32) -> Vec<Process> {
         let found: Vec<Process> = managed::tree(root).into_iter().filter_map(process).collect();
         return if found.first().is_some_and(|first| first.pid == root) { found } else { Vec::new() };
     }
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
-    let all: Vec<Process> = pids.filter_map(process).collect();
+    let all: Vec<Process> = managed::pids().into_iter().filter_map(process).collect();
     let mut found: Vec<Process> = all.iter().filter(|one| one.pid == root).cloned().collect();
     let mut next = 0;
     while next < found.len() && found.len() < TREE {

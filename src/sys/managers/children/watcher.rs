@@ -227,12 +227,9 @@ impl Watching {
         self.leave(&kept.watched);
         let Watched { service, process, pidfd, own, cgroup, .. } = &kept.watched;
         // Whoever it leaves behind goes with it, while its pid still is its own.
-        if let Some(cgroup) = cgroup {
-            drop(cgroup.kill());
-        }
         match cgroup {
-            _ if *own => kill_group(process.pid),
-            Some(_) => {}
+            Some(cgroup) => drop(cgroup.kill()),
+            None if *own => kill_group(process.pid),
             None => {
                 let left = marks::left_of(&self.home, service, process.pid);
                 left.into_iter().for_each(process::kill_exactly);
