@@ -12,10 +12,10 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use crate::domain::foreign_text::display_line;
 use crate::domain::id::ServiceName;
 use crate::domain::service::{End, EndCause, Observation, Process, Run, Verb};
-use crate::ports::manager::{Manager, Target, Teller};
+use crate::ports::manager::{Target, Teller};
 use crate::ports::{Exec as _, Exit, Program, Ran};
 use crate::sys::exec::SystemExec;
-use crate::sys::managers::thread::{Order, Orders, Voice};
+use crate::sys::managers::thread::{Order, Orders, Threaded, Voice};
 
 /// launchd's own program.
 pub const LAUNCHCTL: &str = "/bin/launchctl";
@@ -44,17 +44,9 @@ impl Launchd {
     }
 }
 
-impl Manager for Launchd {
-    fn watch(&mut self, targets: &[Target]) {
-        self.orders.give(Order::Watch(targets.to_vec()));
-    }
-
-    fn look(&mut self, service: &ServiceName) {
-        self.orders.give(Order::Look(service.clone()));
-    }
-
-    fn act(&mut self, service: &ServiceName, verb: Verb) {
-        self.orders.give(Order::Act(service.clone(), verb));
+impl Threaded for Launchd {
+    fn orders(&self) -> &Orders {
+        &self.orders
     }
 }
 
@@ -197,6 +189,7 @@ mod tests {
     use std::sync::mpsc::channel;
 
     use super::*;
+    use crate::ports::manager::Manager as _;
     use crate::ports::manager::Told;
 
     fn service() -> ServiceName {

@@ -10,7 +10,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::domain::id::ServiceName;
 use crate::domain::service::{Observation, Verb};
-use crate::ports::manager::{Target, Teller, Told};
+use crate::ports::manager::{Manager, Target, Teller, Told};
 
 /// What the agent wants, as in [`crate::ports::manager::Manager`].
 pub(super) enum Order {
@@ -35,9 +35,29 @@ impl Orders {
         Ok(Self(orders))
     }
 
-    pub(super) fn give(&self, order: Order) {
+    fn give(&self, order: Order) {
         // The thread ends before this only by a fault, which its own message tells of.
         drop(self.0.send(order));
+    }
+}
+
+/// A manager that does nothing but pass on to its thread what it is asked.
+pub(super) trait Threaded {
+    /// The way to that thread.
+    fn orders(&self) -> &Orders;
+}
+
+impl<T: Threaded + Send> Manager for T {
+    fn watch(&mut self, targets: &[Target]) {
+        self.orders().give(Order::Watch(targets.to_vec()));
+    }
+
+    fn look(&mut self, service: &ServiceName) {
+        self.orders().give(Order::Look(service.clone()));
+    }
+
+    fn act(&mut self, service: &ServiceName, verb: Verb) {
+        self.orders().give(Order::Act(service.clone(), verb));
     }
 }
 

@@ -10,10 +10,8 @@ mod watch;
 
 use std::path::Path;
 
-use crate::domain::id::ServiceName;
-use crate::domain::service::Verb;
-use crate::ports::manager::{Manager, Target, Teller};
-use crate::sys::managers::thread::{Order, Orders};
+use crate::ports::manager::Teller;
+use crate::sys::managers::thread::{Orders, Threaded};
 
 /// Where the engine listens when nothing else is said.
 pub const SOCKET: &str = "/var/run/docker.sock";
@@ -35,16 +33,8 @@ impl Docker {
     }
 }
 
-impl Manager for Docker {
-    fn watch(&mut self, targets: &[Target]) {
-        self.orders.give(Order::Watch(targets.to_vec()));
-    }
-
-    fn look(&mut self, service: &ServiceName) {
-        self.orders.give(Order::Look(service.clone()));
-    }
-
-    fn act(&mut self, service: &ServiceName, verb: Verb) {
-        self.orders.give(Order::Act(service.clone(), verb));
+impl Threaded for Docker {
+    fn orders(&self) -> &Orders {
+        &self.orders
     }
 }

@@ -25,14 +25,14 @@ use self::find::{Found, find};
 use crate::domain::id::ServiceName;
 use crate::domain::service::{Child, End, EndCause, Observation, Plain, Process, Run, Verb};
 use crate::ports::Clock as _;
-use crate::ports::manager::{Manager, Target, Teller};
+use crate::ports::manager::{Target, Teller};
 use crate::sys::clock::SystemClock;
 use crate::sys::managers::children::logs::Logs;
 use crate::sys::managers::children::record::{Record, Records};
 use crate::sys::managers::children::spawn::spawn_alone;
 use crate::sys::managers::process;
 use crate::sys::managers::retry::Pause;
-use crate::sys::managers::thread::{Order, Orders, Voice};
+use crate::sys::managers::thread::{Order, Orders, Threaded, Voice};
 
 /// The start command that was about to be begun.
 const NOT_KNOWN: Process = Process { pid: 0, start_ticks: 0 };
@@ -79,17 +79,9 @@ impl Processes {
     }
 }
 
-impl Manager for Processes {
-    fn watch(&mut self, targets: &[Target]) {
-        self.orders.give(Order::Watch(targets.to_vec()));
-    }
-
-    fn look(&mut self, service: &ServiceName) {
-        self.orders.give(Order::Look(service.clone()));
-    }
-
-    fn act(&mut self, service: &ServiceName, verb: Verb) {
-        self.orders.give(Order::Act(service.clone(), verb));
+impl Threaded for Processes {
+    fn orders(&self) -> &Orders {
+        &self.orders
     }
 }
 

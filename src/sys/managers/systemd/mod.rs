@@ -11,10 +11,8 @@ mod watch;
 use std::path::Path;
 
 use self::own_stops::OwnStops;
-use crate::domain::id::ServiceName;
-use crate::domain::service::Verb;
-use crate::ports::manager::{Manager, Target, Teller};
-use crate::sys::managers::thread::{Order, Orders};
+use crate::ports::manager::Teller;
+use crate::sys::managers::thread::{Orders, Threaded};
 
 /// systemd as a manager. It works with any version from 240 on; tested with 252.
 #[derive(Debug)]
@@ -53,16 +51,8 @@ impl Systemd {
     }
 }
 
-impl Manager for Systemd {
-    fn watch(&mut self, targets: &[Target]) {
-        self.orders.give(Order::Watch(targets.to_vec()));
-    }
-
-    fn look(&mut self, service: &ServiceName) {
-        self.orders.give(Order::Look(service.clone()));
-    }
-
-    fn act(&mut self, service: &ServiceName, verb: Verb) {
-        self.orders.give(Order::Act(service.clone(), verb));
+impl Threaded for Systemd {
+    fn orders(&self) -> &Orders {
+        &self.orders
     }
 }
