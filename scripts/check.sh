@@ -15,10 +15,10 @@ step cargo fmt
 cargo fmt --check
 step cargo clippy
 cargo clippy --locked --all-targets -- -D warnings
-step cargo test
-cargo test --locked
 step cargo doc
 RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
+step cargo test
+cargo test --locked
 step cargo deny
 cargo deny --locked check bans licenses sources
 # Reported, not blocking: a new advisory must not stop an unrelated change.

@@ -47,7 +47,7 @@ pub struct Processes {
 
 impl Processes {
     /// Opens those of the home whose state directory is `state`. What they are is sent through the returned sender,
-    /// before [`Manager::watch`] is called.
+    /// before [`Manager::watch`](crate::ports::manager::Manager::watch) is called.
     ///
     /// # Errors
     /// A folder cannot be made, or the system gives no thread.
