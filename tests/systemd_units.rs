@@ -315,6 +315,22 @@ fn c5_a_unit_reads_its_configuration_again_as_its_own_definition_says() {
 
 #[test]
 #[ignore = "needs systemd as PID 1: run by scripts/harness test"]
+fn an_order_that_ends_while_all_units_are_looked_at_is_answered() {
+    let unit = Unit::new("mesh-t-busy.service", "ExecStart=/bin/sleep 1000\nExecReload=/bin/false");
+    let mut following = follow(unit.0);
+    following.see_run(&Run::Down);
+    following.act(Verb::Start);
+    following.see_run(&Run::Up);
+    for _ in 0..20 {
+        // When systemd has read its files everything is looked at anew, and the job ends meanwhile.
+        systemctl(&["daemon-reload"]);
+        following.act(Verb::Reload);
+        assert!(following.refused().contains("its reload ended as `failed`"));
+    }
+}
+
+#[test]
+#[ignore = "needs systemd as PID 1: run by scripts/harness test"]
 fn a_unit_that_does_not_exist_is_named_and_found_once_it_does() {
     let mut following = follow("mesh-t-nowhere.service");
     let down = following.see_run(&Run::Down);

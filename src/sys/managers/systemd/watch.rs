@@ -161,11 +161,12 @@ impl Session {
         while let Some(message) = self.bus.waiting() {
             self.early.push_back(message);
         }
+        // Every other message keeps its turn: the end of a job is told once.
         let until = answer.recv_position();
-        let (older, newer) =
-            std::mem::take(&mut self.early).into_iter().partition(|m: &Message| m.recv_position() < until);
-        self.early = newer;
-        let older: VecDeque<Message> = older;
+        let (older, later): (VecDeque<Message>, VecDeque<Message>) = std::mem::take(&mut self.early)
+            .into_iter()
+            .partition(|message| message.recv_position() < until && is_change(message));
+        self.early = later;
         for message in older {
             self.take_in(watch, &message);
         }
@@ -181,7 +182,7 @@ impl Session {
     async fn hear(&mut self, watch: &mut Watch, message: &Message) -> Result<(), BusError> {
         let header = message.header();
         match header.member().map(|member| member.as_str()) {
-            Some("PropertiesChanged") => {
+            Some(PROPERTIES_CHANGED) => {
                 if let Some(service) = self.take_in(watch, message) {
                     self.look(watch, &service).await?;
                 }
@@ -306,6 +307,9 @@ impl Session {
     }
 }
 
+/// The signal of a change of properties.
+const PROPERTIES_CHANGED: &str = "PropertiesChanged";
+
 /// The signal of [`Verb::Kill`].
 const KILL: i32 = 9;
 
@@ -314,6 +318,11 @@ fn tell(watch: &mut Watch, service: &ServiceName) {
         let seen = unit.observe(kernel_log::killed_for_memory);
         watch.voice.tell(seen);
     }
+}
+
+/// Whether it says that properties of something changed.
+fn is_change(message: &Message) -> bool {
+    message.header().member().is_some_and(|member| member.as_str() == PROPERTIES_CHANGED)
 }
 
 fn is_down_already(error: &str) -> bool {
