@@ -17,8 +17,6 @@ pub(super) const MANAGER: &str = "/org/freedesktop/systemd1";
 pub(super) const MANAGER_WORDS: &str = "org.freedesktop.systemd1.Manager";
 /// What every unit speaks.
 pub(super) const UNIT_WORDS: &str = "org.freedesktop.systemd1.Unit";
-/// What only services speak.
-pub(super) const SERVICE_WORDS: &str = "org.freedesktop.systemd1.Service";
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 /// The bus itself.
 const BUS: &str = "org.freedesktop.DBus";
@@ -117,13 +115,10 @@ impl Bus {
         Ok(answer.body().deserialize()?)
     }
 
-    /// All that an object says under `words`.
-    pub(super) async fn properties(
-        &self,
-        path: &str,
-        words: &str,
-    ) -> Result<(HashMap<String, OwnedVariant>, Message), BusError> {
-        let answer = self.call(SYSTEMD, path, PROPERTIES, "GetAll", &words).await?;
+    /// All that an object says, under whichever words, as it is at one moment: two questions would bring a unit that still runs
+    /// together with a process that has just ended.
+    pub(super) async fn properties(&self, path: &str) -> Result<(HashMap<String, OwnedVariant>, Message), BusError> {
+        let answer = self.call(SYSTEMD, path, PROPERTIES, "GetAll", &"").await?;
         Ok((answer.body().deserialize()?, answer))
     }
 

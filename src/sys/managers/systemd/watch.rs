@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use tokio::sync::mpsc::UnboundedReceiver;
 use zbus::{Message, OwnedObjectPath, OwnedVariant};
 
-use super::bus::{Bus, BusError, SERVICE_WORDS, UNIT_WORDS};
+use super::bus::{Bus, BusError, UNIT_WORDS};
 use super::own_stops::OwnStops;
 use super::unit::{Facts, Unit};
 use crate::domain::foreign_text::display_line;
@@ -152,11 +152,7 @@ impl Session {
                 Err(lost) => return Err(lost),
             }
         }
-        let (general, mut answer) = self.bus.properties(path.as_str(), UNIT_WORDS).await?;
-        let mut special = HashMap::new();
-        if name.ends_with(".service") {
-            (special, answer) = self.bus.properties(path.as_str(), SERVICE_WORDS).await?;
-        }
+        let (facts, answer) = self.bus.properties(path.as_str()).await?;
         // What came before the answer is older than it, and may be the only trace of an end that is over by now.
         while let Some(message) = self.bus.waiting() {
             self.early.push_back(message);
@@ -171,7 +167,7 @@ impl Session {
             self.take_in(watch, &message);
         }
         let Some(unit) = watch.units.get_mut(service) else { return Ok(()) };
-        for (name, value) in general.iter().chain(&special) {
+        for (name, value) in &facts {
             unit.facts.set(name, value);
         }
         tell(watch, service);
