@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 seconds=${1:-600}
 shift || true
 if [ $# -eq 0 ]; then
-    set -- envelope payloads head_and_join roster key_lines lesson_toml config claims rules tree_paths
+    set -- envelope payloads head_and_join roster key_lines lesson_toml config claims rules tree_paths push_answers
 fi
 cargo test --locked --test main --no-run
 for target in "$@"; do

@@ -24,6 +24,7 @@ use mesh::store::authored;
 use mesh::store::config::Config;
 use mesh::store::home::Home;
 use mesh::sys::cache::BranchCache;
+use mesh::sys::remote::packets;
 
 use crate::support::host::{mesh_name, sign_raw, temp_dir};
 
@@ -197,6 +198,23 @@ fn fuzz_head_and_join() {
         });
         if let Ok(text) = std::str::from_utf8(bytes) {
             drop(Join::read(&mesh_name(), key().host(), &sign_raw(1, &Kind::Join.payload_type(), text)));
+        }
+    });
+}
+
+#[test]
+fn fuzz_push_answers() {
+    const NAME: &str = "refs/heads/mesh";
+    fuzz("push_answers", |bytes| {
+        if let Ok(ground) = packets::ground(&mut &*bytes, NAME, 100)
+            && let Some(tip) = ground.tip
+        {
+            let hex = tip.to_string();
+            assert!(bytes.to_ascii_lowercase().windows(40).any(|part| part == hex.as_bytes()), "only what it names");
+        }
+        if let Ok(None) = packets::report(&mut &*bytes, NAME) {
+            let ok = format!("ok {NAME}");
+            assert!(bytes.windows(ok.len()).any(|part| part == ok.as_bytes()), "taken only where it says so");
         }
     });
 }

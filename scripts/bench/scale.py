@@ -175,20 +175,34 @@ def all_push(server, hosts, offsets, what):
           flush=True)
 
 
-def plain_git_pushes(server, folder, count):
-    """The floor: git itself pushes as many refs, each of one small commit, at the same instant."""
-    work = folder / "plain"
-    git("init", "-q", "-b", "main", str(work))
-    git("commit", "-q", "--allow-empty", "-m", "x", cwd=work)
-    heads = [git("commit-tree", "-m", str(n), git("write-tree", cwd=work).decode().strip(), cwd=work).decode().strip() for n in range(count)]
-    begun = time.monotonic()
-    many(lambda n: git("push", "-q", server.url, f"+{heads[n]}:refs/heads/plain/{n}", cwd=work), range(count), workers=count)
-    print(f"{'plain git push, all at once':34} {time.monotonic() - begun:7.1f} s", flush=True)
+def built(bench):
+    """A program of benches/, built if it is not."""
+    lines = subprocess.run(["cargo", "build", "--locked", "--release", "--quiet", "--bench", bench, "--message-format", "json"], cwd=REPOSITORY,
+                           check=True, stdout=subprocess.PIPE).stdout.splitlines()
+    found = [line["executable"] for line in map(json.loads, lines) if line.get("executable") and line["target"]["name"] == bench]
+    return found[0]
+
+
+def bare_pushes(folder, count, program, times):
+    """The floor: as many processes with git2 alone fetch, push one ref each and list it, all at the same instant. Their server is another
+    one, and they come to it a second time as hosts do: with a ref of their own, and with news of all others."""
+    folder.mkdir()
+    server = Server(folder)
     for n in range(count):
-        git("update-ref", "-d", f"refs/heads/plain/{n}", cwd=server.repo)
+        git("init", "-q", "--bare", str(folder / f"bare-{n}"))
+
+    def one(n, text):
+        subprocess.run([program, str(folder / f"bare-{n}"), server.url, f"{n:04}", text], check=True)
+
+    for time_number in range(times):
+        begun = time.monotonic()
+        many(lambda n: one(n, f"{n}-{time_number}"), range(count), workers=count)
+        took = time.monotonic() - begun
+        print(f"{f'git2 alone, refs, all at once ({time_number + 1})':34} {took:7.1f} s  {60 * count / took:6.0f} pushes/min", flush=True)
 
 
 def pushes(folder, count, seconds):
+    bare = built("bare_push")
     server = Server(folder)
     hosts = [Host(folder, f"h{n:04}") for n in range(count)]
     author = hosts[0]
@@ -218,7 +232,7 @@ def pushes(folder, count, seconds):
     all_push(server, hosts, [0] * count, "refs, all at once")
     news()
     all_push(server, hosts, places, f"refs, spread over {seconds} s")
-    plain_git_pushes(server, folder, count)
+    bare_pushes(folder / "bare", count, bare, 3)
     reader, entries = hosts[-1], {}
     before = server.now()
     _, cpu, _ = reader.sync()

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::publish::Additions;
+use super::push::News;
 use super::request::shown;
 use crate::domain::branch_path::{self, ATTRIBUTES_FILE, FORMAT_FILE};
 use crate::domain::id::HostId;
@@ -110,7 +111,7 @@ fn join_trees(cache: &Repository, listing: &Listing) -> Result<Oid, git2::Error>
         }
     }
     let base = listing.branch.and_then(|tip| objects::root_of(&odb, tip).ok());
-    let tree = cache.find_tree(additions.write(&odb, base)?)?;
+    let tree = cache.find_tree(additions.write(&odb, base, &mut Vec::new())?)?;
     let nobody = Signature::new("mesh", "mesh@localhost", &Time::new(0, 0))?;
     cache.commit(None, &nobody, &nobody, "joined", &tree, &[])
 }
@@ -122,7 +123,7 @@ pub(super) fn alone(
     directory: Option<Oid>,
     files: &BTreeMap<String, Vec<u8>>,
     message: &str,
-) -> Result<Oid, git2::Error> {
+) -> Result<News, git2::Error> {
     let odb = repository.odb()?;
     let mut additions = Additions::default();
     if let Some(directory) = directory {
@@ -134,7 +135,9 @@ pub(super) fn alone(
     for (path, bytes) in files {
         additions.add(path, odb.write(ObjectType::Blob, bytes)?);
     }
-    let tree = repository.find_tree(additions.write(&odb, None)?)?;
+    let mut objects = Vec::new();
+    let tree = repository.find_tree(additions.write(&odb, None, &mut objects)?)?;
     let author = Signature::now("mesh", "mesh@localhost")?;
-    repository.commit(None, &author, &author, message, &tree, &[])
+    let commit = repository.commit(None, &author, &author, message, &tree, &[])?;
+    Ok(News { commit, objects })
 }

@@ -11,8 +11,8 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::copy::Copy;
 use super::hosts::Listing;
+use super::push::{News, Pushed};
 use super::request::{Limits, shown};
-use super::session::Pushed;
 use crate::domain::branch_path;
 use crate::ports::RemoteError;
 
@@ -53,10 +53,10 @@ pub(super) fn copy(path: &Path, cache: &Repository, tip: Oid, limits: &Limits) -
 pub(super) fn replace(
     path: &Path,
     name: &str,
-    commit: impl FnOnce(&Repository) -> Result<Oid, git2::Error>,
+    commit: impl FnOnce(&Repository) -> Result<News, git2::Error>,
 ) -> Result<Pushed, RemoteError> {
     let remote = open(path)?;
-    let moved = commit(&remote).and_then(|commit| remote.reference(name, commit, true, "mesh: publish").map(drop));
+    let moved = commit(&remote).and_then(|new| remote.reference(name, new.commit, true, "mesh: publish").map(drop));
     Ok(match moved {
         Ok(()) => Pushed::Accepted,
         Err(error) if error.code() == ErrorCode::Locked => Pushed::Raced,
@@ -69,14 +69,14 @@ pub(super) fn replace(
 pub(super) fn push(
     path: &Path,
     branch_ref: &str,
-    commit: impl FnOnce(&Repository, Option<Oid>) -> Result<Oid, git2::Error>,
+    commit: impl FnOnce(&Repository, Option<Oid>) -> Result<News, git2::Error>,
 ) -> Result<Pushed, RemoteError> {
     let unreachable = |why: String| RemoteError::Unreachable(shown(&format!("{}: {why}", path.display())));
     let directory = File::open(path).map_err(|error| unreachable(error.to_string()))?;
     flock(&directory, FlockOperation::LockExclusive).map_err(|error| unreachable(error.to_string()))?;
     let remote = open(path)?;
     let moved = branch_tip(&remote, branch_ref).and_then(|tip| {
-        let commit = commit(&remote, tip)?;
+        let commit = commit(&remote, tip)?.commit;
         let expected = tip.unwrap_or(Oid::ZERO_SHA1);
         remote.reference_matching(branch_ref, commit, true, expected, "mesh: publish").map(drop)
     });

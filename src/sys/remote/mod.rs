@@ -10,8 +10,11 @@ mod daemon;
 mod hosts;
 mod http;
 mod local;
+/// What a git server says around a push.
+pub mod packets;
 mod packs;
 mod publish;
+mod push;
 mod request;
 mod session;
 mod setup;

@@ -8,8 +8,9 @@ use git2::{ObjectType, Odb, Oid, Repository, Signature};
 use super::address::Address;
 use super::hosts;
 use super::local;
+use super::push::{News, Pushed};
 use super::request::shown;
-use super::session::{Fetched, Pushed, Session};
+use super::session::{Fetched, Session};
 use crate::domain::branch_path::{self, ATTRIBUTES_FILE, FORMAT_FILE};
 use crate::domain::id::HostId;
 use crate::domain::limits;
@@ -110,8 +111,9 @@ fn push(session: &Session<'_>, fetched: &Fetched, files: &Files, message: &str) 
         return Ok(Pushed::Accepted);
     }
     let Address::Local(path) = session.address() else {
-        let made = commit(&fetched.cache, fetched.listing.branch, &shared, message);
-        return session.push(&fetched.cache, made.map_err(|error| session.explain(&error))?);
+        let from = fetched.listing.branch;
+        let made = commit(&fetched.cache, from, &shared, message).map_err(|error| session.explain(&error))?;
+        return session.push(&fetched.cache, &made, from);
     };
     local::push(path, session.branch_ref(), |remote, tip| commit(remote, tip, &shared, message))
 }
@@ -133,7 +135,7 @@ fn push_single(
     });
     let Address::Local(path) = session.address() else {
         let made = hosts::alone(&fetched.cache, host, directory, files, message);
-        return session.push_single(&fetched.cache, host, made.map_err(|error| session.explain(&error))?);
+        return session.push_single(&fetched.cache, host, &made.map_err(|error| session.explain(&error))?);
     };
     local::replace(path, &session.host_ref(host), |remote| hosts::alone(remote, host, directory, files, message))
 }
@@ -144,7 +146,7 @@ fn commit(
     tip: Option<Oid>,
     files: &BTreeMap<String, Vec<u8>>,
     message: &str,
-) -> Result<Oid, git2::Error> {
+) -> Result<News, git2::Error> {
     let odb = repository.odb()?;
     let parent = tip.map(|tip| repository.find_commit(tip)).transpose()?;
     let base = parent.as_ref().map(git2::Commit::tree_id);
@@ -158,10 +160,11 @@ fn commit(
     for (path, bytes) in files {
         additions.add(path, odb.write(ObjectType::Blob, bytes)?);
     }
-    let tree = additions.write(&odb, base)?;
-    let tree = repository.find_tree(tree)?;
+    let mut objects = Vec::new();
+    let tree = repository.find_tree(additions.write(&odb, base, &mut objects)?)?;
     let author = Signature::now("mesh", "mesh@localhost")?;
-    repository.commit(None, &author, &author, message, &tree, &parent.iter().collect::<Vec<_>>())
+    let commit = repository.commit(None, &author, &author, message, &tree, &parent.iter().collect::<Vec<_>>())?;
+    Ok(News { commit, objects })
 }
 
 /// Files and whole directories to add, by directory.
@@ -195,11 +198,13 @@ impl Additions {
         }
     }
 
-    /// Writes the directory `base` with the additions made; what stands in the way of one of them gives way.
-    pub(super) fn write(&self, odb: &Odb<'_>, base: Option<Oid>) -> Result<Oid, git2::Error> {
+    /// Writes the directory `base` with the additions made; what stands in the way of one of them gives way. The files
+    /// and directories that `base` does not have go to `new`.
+    pub(super) fn write(&self, odb: &Odb<'_>, base: Option<Oid>, new: &mut Vec<Oid>) -> Result<Oid, git2::Error> {
         let mut tree = base.map(|base| read_tree(odb, base)).transpose()?.unwrap_or_default();
         for (name, &blob) in &self.files {
             tree.set(name.as_bytes(), FILE, blob);
+            new.push(blob);
         }
         for (name, &whole) in &self.wholes {
             tree.set(name.as_bytes(), DIRECTORY, whole);
@@ -209,10 +214,12 @@ impl Additions {
                 Lookup::One(entry) if entry.mode == DIRECTORY => Some(entry.id),
                 Lookup::One(_) | Lookup::Several | Lookup::Missing => None,
             };
-            let id = additions.write(odb, below)?;
+            let id = additions.write(odb, below, new)?;
             tree.set(name.as_bytes(), DIRECTORY, id);
         }
-        odb.write(ObjectType::Tree, &tree.to_bytes())
+        let written = odb.write(ObjectType::Tree, &tree.to_bytes())?;
+        new.push(written);
+        Ok(written)
     }
 }
 

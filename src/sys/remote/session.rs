@@ -1,11 +1,9 @@
 //! One conversation with the remote, inside the worker: what it has, what of it the cache lacks, what we add.
 
-use std::cell::RefCell;
 use std::path::Path;
 
-use git2::{
-    AutotagOption, Direction, FetchOptions, Oid, PushOptions, RemoteCallbacks, Repository, RepositoryOpenFlags,
-};
+use git2::transport::SmartSubtransport;
+use git2::{AutotagOption, Direction, FetchOptions, Oid, RemoteCallbacks, Repository, RepositoryOpenFlags};
 
 use super::address::Address;
 use super::daemon::Daemon;
@@ -13,6 +11,7 @@ use super::hosts::{self, Listing};
 use super::http::Http;
 use super::local;
 use super::packs;
+use super::push::{News, Place, Pushed, Way};
 use super::request::{Limits, RemoteConfig, Request, shown};
 use super::setup;
 use super::ssh::Ssh;
@@ -28,16 +27,6 @@ use crate::sys::cache::objects;
 const MIRROR: &str = "refs/mesh/remote";
 /// Where the cache names, for the time of a fetch, what it has of hosts with refs of their own.
 const HELD: &str = "refs/mesh/host/";
-/// The cache's own name for what it pushes.
-const OUTGOING: &str = "refs/mesh/push";
-
-/// What became of a push.
-pub(super) enum Pushed {
-    Accepted,
-    Raced,
-    Refused(String),
-}
-
 /// What a fetch brought.
 pub(super) struct Fetched {
     /// The cache, which holds it.
@@ -54,6 +43,8 @@ pub(super) struct Session<'a> {
     limits: Limits,
     cache_path: &'a Path,
     branch_ref: String,
+    /// None where the remote is a folder of this machine.
+    way: Option<Way>,
     traffic: Traffic,
     failures: Failures,
 }
@@ -66,29 +57,26 @@ impl<'a> Session<'a> {
             return Err(RemoteError::Address(format!("{} is no branch name", shown(&config.branch))));
         }
         let (traffic, failures) = traffic(limits.bytes);
-        let registered = match &config.address {
+        let way = match &config.address {
             Address::Http(base) => {
                 let token = config.token.as_ref().map(token::read).transpose()?;
-                setup::register(Http::new(base, config, token, &limits, traffic.clone())?, true)
+                Some(way(Http::new(base, config, token, &limits, traffic.clone())?, true)?)
             }
             Address::Ssh { login, port, path } => {
                 let (login, port, path) = (login.clone(), *port, path.clone());
-                setup::register(
-                    Ssh { login, port, path, options: config.ssh_options.clone(), traffic: traffic.clone() },
-                    false,
-                )
+                let options = config.ssh_options.clone();
+                Some(way(Ssh { login, port, path, options, traffic: traffic.clone() }, false)?)
             }
             Address::Daemon { host, port, path } => {
                 let (host, port, path) = (host.clone(), *port, path.clone());
-                setup::register(Daemon { host, port, path, traffic: traffic.clone() }, false)
+                Some(way(Daemon { host, port, path, traffic: traffic.clone() }, false)?)
             }
             Address::Local(path) if !path.is_dir() => {
                 return Err(RemoteError::Unreachable(format!("there is no directory {}", config.address)));
             }
-            Address::Local(_) => Ok(()),
+            Address::Local(_) => None,
         };
-        registered.map_err(|error| RemoteError::Cache(shown(error.message())))?;
-        Ok(Self { config, limits, cache_path: &request.cache, branch_ref, traffic, failures })
+        Ok(Self { config, limits, cache_path: &request.cache, branch_ref, way, traffic, failures })
     }
 
     pub(super) fn address(&self) -> &Address {
@@ -288,37 +276,29 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Offers `commit`, which stands in the cache, as the branch's new tip.
-    pub(super) fn push(&self, cache: &Repository, commit: Oid) -> Result<Pushed, RemoteError> {
-        self.push_as(cache, commit, &format!("{OUTGOING}:{}", self.branch_ref))
+    /// Offers `news`, which stand in the cache on top of `from`, as the branch's new tip.
+    pub(super) fn push(&self, cache: &Repository, news: &News, from: Option<Oid>) -> Result<Pushed, RemoteError> {
+        self.push_as(cache, news, &Place { name: &self.branch_ref, from: Some(from) })
     }
 
-    /// Puts `commit` in the place of what stands on the ref of `host`.
-    pub(super) fn push_single(&self, cache: &Repository, host: HostId, commit: Oid) -> Result<Pushed, RemoteError> {
-        self.push_as(cache, commit, &format!("+{OUTGOING}:{}", self.host_ref(host)))
+    /// Puts `news` in the place of what stands on the ref of `host`.
+    pub(super) fn push_single(&self, cache: &Repository, host: HostId, news: &News) -> Result<Pushed, RemoteError> {
+        self.push_as(cache, news, &Place { name: &self.host_ref(host), from: None })
     }
 
-    fn push_as(&self, cache: &Repository, commit: Oid, refspec: &str) -> Result<Pushed, RemoteError> {
-        let explain = |error| self.failures.explain(&error);
-        self.failures.forget();
-        cache.reference(OUTGOING, commit, true, "mesh").map_err(explain)?;
-        let mut remote = cache.remote_anonymous(setup::URL).map_err(explain)?;
-        let refusal = RefCell::new(None);
-        let mut callbacks = self.callbacks();
-        callbacks.push_update_reference(|_, status| {
-            *refusal.borrow_mut() = status.map(shown);
-            Ok(())
-        });
-        let mut options = PushOptions::new();
-        options.packbuilder_parallelism(1).remote_callbacks(callbacks);
-        let pushed = remote.push(&[refspec], Some(&mut options));
-        drop(options);
-        match pushed {
-            Ok(()) => Ok(refusal.into_inner().map_or(Pushed::Accepted, Pushed::Refused)),
-            Err(error) if error.code() == git2::ErrorCode::NotFastForward => Ok(Pushed::Raced),
-            Err(error) => Err(self.failures.explain(&error)),
-        }
+    fn push_as(&self, cache: &Repository, news: &News, place: &Place<'_>) -> Result<Pushed, RemoteError> {
+        let Some(way) = &self.way else {
+            return Err(RemoteError::Address(format!("{} is on this machine", self.config.address)));
+        };
+        way.push(cache, news, place, self.limits.objects, &self.failures)
     }
+}
+
+/// The way over `transport`, which libgit2 takes as well.
+fn way<T: SmartSubtransport + Clone + Sync>(transport: T, stateless: bool) -> Result<Way, RemoteError> {
+    let registered = setup::register(transport.clone(), stateless);
+    registered.map_err(|error| RemoteError::Cache(shown(error.message())))?;
+    Ok(Way { transport: Box::new(transport), stateless })
 }
 
 fn cache_error(path: &Path, why: &str) -> RemoteError {

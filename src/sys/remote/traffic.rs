@@ -79,6 +79,14 @@ impl Failures {
             _ => RemoteError::Cache(text),
         }
     }
+
+    /// The failure behind `error` of a transport's stream.
+    pub(super) fn explain_stream(&self, error: &io::Error) -> RemoteError {
+        self.receiver.try_recv().unwrap_or_else(|_| match error.kind() {
+            io::ErrorKind::UnexpectedEof => RemoteError::Protocol("it broke off in the middle".to_owned()),
+            _ => broken(error),
+        })
+    }
 }
 
 /// A stream whose received bytes are counted, and whose failures are kept.
