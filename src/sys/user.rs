@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
-use rustix::process::geteuid;
+use rustix::process::{Gid, Uid, geteuid};
 
 /// Why no program is run as a user.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -71,7 +71,17 @@ impl User {
     pub(super) fn lend(&self, command: &mut Command) {
         // Whoever gives up root by a number gives up every other group with it.
         command.uid(self.uid).gid(self.gid);
-        command.env("HOME", &self.home).env("USER", &self.name).env("LOGNAME", &self.name);
+        command.envs(self.environment());
+    }
+
+    /// Its number and that of its own group.
+    pub(super) fn ids(&self) -> (Uid, Gid) {
+        (Uid::from_raw(self.uid), Gid::from_raw(self.gid))
+    }
+
+    /// What tells a program whose it is.
+    pub(super) fn environment(&self) -> [(&'static str, &str); 3] {
+        [("HOME", &self.home), ("USER", &self.name), ("LOGNAME", &self.name)]
     }
 }
 

@@ -47,6 +47,12 @@ impl Cgroups {
         Some(Self { dir })
     }
 
+    /// The cgroup for a child that is to start: a new one where nothing is left in the old one, which may have been killed.
+    pub(super) fn anew(&self, name: &ServiceName, memory: Option<u64>) -> io::Result<Cgroup> {
+        Cgroup { dir: self.dir.join(name.as_str()) }.remove();
+        self.of(name, memory)
+    }
+
     /// The cgroup of a child, made where it is missing, with its limit.
     pub(super) fn of(&self, name: &ServiceName, memory: Option<u64>) -> io::Result<Cgroup> {
         let dir = self.dir.join(name.as_str());
@@ -91,9 +97,19 @@ fn is_delegated(dir: &Path) -> bool {
 }
 
 impl Cgroup {
+    #[cfg(test)]
+    pub(super) fn for_test(dir: &Path) -> Self {
+        Self { dir: dir.to_owned() }
+    }
+
     /// The file through which a process enters it.
     pub(super) fn door(&self) -> io::Result<File> {
         OpenOptions::new().write(true).open(self.dir.join("cgroup.procs"))
+    }
+
+    /// Its folder, in which the kernel makes a process.
+    pub(super) fn dir(&self) -> io::Result<File> {
+        File::open(&self.dir)
     }
 
     /// Kills everything in it.

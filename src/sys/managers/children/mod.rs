@@ -4,6 +4,7 @@
 //! agent that comes after another one takes over what it finds by pid and start time, or by the mark that each child
 //! carries. So none is started twice, and none is ended because mesh ends.
 
+mod birth;
 mod cgroup;
 pub(super) mod logs;
 mod marks;
@@ -185,7 +186,7 @@ impl Children {
         let Some(child) = self.wanted.get(name) else { return Err("it is not in the configuration".to_owned()) };
         let logs = Logs::of(&self.logs, name);
         let cgroup = match &self.cgroups {
-            Some(cgroups) => Some(cgroups.of(name, child.memory).map_err(|error| format!("its cgroup: {error}"))?),
+            Some(cgroups) => Some(cgroups.anew(name, child.memory).map_err(|error| format!("its cgroup: {error}"))?),
             None => None,
         };
         let around =

@@ -1,14 +1,13 @@
 //! Starts a child: a session of its own, its own output files, a clean environment, and the rights it is to have.
 
-#![expect(clippy::disallowed_methods, reason = "the adapter that starts services")]
-
-use std::ffi::OsString;
-use std::fs;
-use std::io::{self, ErrorKind, Write as _};
-use std::os::unix::process::CommandExt as _;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::ErrorKind;
+use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
+use super::birth::Birth;
 use super::cgroup::Cgroup;
 use super::logs::Logs;
 use super::marks;
@@ -44,63 +43,57 @@ pub(in crate::sys::managers) fn spawn_alone(command: &Child, home: &str, logs: &
 /// Why it does not run. Nothing of it is left.
 pub(super) fn spawn(child: &Child, around: &Surroundings<'_>) -> Result<u32, String> {
     let Some((program, arguments)) = child.argv.split_first() else { return Err("no program named".to_owned()) };
-    let open = |path: &Path| Logs::open(path).map_err(|error| format!("{}: {error}", path.display()));
-    let mut command = Command::new(program);
-    command
-        .args(arguments)
-        .current_dir(&child.dir)
-        .env_clear()
-        .env("PATH", std::env::var_os("PATH").unwrap_or_else(|| OsString::from(PATH)))
-        .env("LANG", std::env::var_os("LANG").unwrap_or_else(|| OsString::from("C.UTF-8")))
-        .stdin(Stdio::null())
-        .stdout(open(&around.logs.out)?)
-        .stderr(open(&around.logs.err)?);
-    match &child.user {
-        Some(name) => {
-            let user = User::named(name)?;
-            user.lend(&mut command);
+    let open = |path: &Path| match Logs::open(path) {
+        Ok(file) => Ok(OwnedFd::from(file)),
+        Err(error) => Err(format!("{}: {error}", path.display())),
+    };
+    let nothing = File::open("/dev/null").map_err(|error| format!("/dev/null: {error}"))?;
+    let streams = [nothing.into(), open(&around.logs.out)?, open(&around.logs.err)?];
+    let user = child.user.as_deref().map(User::named).transpose()?;
+    let environment = environment(child, user.as_ref(), around);
+    let path = environment.get(OsStr::new("PATH")).cloned().unwrap_or_default();
+    let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
+    let command = (OsStr::new(program), &*arguments);
+    let run = Birth::of(command, &path, environment, &child.dir, streams, user.map(|user| user.ids()))
+        .and_then(|birth| birth.run(around.cgroup));
+    // It is not waited for here: its end is seen through its pidfd.
+    run.map_err(|error| match error.kind() {
+        ErrorKind::NotFound if !child.dir.is_dir() => format!("no directory {}", child.dir.display()),
+        ErrorKind::NotFound => format!("no program {program} on PATH"),
+        _ => format!("{program}: {error}"),
+    })
+}
+
+/// All that a child finds in its environment, by name.
+fn environment(child: &Child, user: Option<&User>, around: &Surroundings<'_>) -> BTreeMap<OsString, OsString> {
+    let mut found = BTreeMap::new();
+    let mut set = |name: &str, value: OsString| found.insert(OsString::from(name), value);
+    set("PATH", std::env::var_os("PATH").unwrap_or_else(|| OsString::from(PATH)));
+    set("LANG", std::env::var_os("LANG").unwrap_or_else(|| OsString::from("C.UTF-8")));
+    match user {
+        Some(user) => {
+            for (name, value) in user.environment() {
+                set(name, value.into());
+            }
         }
         None => {
             for name in ["HOME", "USER", "LOGNAME"] {
                 if let Some(value) = std::env::var_os(name) {
-                    command.env(name, value);
+                    set(name, value);
                 }
             }
         }
     }
-    command.envs(&child.env).env(marks::SERVICE, child.name.as_str()).env(marks::HOME, around.home);
+    for (name, value) in &child.env {
+        set(name, value.into());
+    }
+    set(marks::SERVICE, child.name.as_str().into());
+    set(marks::HOME, around.home.into());
     if let Some(socket) = around.notify.filter(|_| child.notify) {
-        command.env("NOTIFY_SOCKET", socket);
+        set("NOTIFY_SOCKET", socket.into());
         if let Some(watchdog) = child.watchdog {
-            command.env("WATCHDOG_USEC", watchdog.as_micros().to_string());
+            set("WATCHDOG_USEC", watchdog.as_micros().to_string().into());
         }
     }
-    let door = match around.cgroup {
-        Some(cgroup) => Some(cgroup.door().map_err(|error| format!("its cgroup cannot be entered: {error}"))?),
-        None => None,
-    };
-    let enter = move || -> io::Result<()> {
-        rustix::process::setsid()?;
-        match &door {
-            Some(door) => {
-                let mut door: &fs::File = door;
-                door.write_all(b"0")
-            }
-            None => Ok(()),
-        }
-    };
-    #[expect(unsafe_code, reason = "a session of its own can only be begun between fork and exec")]
-    // SAFETY: two system calls, nothing that allocates or locks.
-    unsafe {
-        command.pre_exec(enter);
-    }
-    match command.spawn() {
-        // It is not waited for here: its end is seen through its pidfd.
-        Ok(started) => Ok(started.id()),
-        Err(error) if error.kind() == ErrorKind::NotFound && !child.dir.is_dir() => {
-            Err(format!("no directory {}", child.dir.display()))
-        }
-        Err(error) if error.kind() == ErrorKind::NotFound => Err(format!("no program {program} on PATH")),
-        Err(error) => Err(format!("{program}: {error}")),
-    }
+    found
 }
