@@ -453,7 +453,7 @@ def a_stopped_agent_harms_nothing_and_its_peers_notice(fleet):
         until(f"{host.name} says that charlie is silent", lambda host=host: host.peer("charlie")["state"] == "stale")
     demand(charlie.sh("pgrep -f '[s]leep 100002'; systemctl show --value -p MainPID load.service") == pids, "its services are the same processes")
     charlie.environment(MESH_CLOCK_AHEAD=3600 * 49)
-    charlie.sh("kill -KILL $(systemctl show --value -p MainPID mesh.service); systemctl restart mesh.service")
+    charlie.sh("systemctl kill --kill-whom=main --signal=KILL mesh.service; systemctl restart mesh.service")
     for host in (fleet.alpha, fleet.bravo):
         until(f"{host.name} hears charlie again", lambda host=host: host.peer("charlie")["state"] == "ok")
     demand(charlie.sh("pgrep -f '[s]leep 100002'; systemctl show --value -p MainPID load.service") == pids, "taken over, not started twice")

@@ -15,14 +15,19 @@ NAMES = ["alpha", "bravo", "charlie", "delta"]
 MORTAL = NAMES[1:]
 
 
+def signal(host, name):
+    """To the agent, if it runs."""
+    host.tries(f"systemctl kill --kill-whom=main --signal={name} mesh.service")
+
+
 def kill_agent(fleet, host, _):
-    host.tries("kill -KILL $(systemctl show --value -p MainPID mesh.service)")
+    signal(host, "KILL")
 
 
 def hang_agent(fleet, host, seconds):
-    host.tries("kill -STOP $(systemctl show --value -p MainPID mesh.service)")
+    signal(host, "STOP")
     time.sleep(seconds)
-    host.tries("kill -CONT $(systemctl show --value -p MainPID mesh.service)")
+    signal(host, "CONT")
 
 
 def cut_power(fleet, host, seconds):
