@@ -27,6 +27,8 @@ use crate::sys::cache::objects;
 const MIRROR: &str = "refs/mesh/remote";
 /// Where the cache names, for the time of a fetch, what it has of hosts with refs of their own.
 const HELD: &str = "refs/mesh/host/";
+/// The cache's own name for what it last pushed.
+const OUTGOING: &str = "refs/mesh/push";
 /// What a fetch brought.
 pub(super) struct Fetched {
     /// The cache, which holds it.
@@ -290,6 +292,9 @@ impl<'a> Session<'a> {
         let Some(way) = &self.way else {
             return Err(RemoteError::Address(format!("{} is on this machine", self.config.address)));
         };
+        // When it is read back, the server is told that it is here.
+        let held = cache.reference(OUTGOING, news.commit, true, "mesh");
+        held.map_err(|error| cache_error(self.cache_path, error.message()))?;
         way.push(cache, news, place, self.limits.objects, &self.failures)
     }
 }
