@@ -1,8 +1,11 @@
 #!/usr/bin/env python3
 """How a mesh of many hosts uses one git server: real homes, real processes, real git over smart HTTP on this machine.
 
-    scripts/bench/scale.py pushes HOSTS [SECONDS]   every host has news: spread over SECONDS, and all at the same instant
-    scripts/bench/scale.py history                  one cycle with one new entry, by how many entries the branch holds
+    scripts/bench/scale.py pushes HOSTS [SECONDS [ROWS]]   every host has news: spread over SECONDS, and all at the same instant
+    scripts/bench/scale.py history                         one cycle with one new entry, by how many entries the branch holds
+
+ROWS are some of branch-spread, branch-once, refs-once, refs-spread and bare, in this order and joined by commas; all of them when
+nothing is said.
 
 MESH is the program (default target/debug/mesh). Compare figures of one run only: the machine and its load are part of them.
 """
@@ -201,8 +204,11 @@ def bare_pushes(folder, count, program, times):
         print(f"{f'git2 alone, refs, all at once ({time_number + 1})':34} {took:7.1f} s  {60 * count / took:6.0f} pushes/min", flush=True)
 
 
-def pushes(folder, count, seconds):
-    bare = built("bare_push")
+ROWS = ["branch-spread", "branch-once", "refs-once", "refs-spread", "bare"]
+
+
+def pushes(folder, count, seconds, rows):
+    bare = built("bare_push") if "bare" in rows else None
     server = Server(folder)
     hosts = [Host(folder, f"h{n:04}") for n in range(count)]
     author = hosts[0]
@@ -214,25 +220,28 @@ def pushes(folder, count, seconds):
     places = [host.place() * seconds for host in hosts]
     number = 0
 
-    def news():
+    def round_of(offsets, what):
         nonlocal number
         number += 1
         many(lambda host: host.publish(f"{host.name}-{number}"), hosts)
+        all_push(server, hosts, offsets, what)
 
-    print(f"{count} hosts, each with one new entry, {os.cpu_count()} processors, load {os.getloadavg()[0]:.0f}")
-    news()
-    all_push(server, hosts, places, f"branch, spread over {seconds} s")
-    news()
-    all_push(server, hosts, [0] * count, "branch, all at once")
-    for host in hosts:
-        host.layout("refs")
-    news()
-    all_push(server, hosts, [0] * count, "refs, all at once (first time)")
-    news()
-    all_push(server, hosts, [0] * count, "refs, all at once")
-    news()
-    all_push(server, hosts, places, f"refs, spread over {seconds} s")
-    bare_pushes(folder / "bare", count, bare, 3)
+    print(f"{count} hosts, each with one new entry, {os.cpu_count()} processors, load {os.getloadavg()[0]:.0f}", flush=True)
+    if "branch-spread" in rows:
+        round_of(places, f"branch, spread over {seconds} s")
+    if "branch-once" in rows:
+        round_of([0] * count, "branch, all at once")
+    single = "refs-once" in rows or "refs-spread" in rows
+    if single:
+        for host in hosts:
+            host.layout("refs")
+    if "refs-once" in rows:
+        round_of([0] * count, "refs, all at once (first time)")
+        round_of([0] * count, "refs, all at once")
+    if "refs-spread" in rows:
+        round_of(places, f"refs, spread over {seconds} s")
+    if bare:
+        bare_pushes(folder / "bare", count, bare, 3)
     reader, entries = hosts[-1], {}
     before = server.now()
     _, cpu, _ = reader.sync()
@@ -242,11 +251,15 @@ def pushes(folder, count, seconds):
     _, cpu, _ = reader.sync()
     used = server.since(before)
     print(f"a cycle without news, {count} refs: {cpu:.2f} CPU s, {used['sent'] / 1000:.1f} kB")
-    for ref in git("for-each-ref", "--format=%(refname)", "refs/heads/mesh-host/", cwd=server.repo).decode().split():
-        listed = git("ls-tree", "-r", "--name-only", ref, cwd=server.repo).decode().split()
-        entries[ref] = sum("/log/" in path for path in listed)
-    lost = [ref for ref, found in entries.items() if found != number]
-    print(f"{len(entries)} refs, each with {number} entries: " + ("nothing is lost" if not lost and len(entries) == count else f"LOST: {lost}"))
+    # Whoever has a ref of its own took along what the branch had of it.
+    refs = git("for-each-ref", "--format=%(refname)", "refs/heads/mesh-host/" if single else "refs/heads/mesh", cwd=server.repo).decode().split()
+    for ref in refs:
+        for path in git("ls-tree", "-r", "--name-only", ref, cwd=server.repo).decode().split():
+            if "/log/" in path:
+                host = path.split("/")[2]
+                entries[host] = entries.get(host, 0) + 1
+    lost = [host for host, found in entries.items() if found != number]
+    print(f"{len(entries)} hosts, each with {number} entries: " + ("nothing is lost" if not lost and len(entries) == count else f"LOST: {lost}"))
     if lost or len(entries) != count:
         raise SystemExit(1)
 
@@ -308,9 +321,11 @@ def main(arguments):
     try:
         match arguments:
             case ["pushes", count]:
-                pushes(folder, int(count), int(count))
+                pushes(folder, int(count), int(count), ROWS)
             case ["pushes", count, seconds]:
-                pushes(folder, int(count), int(seconds))
+                pushes(folder, int(count), int(seconds), ROWS)
+            case ["pushes", count, seconds, rows] if set(rows.split(",")) <= set(ROWS):
+                pushes(folder, int(count), int(seconds), rows.split(","))
             case ["history"]:
                 history(folder)
             case _:
