@@ -1,7 +1,8 @@
 //! What a change of one file costs in a repository of 10,000 files, against a git work tree of that one file, and what
 //! a scratch copy for the check command costs the first time and from then on, against a full checkout.
 //!
-//! Run by `scripts/bench/apply.sh`. Prints times and ratios, the middle one of five runs.
+//! Run by `scripts/bench/apply.sh`. Prints the time that passed, the processor time of this process and all that it
+//! started, and ratios: the middle one of all runs.
 
 #![expect(clippy::print_stdout, reason = "what a benchmark is for")]
 #![expect(dead_code, reason = "the support of the tests has more than is needed here")]
@@ -23,18 +24,50 @@ use mesh::sys::repo::GitRepo;
 use support::project::{Project, git};
 
 const FILES: usize = 10_000;
-const RUNS: u32 = 5;
+/// Runs of what touches one file, and of what touches them all.
+const RUNS: u32 = 15;
+const FULL_RUNS: u32 = 5;
 const PATH: &str = "d42/f17.txt";
 
-fn timed(act: impl FnOnce()) -> Duration {
-    let start = Instant::now();
-    act();
-    start.elapsed()
+/// What something took: time that passed, and time of processors.
+#[derive(Clone, Copy)]
+struct Cost {
+    wall: Duration,
+    cpu: Duration,
 }
 
-fn middle(mut times: Vec<Duration>) -> Duration {
-    times.sort();
-    times[times.len() / 2]
+fn timed(act: impl FnOnce()) -> Cost {
+    let (start, cpu) = (Instant::now(), cpu());
+    act();
+    Cost { wall: start.elapsed(), cpu: self::cpu() - cpu }
+}
+
+/// What this process and its children that ended have had of the processors.
+#[expect(unsafe_code, reason = "there is no safe way to ask for the time of children")]
+fn cpu() -> Duration {
+    let of = |who| {
+        let mut usage = std::mem::MaybeUninit::<libc::rusage>::uninit();
+        // SAFETY: the struct is as large as the call expects, and is read only if the call says that it was filled.
+        let usage = unsafe {
+            assert_eq!(libc::getrusage(who, usage.as_mut_ptr()), 0);
+            usage.assume_init()
+        };
+        let time = |at: libc::timeval| {
+            let micros = u64::try_from(at.tv_sec * 1_000_000 + at.tv_usec).expect("not negative");
+            Duration::from_micros(micros)
+        };
+        time(usage.ru_utime) + time(usage.ru_stime)
+    };
+    of(libc::RUSAGE_SELF) + of(libc::RUSAGE_CHILDREN)
+}
+
+fn middle(costs: &[Cost]) -> Cost {
+    let middle = |time: fn(&Cost) -> Duration| {
+        let mut times: Vec<_> = costs.iter().map(time).collect();
+        times.sort();
+        times[times.len() / 2]
+    };
+    Cost { wall: middle(|cost| cost.wall), cpu: middle(|cost| cost.cpu) }
 }
 
 fn repository(above: &Path) -> Project {
@@ -87,7 +120,7 @@ fn main() {
         back.push(timed(|| applier.rollback(&change.id, now).expect("rolled back")));
     }
     // Only now: deleting ten thousand files slows every new file down for a while.
-    for _ in 0..RUNS {
+    for _ in 0..FULL_RUNS {
         full.push(timed(|| drop(project.git(&["worktree", "add", "-q", "--detach", "../full", "main"]))));
         project.git(&["worktree", "remove", "--force", "../full"]);
 
@@ -107,22 +140,27 @@ fn main() {
         next.push(timed(scratch));
     }
     let [one, saved, full, prove, apply, back, first, next] =
-        [one, saved, full, prove, apply, back, first, next].map(middle);
-    let say = |name: &str, time: Duration, than: Duration, what: &str| {
+        [one, saved, full, prove, apply, back, first, next].map(|costs| middle(&costs));
+    let say = |name: &str, cost: Cost, than: Cost, what: &str| {
+        let (ms, times) =
+            (|time: Duration| time.as_secs_f64() * 1e3, |a: Duration, b: Duration| a.as_secs_f64() / b.as_secs_f64());
         println!(
-            "{name:34} {:8.1} ms  {:6.2} x {what}",
-            time.as_secs_f64() * 1e3,
-            time.as_secs_f64() / than.as_secs_f64()
+            "{name:34} {:8.1} ms {:6.2} x  {:8.1} CPU ms {:6.2} x {what}",
+            ms(cost.wall),
+            times(cost.wall, than.wall),
+            ms(cost.cpu),
+            times(cost.cpu, than.cpu)
         );
     };
-    println!("{FILES} files, one touched; middle of {RUNS} runs");
+    let all = Cost { wall: prove.wall + apply.wall + back.wall, cpu: prove.cpu + apply.cpu + back.cpu };
+    println!("{FILES} files, one touched; middle of {RUNS} runs, of {FULL_RUNS} where all are written");
     say("git work tree of the touched file", one, one, "itself");
     say("the same with core.fsync=all", saved, one, "that");
     say("git work tree of all files", full, one, "that");
     say("prove", prove, one, "that");
     say("apply", apply, one, "that");
     say("rollback", back, one, "that");
-    say("prove, apply and rollback", prove + apply + back, one, "that");
+    say("prove, apply and rollback", all, one, "that");
     say("scratch copy and a check, first", first, full, "a work tree of all files");
     say("scratch copy and a check, next", next, full, "a work tree of all files");
 }
