@@ -2,7 +2,8 @@
 
 use std::fs::{self, File, FileTimes, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use git2::{Index, IndexTime, Oid, Repository};
 
 use crate::sys::disk::Unsaved;
+use crate::sys::repo::restage::{self, Seal};
 
 /// How long another git may hold the lock, and how often that is looked at.
 const TRIES: u32 = 50;
@@ -74,25 +76,15 @@ impl IndexLock {
         mut unsaved: Unsaved,
     ) -> io::Result<File> {
         let old = fs::metadata(&self.index)?;
-        let copy = work.join("index");
-        fs::copy(&self.index, &copy)?;
-        let mut index = Index::open(&copy).map_err(git)?;
-        let mut entry =
-            index.get_path(path, 0).ok_or_else(|| io::Error::other("the index does not hold the file any more"))?;
-        entry.id = blob;
-        entry.ctime = IndexTime::new(low_signed(file.ctime()), nanos(file.ctime_nsec()));
-        entry.mtime = IndexTime::new(low_signed(file.mtime()), nanos(file.mtime_nsec()));
-        (entry.dev, entry.ino) = (low(file.dev()), low(file.ino()));
-        (entry.uid, entry.gid) = (file.uid(), file.gid());
-        entry.file_size = low(file.size());
-        index.add(&entry).map_err(git)?;
-        index.write().map_err(git)?;
-        let bytes = fs::read(&copy)?;
-        fs::remove_file(&copy)?;
+        let seal = Seal::of(blob, file);
+        let bytes = match restage::with(&fs::read(&self.index)?, path.as_os_str().as_bytes(), &seal) {
+            Some(bytes) => bytes,
+            None => by_libgit2(&self.index, work, path, &seal)?,
+        };
 
         let beside = self.lock.with_extension("lock.mesh");
-        let mut new =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(old.mode() & 0o777).open(&beside)?;
+        let mode = old.permissions().mode() & 0o777;
+        let mut new = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&beside)?;
         new.write_all(&bytes)?;
         new.set_permissions(old.permissions())?;
         new.set_times(FileTimes::new().set_modified(old.modified()?))?;
@@ -119,19 +111,26 @@ pub(super) fn drop_stale_lock(repo: &Repository, id: &str) -> io::Result<()> {
     if ours { fs::remove_file(lock) } else { Ok(()) }
 }
 
+/// The bytes of an index with other values for `path`, whatever its form. `work` is a folder of ours.
+fn by_libgit2(index: &Path, work: &Path, path: &Path, seal: &Seal) -> io::Result<Vec<u8>> {
+    let copy = work.join("index");
+    fs::copy(index, &copy)?;
+    let mut index = Index::open(&copy).map_err(git)?;
+    let mut entry =
+        index.get_path(path, 0).ok_or_else(|| io::Error::other("the index does not hold the file any more"))?;
+    entry.id = seal.id;
+    entry.ctime = IndexTime::new(seal.ctime.0, seal.ctime.1);
+    entry.mtime = IndexTime::new(seal.mtime.0, seal.mtime.1);
+    (entry.dev, entry.ino) = (seal.dev, seal.ino);
+    (entry.uid, entry.gid) = (seal.uid, seal.gid);
+    entry.file_size = seal.size;
+    index.add(&entry).map_err(git)?;
+    index.write().map_err(git)?;
+    let bytes = fs::read(&copy)?;
+    fs::remove_file(&copy)?;
+    Ok(bytes)
+}
+
 fn git(error: git2::Error) -> io::Error {
     io::Error::other(error.message().to_owned())
-}
-
-/// The index keeps the low 32 bits of what is longer.
-fn low(number: u64) -> u32 {
-    u32::try_from(number & u64::from(u32::MAX)).expect("32 bits were kept")
-}
-
-fn low_signed(number: i64) -> i32 {
-    low(number.cast_unsigned()).cast_signed()
-}
-
-fn nanos(number: i64) -> u32 {
-    u32::try_from(number).unwrap_or(0)
 }

@@ -4,6 +4,7 @@
 pub(in crate::sys) mod commit;
 pub mod facts;
 pub mod history;
+pub(in crate::sys) mod restage;
 pub(in crate::sys) mod scratch;
 pub(in crate::sys) mod staged;
 mod sweep;

@@ -19,6 +19,8 @@ const HIDDEN: u16 = (1 << 14) | (1 << 13);
 /// Whether more bits follow, and how often the path is in a merge.
 const EXTENDED: u16 = 0x4000;
 const STAGE: u16 = 0x3000;
+/// Length of the sum at the end.
+pub(super) const SUM: usize = 20;
 /// The length of the path; all of these bits where it is longer.
 const LENGTH: u16 = 0x0fff;
 
@@ -126,7 +128,7 @@ fn attributes_files(bytes: &[u8]) -> Option<Index> {
     let mut added = Ok(());
     each(bytes, |entry| {
         let name = entry.path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-        if name == b".gitattributes" && entry.flags & STAGE == 0 && added.is_ok() {
+        if name == b".gitattributes" && entry.is_settled() && added.is_ok() {
             added = Oid::from_bytes(entry.id).and_then(|id| {
                 index.add(&IndexEntry {
                     ctime: none,
@@ -153,27 +155,37 @@ fn find(bytes: &[u8], wanted: &[u8]) -> Option<Staged> {
     let mut staged = Staged::default();
     each(bytes, |entry| {
         let here = entry.path == wanted;
-        if here && entry.flags & STAGE == 0 {
+        if here && entry.is_settled() {
             let hidden = entry.flags & VALID != 0 || entry.more & HIDDEN != 0;
             staged.entry = Oid::from_bytes(entry.id).ok().map(|id| Entry { id, mode: entry.mode, hidden });
         }
-        staged.conflicted |= here && entry.flags & STAGE != 0;
+        staged.conflicted |= here && !entry.is_settled();
     })?;
     Some(staged)
 }
 
 /// One entry as it is in the file.
-struct Raw<'a> {
-    path: &'a [u8],
-    mode: u32,
-    id: &'a [u8],
-    flags: u16,
+pub(super) struct Raw<'a> {
+    /// Where it begins in the file.
+    pub(super) at: usize,
+    pub(super) path: &'a [u8],
+    pub(super) mode: u32,
+    pub(super) id: &'a [u8],
+    pub(super) flags: u16,
     more: u16,
 }
 
-/// Shows each entry of an index file; none when it is not of a form that is read here.
-fn each(bytes: &[u8], mut show: impl FnMut(&Raw<'_>)) -> Option<()> {
-    let mut bytes = Bytes(bytes);
+impl Raw<'_> {
+    /// Whether the path is in no merge.
+    pub(super) const fn is_settled(&self) -> bool {
+        self.flags & STAGE == 0
+    }
+}
+
+/// Shows each entry of an index file, and returns where the extensions begin; none when it is not of a form that is read
+/// here.
+pub(super) fn each(file: &[u8], mut show: impl FnMut(&Raw<'_>)) -> Option<usize> {
+    let mut bytes = Bytes(file);
     if bytes.take(4)? != b"DIRC" {
         return None;
     }
@@ -209,24 +221,31 @@ fn each(bytes: &[u8], mut show: impl FnMut(&Raw<'_>)) -> Option<()> {
             bytes.take(length)?;
             path
         };
-        show(&Raw { path, mode, id, flags, more });
+        show(&Raw { at: file.len() - start.0.len(), path, mode, id, flags, more });
     }
+    let extensions = file.len() - bytes.0.len();
     // Extensions, then the sum of all. One that begins with a small letter has to be understood.
-    while bytes.0.len() > 20 {
-        if !bytes.take(4)?.first()?.is_ascii_uppercase() {
+    while bytes.0.len() > SUM {
+        if !bytes.extension()?.0.first()?.is_ascii_uppercase() {
             return None;
         }
-        let length = usize::try_from(bytes.u32()?).ok()?;
-        bytes.take(length)?;
     }
-    (bytes.0.len() == 20).then_some(())
+    (bytes.0.len() == SUM).then_some(extensions)
 }
 
+/// A part of an index file that is yet to be read.
 #[derive(Clone, Copy)]
-struct Bytes<'a>(&'a [u8]);
+pub(super) struct Bytes<'a>(pub(super) &'a [u8]);
 
 impl<'a> Bytes<'a> {
-    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+    /// The name of an extension, and what it holds.
+    pub(super) fn extension(&mut self) -> Option<(&'a [u8], &'a [u8])> {
+        let name = self.take(4)?;
+        let length = usize::try_from(self.u32()?).ok()?;
+        Some((name, self.take(length)?))
+    }
+
+    pub(super) fn take(&mut self, count: usize) -> Option<&'a [u8]> {
         let (head, rest) = self.0.split_at_checked(count)?;
         self.0 = rest;
         Some(head)
@@ -240,9 +259,15 @@ impl<'a> Bytes<'a> {
         Some(u16::from_be_bytes(self.take(2)?.try_into().ok()?))
     }
 
+    /// The bytes up to the next `end`, which is taken as well.
+    pub(super) fn field(&mut self, end: u8) -> Option<&'a [u8]> {
+        let length = memchr::memchr(end, self.0)?;
+        Some(&self.take(length + 1)?[..length])
+    }
+
     /// The bytes up to the next NUL.
     fn until_nul(&mut self) -> Option<&'a [u8]> {
-        let length = self.0.iter().position(|byte| *byte == 0)?;
+        let length = memchr::memchr(0, self.0)?;
         self.take(length)
     }
 
