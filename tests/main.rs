@@ -4,6 +4,7 @@ mod admin_cli;
 mod agent;
 mod apply;
 mod apply_killed;
+mod apply_power_cut;
 mod attestations;
 mod audit_cli;
 mod audit_worker;

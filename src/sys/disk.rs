@@ -9,9 +9,26 @@ use std::thread;
 /// Files and folders that the disk may not have yet.
 #[derive(Debug)]
 pub(in crate::sys) struct Unsaved {
-    open: Vec<File>,
+    open: Vec<(File, What)>,
     /// False where nothing has to outlive a power cut.
     durable: bool,
+}
+
+/// What the disk is to have of a file.
+#[derive(Clone, Copy, Debug)]
+enum What {
+    All,
+    /// Its bytes, whenever it says that they were written.
+    Bytes,
+}
+
+impl What {
+    fn save(self, file: &File) -> io::Result<()> {
+        match self {
+            Self::All => file.sync_all(),
+            Self::Bytes => file.sync_data(),
+        }
+    }
 }
 
 impl Unsaved {
@@ -22,32 +39,41 @@ impl Unsaved {
     /// A file that was written, or a folder in which a name came, went or changed.
     pub(in crate::sys) fn add(&mut self, file: File) {
         if self.durable {
-            self.open.push(file);
+            self.open.push((file, What::All));
         }
     }
 
-    /// The same by its path.
+    /// A file of which only the bytes matter. Where they took the place of others, this is the cheapest wait of all.
+    pub(in crate::sys) fn add_bytes(&mut self, file: File) {
+        if self.durable {
+            self.open.push((file, What::Bytes));
+        }
+    }
+
+    /// The same as [`Unsaved::add`], by its path.
     pub(in crate::sys) fn add_at(&mut self, path: &Path) -> io::Result<()> {
         if self.durable {
-            self.open.push(File::open(path)?);
+            self.open.push((File::open(path)?, What::All));
         }
         Ok(())
     }
 
     /// Returns once the disk has them all.
     pub(in crate::sys) fn save(self) -> io::Result<()> {
-        let Some((first, others)) = self.open.split_first() else { return Ok(()) };
+        let Some(((first, what), others)) = self.open.split_first() else { return Ok(()) };
         thread::scope(|scope| {
             let saved: Vec<_> = others
                 .iter()
-                .map(|file| thread::Builder::new().spawn_scoped(scope, || file.sync_all()).map_err(|_| file))
+                .map(|other @ (file, what)| {
+                    thread::Builder::new().spawn_scoped(scope, || what.save(file)).map_err(|_| other)
+                })
                 .collect();
-            let first = first.sync_all();
+            let first = what.save(first);
             saved.into_iter().fold(first, |so_far, saved| {
                 let saved = match saved {
                     Ok(thread) => thread.join().unwrap_or_else(|_| Err(io::Error::other("the wait was broken off"))),
                     // No thread was to be had.
-                    Err(file) => file.sync_all(),
+                    Err((file, what)) => what.save(file),
                 };
                 so_far.and(saved)
             })
@@ -70,7 +96,8 @@ mod tests {
         for bad in 0..4 {
             let mut unsaved = Unsaved::new(true);
             for at in 0..4 {
-                unsaved.add(if at == bad { pipe() } else { file() });
+                let file = if at == bad { pipe() } else { file() };
+                if at % 2 == 0 { unsaved.add(file) } else { unsaved.add_bytes(file) }
             }
             unsaved.add_at(dir.path()).expect("there");
             assert!(unsaved.save().is_err(), "{bad}");
@@ -82,6 +109,7 @@ mod tests {
         assert!(Unsaved::new(true).add_at(&dir.path().join("gone")).is_err());
         let mut unsaved = Unsaved::new(false);
         unsaved.add(pipe());
+        unsaved.add_bytes(pipe());
         assert!(unsaved.save().is_ok(), "nothing is waited for");
     }
 }

@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 
 use git2::{AttrCheckFlags, AttrValue, ErrorCode, Oid, Repository, Tree};
 
-use super::index::{IndexLock, drop_stale_lock};
+use super::index::{IndexLock, Marker, drop_stale_lock};
 use super::spot::{Kept, Seen, Spot};
 use crate::domain::fix::TextHash;
 use crate::domain::undo::{Attributes, Step};
 use crate::ports::{ApplyError, RepoError};
 use crate::sys::disk::Unsaved;
 use crate::sys::repo::commit::add_objects;
-use crate::sys::repo::staged::{IndexFile, Staged};
+use crate::sys::repo::staged::{IndexFile, Staged as InIndex};
 use crate::sys::repo::{facts, must_open, within};
 
 /// A file of a repository, and the branch that it is changed on.
@@ -45,13 +45,20 @@ pub(super) struct Advance<'a> {
     pub(super) id: &'a str,
     /// A folder of ours.
     pub(super) work: &'a Path,
-    /// Told where it is, after the file was replaced, and after the branch was moved.
+    /// Told where it is, after the new file lies ready, after it was put in place, and after the branch was moved.
     pub(super) reached: &'a dyn Fn(Reached),
+}
+
+/// What lies ready for a move.
+pub(super) struct Staged {
+    /// In the work tree that stands on the branch: the lock on its index, and the file as it is.
+    seat: Option<(IndexLock, Seen)>,
 }
 
 /// Points on the way.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reached {
+    Staged,
     FileReplaced,
     RefMoved,
 }
@@ -132,7 +139,7 @@ impl Ground {
         if self.durable { add_objects(&self.repo, commit, &self.inside, unsaved).map_err(repo_refused) } else { Ok(()) }
     }
 
-    fn staged(&self) -> Result<Staged, ApplyError> {
+    fn staged(&self) -> Result<InIndex, ApplyError> {
         self.index.borrow_mut().at(&self.repo, &self.inside).map_err(refused)
     }
 
@@ -186,41 +193,70 @@ impl Ground {
         Ok(Some(seen))
     }
 
+    /// Writes what the lock on the index will hold, where a work tree stands on the branch. To be saved before
+    /// [`Ground::stage`].
+    pub(super) fn mark(&self, id: &str, unsaved: &mut Unsaved) -> Result<Option<Marker>, ApplyError> {
+        match self.seat {
+            Some(_) => Marker::write(&self.repo, id, unsaved).map(Some).map_err(untouched),
+            None => Ok(None),
+        }
+    }
+
+    /// Takes the lock on the index and lays the new file beside the old one. The journal must know of the change by
+    /// then, so that what is left of this is cleared after a power cut; and it is to be saved before
+    /// [`Ground::advance`].
+    pub(super) fn stage(
+        &self,
+        marker: Option<Marker>,
+        advance: &Advance<'_>,
+        unsaved: &mut Unsaved,
+    ) -> Result<Staged, ApplyError> {
+        let (Some(spot), Some(marker)) = (&self.seat, marker) else { return Ok(Staged { seat: None }) };
+        let lock = marker.take().map_err(untouched)?;
+        let seen = self.demand_clean(advance.from, advance.old)?.ok_or_else(|| self.moved_file())?;
+        unsaved.add_at(self.repo.path()).map_err(untouched)?;
+        spot.stage(&temporary(advance.id), advance.new, &seen.attributes, false, unsaved).map_err(untouched)?;
+        Ok(Staged { seat: Some((lock, seen)) })
+    }
+
+    /// Takes away what [`Ground::stage`] laid down, all but the lock.
+    pub(super) fn unstage(&self, id: &str) -> Result<(), ApplyError> {
+        self.seat.as_ref().map_or(Ok(()), |spot| spot.settle(&temporary(id))).map_err(untouched)
+    }
+
     /// Moves file, branch and index entry, in this order. Returned is what the disk may not have yet; without it,
     /// recovery finds the change whole.
     ///
     /// # Errors
     /// Nothing was changed, or it is undone, or it is broken; the variant says which.
-    pub(super) fn advance(&self, advance: &Advance<'_>) -> Result<Unsaved, ApplyError> {
-        let Some(spot) = &self.seat else {
+    pub(super) fn advance(&self, staged: Staged, advance: &Advance<'_>) -> Result<Unsaved, ApplyError> {
+        let mut unsaved = Unsaved::new(self.durable);
+        let (Some(spot), Some((lock, seen))) = (&self.seat, staged.seat) else {
             self.demand_clean(advance.from, advance.old)?;
-            let unsaved = self.move_branch(advance.from, advance.to)?;
+            self.move_branch(advance.from, advance.to, &mut unsaved)?;
             (advance.reached)(Reached::RefMoved);
             return Ok(unsaved);
         };
-        let lock = IndexLock::take(&self.repo, advance.id).map_err(untouched)?;
-        let seen = self.demand_clean(advance.from, advance.old)?.ok_or_else(|| self.moved_file())?;
         let temporary = temporary(advance.id);
-        spot.stage(&temporary, advance.new, &seen.attributes, false).map_err(untouched)?;
         spot.swap(&temporary, TextHash::of(advance.old), &seen.attributes).map_err(|kept| match kept {
             Kept::Moved => self.moved_file(),
             Kept::Refused(why) => untouched(why),
         })?;
         (advance.reached)(Reached::FileReplaced);
-        let unsaved = match self.move_branch(advance.from, advance.to) {
-            Ok(unsaved) => unsaved,
-            Err(error) => {
-                self.put_back(spot, advance, &seen.attributes, &error)?;
-                return Err(error);
-            }
-        };
+        let moved = spot.add_folder(&mut unsaved).map_err(untouched);
+        if let Err(error) = moved.and_then(|()| self.move_branch(advance.from, advance.to, &mut unsaved)) {
+            self.put_back(spot, advance, &seen.attributes, &error)?;
+            return Err(error);
+        }
         (advance.reached)(Reached::RefMoved);
         let mut unsaved = match self.put_entry(&lock, spot, advance, unsaved) {
             Ok(unsaved) => unsaved,
             Err(error) => {
                 // Backwards, in the opposite order.
-                let way = self.move_branch(advance.to, advance.from);
-                drop(way.map_err(|why| self.broken(&format!("{error}; then {why}")))?.save());
+                let mut unsaved = Unsaved::new(self.durable);
+                let way = self.move_branch(advance.to, advance.from, &mut unsaved);
+                way.map_err(|why| self.broken(&format!("{error}; then {why}")))?;
+                drop(unsaved.save());
                 self.put_back(spot, advance, &seen.attributes, &error)?;
                 return Err(ApplyError::Undone { why: error.to_string() });
             }
@@ -267,7 +303,7 @@ impl Ground {
         ApplyError::Broken { what: self.path.clone(), why: why.to_owned() }
     }
 
-    fn move_branch(&self, from: Oid, to: Oid) -> Result<Unsaved, ApplyError> {
+    fn move_branch(&self, from: Oid, to: Oid, unsaved: &mut Unsaved) -> Result<(), ApplyError> {
         match self.repo.reference_matching(&self.reference, to, true, from, "mesh: fix") {
             Ok(_) => {}
             Err(error) if matches!(error.code(), ErrorCode::Modified | ErrorCode::Exists | ErrorCode::Locked) => {
@@ -275,14 +311,18 @@ impl Ground {
             }
             Err(error) => return Err(refused(error)),
         }
-        // It is moved: that the disk has it at once is a wish, and recovery decides from what the disk has.
+        // It is moved: that the disk has it at once is a wish, and recovery decides from what the disk has. The folders
+        // of a branch that was packed are new.
+        let all = self.repo.commondir().join("refs/heads");
         let path = self.repo.commondir().join(&self.reference);
-        let mut unsaved = Unsaved::new(self.durable);
-        drop(unsaved.add_at(&path).and_then(|()| path.parent().map_or(Ok(()), |folder| unsaved.add_at(folder))));
-        Ok(unsaved)
+        for part in path.ancestors().take_while(|part| part.starts_with(&all)) {
+            drop(unsaved.add_at(part));
+        }
+        Ok(())
     }
 
-    /// After a kill: makes whole what the branch says is done, and undoes what it does not. Returns whether it is done.
+    /// After a kill or a power cut: makes whole what the branch says is done, and undoes what it does not. Returns whether
+    /// it is done.
     pub(super) fn recover(&self, step: &Step, id: &str, work: &Path, like: &Attributes) -> Result<bool, ApplyError> {
         let (from, to) = (oid(&step.from)?, oid(&step.to)?);
         let done = self.holds(to)?;
@@ -290,22 +330,27 @@ impl Ground {
             drop_stale_lock(&self.repo, id).map_err(untouched)?;
             return Ok(done);
         };
-        let lock = IndexLock::take(&self.repo, id).map_err(untouched)?;
+        let lock = IndexLock::take(&self.repo, id, self.durable).map_err(untouched)?;
         let ((old_blob, _, old), (new_blob, _, new)) = (self.held(from)?, self.held(to)?);
         let temporary = temporary(id);
         let (head_blob, _, _) = self.held(self.tip()?)?;
+        let mended = if !done && head_blob == old_blob {
+            spot.swap_back(&temporary, &old, &new, like)
+        } else {
+            // The disk may have kept that the branch moved, and not that the file did. Or somebody has committed the very
+            // change meanwhile: then it is theirs.
+            let again = if done && head_blob == new_blob { spot.swap_again(&temporary, &old, &new) } else { Ok(()) };
+            again.and_then(|()| Ok(spot.tidy(&temporary, &old, &new)?))
+        };
+        match mended {
+            // Neither the one nor the other: the user works on it.
+            Ok(()) | Err(Kept::Moved) => {}
+            Err(Kept::Refused(why)) if done => return Err(untouched(why)),
+            Err(Kept::Refused(why)) => return Err(self.broken(&why.to_string())),
+        }
         if !done {
-            // Somebody may have committed the very change meanwhile: then it is theirs.
-            if head_blob == old_blob {
-                match spot.swap_back(&temporary, &old, &new, like) {
-                    // Neither the one nor the other: the user works on it.
-                    Ok(()) | Err(Kept::Moved) => {}
-                    Err(Kept::Refused(why)) => return Err(self.broken(&why.to_string())),
-                }
-            }
             return Ok(false);
         }
-        spot.tidy(&temporary, &old, &new).map_err(untouched)?;
         let seen = spot.read().map_err(untouched)?;
         let stale = self.staged()?.entry.is_some_and(|entry| entry.id == old_blob);
         if let Some(seen) = seen.filter(|seen| stale && seen.bytes == new && head_blob == new_blob) {

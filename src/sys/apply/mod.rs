@@ -23,6 +23,7 @@ use crate::ports::{AppliedAs, ApplyError};
 use crate::sys::disk::Unsaved;
 use crate::sys::repo::commit::{Edit, commit_tree, find};
 use branch::{Advance, Ground, Reached, own_state, temporary, untouched};
+use index::Marker;
 use journal::Book;
 use spot::{Kept, Spot};
 
@@ -30,14 +31,16 @@ pub use port::SystemApplier;
 pub use prove::Shown;
 
 /// Every named point at which a process may be killed, in the order of a change and its way back.
-pub const POINTS: [&str; 11] = [
+pub const POINTS: [&str; 13] = [
     "apply.journaled",
+    "apply.staged",
     "apply.object-written",
     "apply.file-replaced",
     "apply.ref-moved",
     "apply.changed",
     "apply.closed",
     "rollback.begun",
+    "rollback.staged",
     "rollback.object-written",
     "rollback.file-replaced",
     "rollback.ref-moved",
@@ -82,7 +85,7 @@ impl Changes {
         }
         let ready = self.ready(change)?;
         let mut journal = ready.journal;
-        // Saved with the next note, which is on disk before anything is changed.
+        // Saved before anything is laid down elsewhere, or changed.
         let begun = self.book.begin(&journal, &change.before, &change.after).map_err(own_state)?;
         (self.point)("apply.journaled");
         let made = match &change.target {
@@ -271,38 +274,68 @@ impl Changes {
         let edit = Edit { path: &ground.inside, before: journal.before, after: &change.after };
         let made = edit.on_top_of(&ground.repo, &base, message, &self.email, now).map_err(untouched)?;
         ground.add_commit(made, &mut unsaved)?;
-        let step = Step { from: base.id().to_string(), to: made.to_string() };
-        if let Way::Commit { made, .. } = &mut journal.way {
-            *made = Some(step);
-        }
-        self.book.note_after(journal, Stage::Changing, unsaved).map_err(own_state)?;
-        (self.point)("apply.object-written");
-        ground.advance(&Advance {
+        let marker = ground.mark(&journal.id, &mut unsaved)?;
+        unsaved.save().map_err(own_state)?;
+        let advance = Advance {
             from: base.id(),
             to: made,
             old: &change.before,
             new: &change.after,
-            id: &journal.id,
-            work: &self.book.folder(&journal.id),
+            id: &change.id,
+            work: &self.book.folder(&change.id),
             reached: &|reached| {
                 (self.point)(match reached {
+                    Reached::Staged => "apply.staged",
                     Reached::FileReplaced => "apply.file-replaced",
                     Reached::RefMoved => "apply.ref-moved",
                 });
             },
-        })
+        };
+        if let Way::Commit { made, .. } = &mut journal.way {
+            *made = Some(Step { from: advance.from.to_string(), to: advance.to.to_string() });
+        }
+        self.move_along(journal, Stage::Changing, &ground, marker, &advance, "apply.object-written")
     }
 
-    fn apply_file(&self, journal: &mut Journal, change: &Change, unsaved: Unsaved) -> Result<Unsaved, ApplyError> {
-        self.book.note_after(journal, Stage::Changing, unsaved).map_err(own_state)?;
+    /// Makes a move ready, notes that it begins, and makes it.
+    fn move_along(
+        &self,
+        journal: &mut Journal,
+        stage: Stage,
+        ground: &Ground,
+        marker: Option<Marker>,
+        advance: &Advance<'_>,
+        noted: &str,
+    ) -> Result<Unsaved, ApplyError> {
+        let mut unsaved = Unsaved::new(self.durable);
+        let staged = ground.stage(marker, advance, &mut unsaved)?;
+        (advance.reached)(Reached::Staged);
+        if let Err(error) = self.book.note_beside(journal, stage, unsaved) {
+            drop(ground.unstage(advance.id));
+            return Err(own_state(error));
+        }
+        (self.point)(noted);
+        ground.advance(staged, advance)
+    }
+
+    fn apply_file(&self, journal: &mut Journal, change: &Change, begun: Unsaved) -> Result<Unsaved, ApplyError> {
+        begun.save().map_err(own_state)?;
         let like = journal.attributes.clone().ok_or_else(|| untouched("no captured copy"))?;
         let spot = Spot::open(&journal.root, &journal.path, self.durable).map_err(untouched)?;
-        self.replace(&spot, journal, &change.before, &change.after, &like, false, "apply.file-replaced")
+        let temporary = temporary(&journal.id);
+        let mut unsaved = Unsaved::new(self.durable);
+        spot.stage(&temporary, &change.after, &like, false, &mut unsaved).map_err(untouched)?;
+        (self.point)("apply.staged");
+        if let Err(error) = self.book.note_beside(journal, Stage::Changing, unsaved) {
+            drop(spot.settle(&temporary));
+            return Err(own_state(error));
+        }
+        self.replace(&spot, journal, &change.before, &change.after, &like, "apply.file-replaced")?;
+        Ok(Unsaved::new(self.durable))
     }
 
-    /// Replaces `old` by `new`, looks at the result, and undoes it when that is not as it should be. Returned is what the
-    /// disk may not have yet: that nothing is left over.
-    #[expect(clippy::too_many_arguments, reason = "one file, two texts, and how: a struct would be named once")]
+    /// Replaces `old` by `new`, which lies ready and is on disk, looks at the result, and undoes it when that is not as it
+    /// should be or the disk does not take it.
     fn replace(
         &self,
         spot: &Spot,
@@ -310,26 +343,28 @@ impl Changes {
         old: &[u8],
         new: &[u8],
         like: &Attributes,
-        same_time: bool,
         point: &str,
-    ) -> Result<Unsaved, ApplyError> {
+    ) -> Result<(), ApplyError> {
         let temporary = temporary(&journal.id);
         let what = || journal.path.clone();
-        spot.stage(&temporary, new, like, same_time).map_err(untouched)?;
         spot.swap(&temporary, TextHash::of(old), like).map_err(|kept| match kept {
             Kept::Moved => ApplyError::Moved { what: what() },
             Kept::Refused(why) => untouched(why),
         })?;
         (self.point)(point);
         let whole = spot.read().ok().flatten();
+        let mut failed = format!("{} was not as written", journal.path);
         if whole.is_some_and(|seen| seen.bytes == new && seen.attributes.same_rights(like)) {
             let mut unsaved = Unsaved::new(self.durable);
             let gone = spot.let_go(&temporary, &mut unsaved);
             gone.map_err(|why| ApplyError::Broken { what: what(), why: why.to_string() })?;
-            return Ok(unsaved);
+            match unsaved.save() {
+                Ok(()) => return Ok(()),
+                Err(why) => failed = why.to_string(),
+            }
         }
         match spot.swap_back(&temporary, old, new, like) {
-            Ok(()) => Err(ApplyError::Undone { why: format!("{} was not as written", journal.path) }),
+            Ok(()) => Err(ApplyError::Undone { why: failed }),
             Err(Kept::Moved) => Err(ApplyError::Moved { what: what() }),
             Err(Kept::Refused(why)) => Err(ApplyError::Broken { what: what(), why: why.to_string() }),
         }
@@ -342,6 +377,8 @@ impl Changes {
         {
             // A killed process may have left it half-way.
             self.step_done(journal, reference, step)?;
+        } else if before == Stage::Reverting && matches!(journal.way, Way::Commit { .. }) {
+            self.clear(journal)?;
         }
         let taken = match journal.way.clone() {
             Way::Commit { reference, made: Some(made), .. } => self.revert(journal, &reference, &made, now),
@@ -386,7 +423,15 @@ impl Changes {
         }
         self.book.note(journal, Stage::Reverting).map_err(own_state)?;
         (self.point)("rollback.begun");
-        self.replace(&spot, journal, &after, &before, &like, true, "rollback.file-replaced")
+        let mut unsaved = Unsaved::new(self.durable);
+        spot.stage(&temporary(&journal.id), &before, &like, true, &mut unsaved).map_err(untouched)?;
+        (self.point)("rollback.staged");
+        if let Err(error) = unsaved.save() {
+            drop(spot.settle(&temporary(&journal.id)));
+            return Err(untouched(error));
+        }
+        self.replace(&spot, journal, &after, &before, &like, "rollback.file-replaced")?;
+        Ok(Unsaved::new(self.durable))
     }
 
     /// Makes a commit on top of the branch, as it is now, that takes `made` back.
@@ -413,7 +458,8 @@ impl Changes {
             ApplyError::Untouched { why } => ApplyError::Undone { why },
             other => other,
         })?;
-        self.book.note(journal, Stage::Reverting).map_err(own_state)?;
+        let mut unsaved = Unsaved::new(self.durable);
+        self.book.write(journal, Stage::Reverting, &mut unsaved).map_err(own_state)?;
         (self.point)("rollback.begun");
         let tip = find(&ground.repo, &tip.to_string()).map_err(untouched)?;
         let ours = find(&ground.repo, &made.to).map_err(untouched)?;
@@ -441,28 +487,30 @@ impl Changes {
             let tree = merged.write_tree_to(&ground.repo).map_err(|error| untouched(error.message()))?;
             commit_tree(&ground.repo, &tip, tree, &ground.inside, &message, &self.email, now).map_err(untouched)?
         };
-        let mut unsaved = Unsaved::new(self.durable);
         ground.add_commit(back, &mut unsaved)?;
-        if let Way::Commit { taken_back, .. } = &mut journal.way {
-            *taken_back = Some(Step { from: tip.id().to_string(), to: back.to_string() });
-        }
-        self.book.note_after(journal, Stage::Reverting, unsaved).map_err(own_state)?;
-        (self.point)("rollback.object-written");
+        let marker = ground.mark(&journal.id, &mut unsaved)?;
+        unsaved.save().map_err(own_state)?;
+        let id = journal.id.clone();
         let (_, _, new) = ground.held(back)?;
-        ground.advance(&Advance {
+        let advance = Advance {
             from: tip.id(),
             to: back,
             old: &held,
             new: &new,
-            id: &journal.id,
-            work: &self.book.folder(&journal.id),
+            id: &id,
+            work: &self.book.folder(&id),
             reached: &|reached| {
                 (self.point)(match reached {
+                    Reached::Staged => "rollback.staged",
                     Reached::FileReplaced => "rollback.file-replaced",
                     Reached::RefMoved => "rollback.ref-moved",
                 });
             },
-        })
+        };
+        if let Way::Commit { taken_back, .. } = &mut journal.way {
+            *taken_back = Some(Step { from: advance.from.to_string(), to: advance.to.to_string() });
+        }
+        self.move_along(journal, Stage::Reverting, &ground, marker, &advance, "rollback.object-written")
     }
 }
 

@@ -3,10 +3,12 @@
 use jiff::Timestamp;
 
 use super::branch::{Ground, own_state, temporary, untouched};
+use super::index::drop_stale_lock;
 use super::spot::{Kept, Spot};
 use super::{Changes, read_only};
 use crate::domain::undo::{Attributes, End, Journal, Stage, Step, Way};
 use crate::ports::{ApplyError, Recovered};
+use crate::sys::repo::must_open;
 
 impl Changes {
     /// Finishes or undoes what a killed process had begun; never both, never neither. Called again, it says the same.
@@ -30,6 +32,8 @@ impl Changes {
             Stage::Prepared | Stage::Changing => {
                 self.demand_open()?;
                 let done = match &journal.way {
+                    // The copies and the commit may not be on disk, and are not needed.
+                    _ if journal.stage == Stage::Prepared => self.clear(&journal).map(|()| false),
                     Way::Commit { reference, made: Some(made), .. } => self.step_done(&journal, reference, made),
                     Way::Commit { made: None, .. } => Ok(false),
                     Way::Copy => self.copy_done(&journal),
@@ -66,6 +70,18 @@ impl Changes {
         let none = Attributes { mode: 0o600, uid: 0, gid: 0, modified: (0, 0), extended: Default::default() };
         let like = journal.attributes.as_ref().unwrap_or(&none);
         ground.recover(step, &journal.id, &self.book.folder(&journal.id), like)
+    }
+
+    /// Clears what lies ready for a change of which nothing was made yet.
+    pub(super) fn clear(&self, journal: &Journal) -> Result<(), ApplyError> {
+        // In a folder that is gone, or a repository, nothing is left.
+        if let Ok(spot) = Spot::open(&journal.root, &journal.path, self.durable) {
+            spot.settle(&temporary(&journal.id)).map_err(untouched)?;
+        }
+        match (&journal.way, must_open(&journal.root)) {
+            (Way::Commit { .. }, Ok(repo)) => drop_stale_lock(&repo, &journal.id).map_err(untouched),
+            _ => Ok(()),
+        }
     }
 
     fn copy_done(&self, journal: &Journal) -> Result<bool, ApplyError> {

@@ -105,10 +105,20 @@ impl Spot {
     }
 
     /// Writes `bytes` beside the file under the name `temporary`, with the attributes of `like`, and looks whether all
-    /// of that holds. With `same_time` it is dated back, too.
-    pub(super) fn stage(&self, temporary: &str, bytes: &[u8], like: &Attributes, same_time: bool) -> io::Result<()> {
+    /// of that holds. With `same_time` it is dated back, too. It has to be saved before it takes the place of the file.
+    pub(super) fn stage(
+        &self,
+        temporary: &str,
+        bytes: &[u8],
+        like: &Attributes,
+        same_time: bool,
+        unsaved: &mut Unsaved,
+    ) -> io::Result<()> {
         self.drop_temporary(temporary)?;
-        let staged = self.write(temporary, bytes, like, same_time);
+        let staged = self.write(temporary, bytes, like, same_time).and_then(|file| {
+            unsaved.add(file);
+            self.add_folder(unsaved)
+        });
         if staged.is_err() {
             // The error that is told is the first one.
             drop(self.drop_temporary(temporary));
@@ -118,11 +128,18 @@ impl Spot {
 
     /// Puts a file where none is looked for, with all its attributes.
     pub(super) fn place(&self, bytes: &[u8], like: &Attributes) -> io::Result<()> {
-        self.stage(&self.name, bytes, like, true)?;
-        self.sync()
+        let mut unsaved = Unsaved::new(self.durable);
+        self.stage(&self.name, bytes, like, true, &mut unsaved)?;
+        unsaved.save()
     }
 
-    fn write(&self, temporary: &str, bytes: &[u8], like: &Attributes, same_time: bool) -> io::Result<()> {
+    /// Adds the folder to what is yet to be saved: that a name came, went or was exchanged.
+    pub(super) fn add_folder(&self, unsaved: &mut Unsaved) -> io::Result<()> {
+        unsaved.add(File::from(self.dir.try_clone()?));
+        Ok(())
+    }
+
+    fn write(&self, temporary: &str, bytes: &[u8], like: &Attributes, same_time: bool) -> io::Result<File> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut file = File::from(openat(&self.dir, temporary, flags, Mode::RUSR | Mode::WUSR)?);
         file.write_all(bytes)?;
@@ -143,14 +160,10 @@ impl Spot {
         if same_time {
             file.set_times(FileTimes::new().set_modified(time(like.modified)))?;
         }
-        if self.durable {
-            file.sync_all()?;
-        }
-        drop(file);
         let seen = self.look(temporary)?.ok_or_else(|| io::Error::other("the new file is gone"))?;
         let dated = !same_time || seen.attributes.modified == like.modified;
         if seen.bytes == bytes && seen.attributes.same_rights(like) && dated {
-            Ok(())
+            Ok(file)
         } else {
             Err(io::Error::other("a copy of the file does not keep its bytes, owner, mode or attributes"))
         }
@@ -158,7 +171,7 @@ impl Spot {
 
     /// Puts what is staged in the place of the file, which must be `expected` with the rights of `like`. What was there
     /// is looked at after it was taken away, so a writer in between is noticed and gets its file back.
-    /// It stays under the temporary name until [`Spot::settle`] or [`Spot::swap_back`].
+    /// It stays under the temporary name until [`Spot::settle`] or [`Spot::swap_back`]. The folder is yet to be saved.
     pub(super) fn swap(&self, temporary: &str, expected: TextHash, like: &Attributes) -> Result<(), Kept> {
         let is_expected = |seen: &Option<Seen>| {
             seen.as_ref().is_some_and(|seen| {
@@ -186,7 +199,7 @@ impl Spot {
                 return Err(errno.into());
             }
         }
-        Ok(self.sync()?)
+        Ok(())
     }
 
     /// Lets go of what was swapped out.
@@ -199,8 +212,7 @@ impl Spot {
     /// The same, with the folder yet to be saved.
     pub(super) fn let_go(&self, temporary: &str, unsaved: &mut Unsaved) -> io::Result<()> {
         self.drop_temporary(temporary)?;
-        unsaved.add(File::from(self.dir.try_clone()?));
-        Ok(())
+        self.add_folder(unsaved)
     }
 
     /// Puts back what was swapped out, or a copy of `old` where that is gone. The file must still be `new`.
@@ -211,19 +223,21 @@ impl Spot {
         match file {
             Some(file) if file.bytes == new => match left {
                 // Unlike a half-written copy, this is what was there, or what somebody wrote in that moment.
-                Some(left) if left.bytes == old || !new.starts_with(&left.bytes) => {
+                Some(left) if left.bytes == old || !is_part(&left.bytes, new) => {
                     self.exchange(temporary)?;
                     Ok(self.settle(temporary)?)
                 }
                 Some(_) | None => {
-                    self.stage(temporary, old, like, true)?;
+                    let mut unsaved = Unsaved::new(self.durable);
+                    self.stage(temporary, old, like, true, &mut unsaved)?;
+                    unsaved.save()?;
                     self.swap(temporary, TextHash::of(new), &file.attributes)?;
                     Ok(self.settle(temporary)?)
                 }
             },
             Some(file) if file.bytes == old => Ok(self.settle(temporary)?),
             Some(_) | None => {
-                if left.is_some_and(|left| left.bytes == old || new.starts_with(&left.bytes)) {
+                if left.is_some_and(|left| left.bytes == old || is_part(&left.bytes, new)) {
                     self.settle(temporary)?;
                 }
                 Err(Kept::Moved)
@@ -231,12 +245,25 @@ impl Spot {
         }
     }
 
+    /// Puts `new` in the place of `old` where it was and the disk did not keep that: the one lies ready beside the other,
+    /// which no person's hand leads to.
+    pub(super) fn swap_again(&self, temporary: &str, old: &[u8], new: &[u8]) -> Result<(), Kept> {
+        let (Some(file), Some(left)) = (self.read()?, self.look(temporary)?) else { return Ok(()) };
+        if file.bytes == old && left.bytes == new && left.attributes.same_rights(&file.attributes) {
+            self.swap(temporary, TextHash::of(old), &file.attributes)?;
+            self.settle(temporary)?;
+        }
+        Ok(())
+    }
+
     /// Clears what a killed process left beside a file that was replaced. Killed between exchange and look, it may have
-    /// taken away what somebody wrote in that moment: that is put back.
+    /// taken away what somebody wrote in that moment: that is put back, and where it cannot be, it stays.
     pub(super) fn tidy(&self, temporary: &str, old: &[u8], new: &[u8]) -> io::Result<()> {
         let Some(left) = self.look(temporary)? else { return Ok(()) };
-        let swapped = self.read()?.is_some_and(|seen| seen.bytes == new);
-        if swapped && left.bytes != old && !new.starts_with(&left.bytes) {
+        if left.bytes != old && !is_part(&left.bytes, new) {
+            if self.read()?.is_none_or(|seen| seen.bytes != new) {
+                return Ok(());
+            }
             self.exchange(temporary)?;
         }
         self.settle(temporary)
@@ -252,10 +279,12 @@ impl Spot {
             Err(errno) => Err(errno.into()),
         }
     }
+}
 
-    fn sync(&self) -> io::Result<()> {
-        if self.durable { Ok(rustix::fs::fsync(&self.dir)?) } else { Ok(()) }
-    }
+/// Whether the bytes are what a process that was killed, or a power cut, left of `whole`: an end may be missing, and
+/// what the disk did not get reads as NULs.
+fn is_part(bytes: &[u8], whole: &[u8]) -> bool {
+    bytes.len() <= whole.len() && bytes.iter().zip(whole).all(|(byte, wanted)| byte == wanted || *byte == 0)
 }
 
 fn time((seconds, nanos): (i64, u32)) -> SystemTime {

@@ -106,13 +106,16 @@ pub(in crate::sys) fn add_objects(
     for part in path.ancestors().filter(|part| !part.as_os_str().is_empty()) {
         written.push(tree.get_path(part).map_err(git("read the new tree"))?.id());
     }
+    let objects = repo.commondir().join("objects");
+    let in_objects = |error: io::Error| RepoError::Git { what: "put objects on disk", why: error.to_string() };
+    unsaved.add_at(&objects).map_err(in_objects)?;
     for object in written {
         let hex = object.to_string();
-        let folder = repo.commondir().join("objects").join(&hex[..2]);
+        let folder = objects.join(&hex[..2]);
         match unsaved.add_at(&folder.join(&hex[2..])).and_then(|()| unsaved.add_at(&folder)) {
             // In a pack or an alternate, and so on disk for longer.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            other => other.map_err(|error| RepoError::Git { what: "put objects on disk", why: error.to_string() })?,
+            other => other.map_err(in_objects)?,
         }
     }
     Ok(())
