@@ -134,7 +134,7 @@ impl Site {
             ((15, "graph".to_owned()), Record { stats: fired, ..Record::default() }),
             ((15, "leaky".to_owned()), Record { acts: self.acted.clone(), ..Record::default() }),
         ];
-        db.keep_rule_state(records.iter().map(|(key, record)| (key, record)), std::iter::empty(), &[]).expect("stored");
+        db.keep_rule_state(records.iter().map(|(key, record)| (key, record)), std::iter::empty(), []).expect("stored");
         let mut parts = Parts::open(Home::at(&self.host.home)).expect("in order");
         let library = if with_lessons { parts.library().expect("read") } else { Library::default() };
         let mut work = Work::new(given(&parts, Some(&library)).expect("rules"), |_| {});

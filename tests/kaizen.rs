@@ -150,7 +150,7 @@ impl Stage {
             proposal: None,
             thread: Vec::new(),
         };
-        self.db.keep_rule_state(std::iter::empty(), std::iter::once(&incident), &[]).expect("stored");
+        self.db.keep_rule_state(std::iter::empty(), std::iter::once(&incident), []).expect("stored");
     }
 
     /// Rule 15 acted on the service `graph` at these hours of the running clock.
@@ -163,7 +163,7 @@ impl Stage {
         let acts = hours.map(|hour| i64::try_from(hour * HOUR).expect("small")).collect();
         let record = Record { acts, stats, ..Record::default() };
         let key = (15, "graph".to_owned());
-        self.db.keep_rule_state(std::iter::once((&key, &record)), std::iter::empty(), &[]).expect("stored");
+        self.db.keep_rule_state(std::iter::once((&key, &record)), std::iter::empty(), []).expect("stored");
     }
 
     /// Readings of the last `hours`, one every five minutes.

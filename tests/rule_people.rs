@@ -86,7 +86,7 @@ fn c16_c17_stats_say_what_came_of_each_rule() {
     let (one, other): (Key, Key) = ((12, "a".to_owned()), (12, "b".to_owned()));
     let record = Record { stats, ..Record::default() };
     let records = [(&one, &record), (&other, &record)];
-    db(&agent).keep_rule_state(records.into_iter(), std::iter::empty(), &[]).expect("kept");
+    db(&agent).keep_rule_state(records.into_iter(), std::iter::empty(), []).expect("kept");
     let shown = agent.json(&["--json", "rule", "stats"]);
     let of = |number: u64| shown["stats"].as_array().expect("a list").iter().find(|one| one["number"] == number);
     let twelve = of(12).expect("there");

@@ -217,7 +217,7 @@ fn rule_22_stops_the_restarts_of_a_service_that_is_slow_and_not_dead() {
     let now = i64::try_from(db.count_on(&SystemClock.moment()).expect("counted").as_millis() / 1_000).expect("a time");
     let record = Record { acts: (0..6).map(|n| now - 7_200 - 60 * n).collect(), ..Record::default() };
     let key: Key = (4, "slow".to_owned());
-    db.keep_rule_state(std::iter::once((&key, &record)), std::iter::empty(), &[]).expect("kept");
+    db.keep_rule_state(std::iter::once((&key, &record)), std::iter::empty(), []).expect("kept");
     drop(db);
     services.start();
     let pid = services.until_up("slow", 0);

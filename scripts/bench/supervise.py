@@ -42,8 +42,10 @@ def rss_mb(pid):
 
 
 def cpu(pid):
+    """Seconds that a process and the children that it waited for had of a processor. Its own by its clock, which is finer
+    than the ticks of /proc: at rest a tick is a third of what there is to see."""
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return sum(int(field) for field in fields[11:15]) / TICKS
+    return time.clock_gettime(~pid << 3 | 2) + sum(int(field) for field in fields[13:15]) / TICKS
 
 
 def wakeups(pid):

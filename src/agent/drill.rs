@@ -148,7 +148,8 @@ fn scene<T>(
         ..setting
     };
     let now = SystemClock.now();
-    let healer = Healer::resume(&db, setting, eyes, hands, now.as_second(), |_| {})?;
+    let mut healer = Healer::resume(&db, setting, eyes, hands, now.as_second(), |_| {})?;
+    healer.explains = true;
     let mut scene = Scene { rule, script, place: &place, ground, healer, db, now, uptime: Duration::from_secs(1_000) };
     let played = play(&mut scene);
     drop(scene);

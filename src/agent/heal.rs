@@ -94,7 +94,7 @@ impl Heal {
         }
         let mut notes = Vec::new();
         let first = given(parts, dry_run, &mut notes)?;
-        let db = Db::open(&parts.home.database())?;
+        let db = Db::open_small(&parts.home.database())?;
         let (words, received) = channel();
         let ending = Arc::new(AtomicBool::new(false));
         let (home, host) = (parts.home.clone(), parts.key.host());

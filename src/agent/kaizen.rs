@@ -374,7 +374,7 @@ impl Kaizen {
     /// The rules or the database cannot be read.
     pub fn start(parts: &Parts, log: Log) -> Result<Self, RulesError> {
         let given = given(parts, None)?;
-        let mut db = Db::open(&parts.home.database())?;
+        let mut db = Db::open_small(&parts.home.database())?;
         let (words, received) = channel();
         let thread = thread::Builder::new().name("kaizen".to_owned()).spawn(move || {
             run(&mut Work::new(given, log), &mut db, &received, log);

@@ -51,7 +51,7 @@ impl Notifying {
             };
             let (name, host) = (wanted.name.to_string(), parts.config.name.to_string());
             let mut channel_ = Channel { name, host, policy: wanted.policy(), courier };
-            let mut db = Db::open(&parts.home.database())?;
+            let mut db = Db::open_small(&parts.home.database())?;
             // A channel that is new begins here, not where its thread first looks.
             let begun = db.channel(&channel_.name)?;
             db.save_channel(&channel_.name, &begun)?;

@@ -22,7 +22,11 @@ use crate::domain::schedule;
 use crate::loops::seed::{Found, Mode};
 use crate::store::config::ConfigError;
 use crate::store::db::DbError;
+use crate::sys::memory;
 use crate::sys::ready::Ready;
+
+/// From the end of a round until what it set off in other threads is over too: then the agent rests.
+const SETTLED: Duration = Duration::from_secs(20);
 
 /// What the agent tells while it runs.
 pub enum Note<'a> {
@@ -135,6 +139,7 @@ pub fn serve(
     tell: &mut dyn FnMut(Note<'_>),
 ) -> Result<(), ServiceError> {
     let mut lock = parts.lock()?;
+    memory::share_pools();
     // Before any loop runs: until then it is not known what is in place.
     if mode != Mode::Tell {
         let found = undo::recover(&mut parts).map_err(ServiceError::Undo)?;
@@ -220,9 +225,12 @@ async fn rounds(
         tell_notes(&running, tell);
         tell(Note::Waiting(wait));
         let mut waited = pin!(tokio::time::sleep(wait));
+        let mut settled = pin!(tokio::time::sleep(SETTLED));
+        let mut rests = false;
         loop {
             tokio::select! {
                 () = &mut waited => break,
+                () = &mut settled, if !rests => { memory::give_back(); rests = true; }
                 () = running.services.ended() => return Err(ServiceError::Supervision),
                 _ = told.terminate.recv() => { tell(Note::Stopping); return Ok(running); }
                 _ = told.interrupt.recv() => { tell(Note::Stopping); return Ok(running); }

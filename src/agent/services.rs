@@ -77,7 +77,7 @@ impl Services {
     /// # Errors
     /// The database cannot be opened.
     pub fn start(parts: &Parts, mode: Mode, door: Door, say: Say) -> Result<Self, DbError> {
-        let (db, records) = (Db::open(&parts.home.database())?, Db::open(&parts.home.database())?);
+        let (db, records) = (Db::open_small(&parts.home.database())?, Db::open_small(&parts.home.database())?);
         let (events, received) = channel();
         let (remember, remembered) = channel();
         let (alive, running) = oneshot::channel::<()>();

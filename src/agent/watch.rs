@@ -75,7 +75,7 @@ impl Watch {
     /// # Errors
     /// The database cannot be opened.
     pub fn start(parts: &Parts) -> Result<Self, DbError> {
-        let mut db = Db::open(&parts.home.database())?;
+        let mut db = Db::open_small(&parts.home.database())?;
         let mut world = World::of(parts)?;
         let made_from = Wanted::now(parts);
         let mut notes = Vec::new();
@@ -102,7 +102,10 @@ impl Watch {
         drop(events.send(Event::Checks(checks)));
         threads.push(thread::spawn(move || {
             measure::run(&SystemClock, &mut db, answers, &received, &mut |measured| {
-                publisher.send_replace(Published::now(world.snapshot(measured)));
+                // What nobody can ask for is not made.
+                if publisher.receiver_count() > 0 {
+                    publisher.send_replace(Published::now(world.snapshot(measured)));
+                }
             });
         }));
         Ok(Self { events, threads, made_from, seen, address, notes })
@@ -191,7 +194,7 @@ struct World {
 
 impl World {
     fn of(parts: &Parts) -> Result<Self, DbError> {
-        let db = Db::open(&parts.home.database())?;
+        let db = Db::open_small(&parts.home.database())?;
         Ok(Self { home: parts.home.clone(), db, started: parts.now(), looked: None })
     }
 

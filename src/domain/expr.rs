@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use super::lesson::{parse_span, span_text};
 use super::limits;
-use super::series::{self, BASELINE_WINDOW, History, Range, SLOPE_WINDOW};
+use super::series::{BASELINE_WINDOW, History, Range, SLOPE_WINDOW};
 use super::signal::{NameError, SeriesName};
 
 /// A function over the readings of a signal.
@@ -256,7 +256,23 @@ impl Claim {
     /// What was measured says of the claim. A signal that was not measured never supports it.
     #[must_use]
     pub fn evaluate(&self, history: &History, now: i64) -> Truth {
-        self.root.truth(history, now)
+        self.root.truth(&About::it(history, now))
+    }
+
+    /// What was measured says of [`Claim::about`], without making that claim where each of its subjects is `stand_in` itself
+    /// or another one.
+    ///
+    /// # Errors
+    /// That makes no subject.
+    pub fn evaluate_of(&self, stand_in: &str, subject: &str, history: &History, now: i64) -> Result<Truth, NameError> {
+        let within = |read: &Read| {
+            let known = read.series.subject.as_str();
+            known != stand_in && known.contains(stand_in)
+        };
+        if self.reads.iter().any(within) {
+            return Ok(self.about(stand_in, subject)?.evaluate(history, now));
+        }
+        Ok(self.root.truth(&About { history, now, stand_in, subject }))
     }
 
     /// What each of its calls reads now, in words: `last("service.rss_mb/web") = 3.0`.
@@ -264,7 +280,7 @@ impl Claim {
     pub fn reading(&self, history: &History, now: i64) -> String {
         let told = self.reads.iter().map(|read| {
             let name = FUNCTIONS.iter().find(|known| known.1 == read.function).map_or("", |known| known.0);
-            let range = read.range(history, now);
+            let range = read.range(&About::it(history, now));
             let value = match range.exact() {
                 Some(value) => format!("{value:.1}"),
                 None if range == Range::UNKNOWN => "not known".to_owned(),
@@ -280,7 +296,7 @@ impl Claim {
     /// Each call of the claim with what it comes to, in words: a number, the bounds of one, or `unknown`.
     #[must_use]
     pub fn readings(&self, history: &History, now: i64) -> BTreeMap<String, String> {
-        self.reads.iter().map(|read| (read.to_string(), read.range(history, now).to_string())).collect()
+        self.reads.iter().map(|read| (read.to_string(), read.range(&About::it(history, now)).to_string())).collect()
     }
 }
 
@@ -303,8 +319,27 @@ impl Read {
         }
     }
 
-    fn range(&self, history: &History, now: i64) -> Range {
-        series::read(&history.of(&self.series), self.function, self.window, self.series.signal, now)
+    fn range(&self, about: &About<'_>) -> Range {
+        let (signal, subject) = (self.series.signal, self.series.subject.as_str());
+        // One without a subject means all subjects; what stands in for one is never empty there.
+        let subject = if !subject.is_empty() && subject == about.stand_in { about.subject } else { subject };
+        about.history.read(signal, subject, self.function, self.window, about.now)
+    }
+}
+
+/// What a claim is asked with.
+struct About<'a> {
+    history: &'a History,
+    now: i64,
+    /// The subject in whose place `subject` is read.
+    stand_in: &'a str,
+    subject: &'a str,
+}
+
+impl<'a> About<'a> {
+    /// The claim as it is.
+    const fn it(history: &'a History, now: i64) -> Self {
+        Self { history, now, stand_in: "", subject: "" }
     }
 }
 
@@ -321,26 +356,26 @@ impl Node {
         }
     }
 
-    fn truth(&self, history: &History, now: i64) -> Truth {
+    fn truth(&self, about: &About<'_>) -> Truth {
         match self {
             Self::Compare(comparison, sides) => {
-                let [left, right] = sides.each_ref().map(|side| side.number(history, now));
+                let [left, right] = sides.each_ref().map(|side| side.number(about));
                 comparison.of(left, right)
             }
-            Self::Not(part) => part.truth(history, now).not(),
-            Self::All(parts) => decided(parts, Truth::False, history, now),
-            Self::Any(parts) => decided(parts, Truth::True, history, now),
+            Self::Not(part) => part.truth(about).not(),
+            Self::All(parts) => decided(parts, Truth::False, about),
+            Self::Any(parts) => decided(parts, Truth::True, about),
             Self::Number(_) | Self::Read(_) | Self::Arithmetic(..) | Self::Negative(_) => Truth::Unknown,
         }
     }
 
-    fn number(&self, history: &History, now: i64) -> Range {
+    fn number(&self, about: &About<'_>) -> Range {
         match self {
             Self::Number(number) => Range::exactly(*number),
-            Self::Read(read) => read.range(history, now),
-            Self::Negative(part) => part.number(history, now).negated(),
+            Self::Read(read) => read.range(about),
+            Self::Negative(part) => part.number(about).negated(),
             Self::Arithmetic(sign, sides) => {
-                let [left, right] = sides.each_ref().map(|side| side.number(history, now));
+                let [left, right] = sides.each_ref().map(|side| side.number(about));
                 match sign {
                     Sign::Plus => left.plus(right),
                     Sign::Minus => left.plus(right.negated()),
@@ -354,10 +389,10 @@ impl Node {
 }
 
 /// `decider` where one part says so; else unknown where one part is; else the opposite.
-fn decided(parts: &[Node], decider: Truth, history: &History, now: i64) -> Truth {
+fn decided(parts: &[Node], decider: Truth, about: &About<'_>) -> Truth {
     let mut found = decider.not();
     for part in parts {
-        match part.truth(history, now) {
+        match part.truth(about) {
             truth if truth == decider => return decider,
             Truth::Unknown => found = Truth::Unknown,
             Truth::True | Truth::False => {}
@@ -529,6 +564,7 @@ fn signal_call(name: &str, arguments: &[IdedExpr]) -> Result<Read, ExprError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::signal::Subject;
 
     fn refusal(text: &str) -> ExprError {
         Claim::compile(text).expect_err(text)
@@ -541,6 +577,35 @@ mod tests {
         let other = claim.about("one", "web").expect("a subject");
         assert_eq!(other, Claim::compile(&text.replace("one", "web")).expect("sound"));
         assert_eq!(claim.about("one", "a b"), Err(NameError::Subject));
+    }
+
+    #[test]
+    fn a_claim_is_asked_of_a_subject_without_being_made_for_it() {
+        let text =
+            r#"last("service.rss_mb/one") > 5 && last("log.records/one.log") > 0 && last("host.load.per_core") > 1"#;
+        let whole: SeriesName = "log.records/web.log".parse().expect("a name");
+        let mut history = History::new();
+        let mut note = |name: &SeriesName, value| {
+            history.readings_mut(name).add(Duration::from_secs(60), 100, Some(value), 0, 10);
+        };
+        note(&SeriesName::of("service.rss_mb", "one".parse().expect("a subject")), 1.0);
+        note(&SeriesName::of("service.rss_mb", "web".parse().expect("a subject")), 6.0);
+        note(&SeriesName::of("host.load.per_core", Subject::default()), 2.0);
+        note(&whole, 3.0);
+        for (text, expected) in [
+            (text.to_owned(), [Truth::False, Truth::True, Truth::Unknown]),
+            // Without the one that only begins with it.
+            (text.replace(r#"last("log.records/one.log") > 0 && "#, ""), [Truth::False, Truth::True, Truth::Unknown]),
+        ] {
+            let claim = Claim::compile(&text).expect("sound");
+            for (subject, expected) in ["one", "web", "other"].into_iter().zip(expected) {
+                let made = claim.about("one", subject).expect("a subject").evaluate(&history, 100);
+                let asked = claim.evaluate_of("one", subject, &history, 100).expect("a subject");
+                assert_eq!([asked, made], [expected; 2], "{subject}: {text}");
+            }
+        }
+        let claim = Claim::compile(text).expect("sound");
+        assert!(claim.evaluate_of("one", "a b", &history, 100).is_err(), "it makes no subject");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::expr::Function;
-use super::signal::{Direction, SeriesName, Signal};
+use super::signal::{Direction, SeriesName, Signal, Subject};
 
 /// Readings later than this many intervals after the one before leave a hole between them.
 const REACH: i64 = 3;
@@ -231,46 +231,107 @@ impl Range {
     }
 }
 
-/// What was measured: series by the name of their signal, and of each signal by what it is measured of.
+/// What was measured: by the name of the signal, and of each signal by what it is measured of.
 #[derive(Clone, PartialEq, Debug, Default)]
-pub struct History(BTreeMap<&'static str, BTreeMap<String, Series>>);
+pub struct History {
+    series: BTreeMap<&'static str, BTreeMap<String, Series>>,
+    readings: BTreeMap<&'static str, BTreeMap<Subject, Readings>>,
+}
 
 impl History {
     /// Nothing yet.
     #[must_use]
     pub const fn new() -> Self {
-        Self(BTreeMap::new())
+        Self { series: BTreeMap::new(), readings: BTreeMap::new() }
     }
 
     /// Takes a series in, in the place of one of the same signal and subject.
     pub fn put(&mut self, signal: &'static str, series: Series) {
-        self.0.entry(signal).or_default().insert(series.subject.clone(), series);
+        self.series.entry(signal).or_default().insert(series.subject.clone(), series);
     }
 
-    /// Takes a series out.
-    pub fn remove(&mut self, signal: &str, subject: &str) -> Option<Series> {
-        self.0.get_mut(signal)?.remove(subject)
+    /// Lets go of all that was [`History::put`].
+    pub fn drop_series(&mut self) {
+        self.series.clear();
     }
 
-    /// The series of a signal and subject.
+    /// The readings of a signal and subject that are noted one by one.
     #[must_use]
-    pub fn get(&self, signal: &str, subject: &str) -> Option<&Series> {
-        self.0.get(signal)?.get(subject)
+    pub fn readings(&self, signal: &str, subject: &str) -> Option<&Readings> {
+        self.readings.get(signal)?.get(subject)
     }
 
-    /// The same, to be changed.
-    pub fn get_mut(&mut self, signal: &str, subject: &str) -> Option<&mut Series> {
-        self.0.get_mut(signal)?.get_mut(subject)
+    /// The same, to be added to; of a series that was put in there must be none.
+    pub fn readings_mut(&mut self, name: &SeriesName) -> &mut Readings {
+        self.readings.entry(name.signal.name).or_default().entry(name.subject.clone()).or_default()
     }
 
-    /// The series that a name means. One without a subject means all subjects of it.
+    /// What `function` says of a signal of this subject; over all its subjects where that is empty.
     #[must_use]
-    pub fn of(&self, name: &SeriesName) -> Vec<&Series> {
-        let Some(all) = self.0.get(name.signal.name) else { return Vec::new() };
-        match name.subject.as_str() {
-            "" => all.values().collect(),
-            subject => all.get(subject).into_iter().collect(),
+    pub fn read(
+        &self,
+        signal: &Signal,
+        subject: &str,
+        function: Function,
+        window: Option<Duration>,
+        now: i64,
+    ) -> Range {
+        let (series, readings) = (self.series.get(signal.name), self.readings.get(signal.name));
+        if !subject.is_empty() {
+            let noted = readings.and_then(|known| known.get(subject)?.read(function, window, signal, now));
+            let put = || series.and_then(|known| known.get(subject)?.read(function, window, signal, now));
+            return noted.or_else(put).unwrap_or(Range::UNKNOWN);
         }
+        let series = series.into_iter().flat_map(BTreeMap::values);
+        let readings = readings.into_iter().flat_map(BTreeMap::values);
+        let all = series.map(|one| one.read(function, window, signal, now));
+        worst(all.chain(readings.map(|one| one.read(function, window, signal, now))).flatten(), function, signal)
+    }
+}
+
+/// Readings of one subject that are noted one by one, oldest first: of each no more than when and what.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Readings {
+    every: Duration,
+    /// Not a number: a gap.
+    points: Vec<(i64, f64)>,
+}
+
+impl Readings {
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.points.len()
+    }
+
+    /// Adds one and lets go of those that are older than `oldest`, and of the older ones where there are more than `most`.
+    /// `every` is the time between two.
+    pub fn add(&mut self, every: Duration, at: i64, value: Option<f64>, oldest: i64, most: usize) {
+        self.every = every;
+        let gone = self.points.partition_point(|point| point.0 < oldest);
+        self.points.drain(..gone);
+        // A clock that was set back leaves readings that lie ahead: they are of no use.
+        while self.points.last().is_some_and(|last| last.0 >= at) {
+            self.points.pop();
+        }
+        if self.points.len() >= most {
+            self.points.drain(..most / 4);
+        }
+        self.points.push((at, value.filter(|value| value.is_finite()).unwrap_or(f64::NAN)));
+    }
+
+    fn read(&self, function: Function, window: Option<Duration>, signal: &Signal, now: i64) -> Option<Range> {
+        if function == Function::Last {
+            let seen = self.points.partition_point(|point| point.0 <= now);
+            let (at, value) = *self.points[..seen].last()?;
+            if now - at > reach(self.every) {
+                return None;
+            }
+            return Some(if value.is_nan() { Range::UNKNOWN } else { Range::exactly(value) });
+        }
+        let points = self.points.iter().map(|(at, value)| Point::reading(*at, Some(*value)));
+        let series = Series { subject: String::new(), every: self.every, points: points.collect() };
+        series.read(function, window, signal, now)
     }
 }
 
@@ -398,12 +459,15 @@ fn eta(points: &[Point], signal: &Signal) -> Range {
 /// What `function` says of a signal over all its subjects: the worst of them; of `count` the sum.
 #[must_use]
 pub fn read(series: &[&Series], function: Function, window: Option<Duration>, signal: &Signal, now: i64) -> Range {
+    worst(series.iter().filter_map(|series| series.read(function, window, signal, now)), function, signal)
+}
+
+fn worst(answers: impl Iterator<Item = Range>, function: Function, signal: &Signal) -> Range {
     let worst = match (function, signal.direction) {
         (Function::Count, _) => |one: Range, other: Range| one.plus(other),
         (Function::Eta, _) | (_, Direction::Up) => lower,
         (_, Direction::Down) => higher,
     };
-    let answers = series.iter().filter_map(|series| series.read(function, window, signal, now));
     answers.reduce(worst).unwrap_or(Range::UNKNOWN)
 }
 

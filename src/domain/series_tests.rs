@@ -366,3 +366,29 @@ proptest! {
         prop_assert_eq!(said, if lasting { Truth::True } else { Truth::False });
     }
 }
+
+proptest! {
+    #[test]
+    fn readings_that_are_noted_one_by_one_say_what_a_series_of_them_says(
+        gaps in prop::collection::vec((1_i64..400, prop::option::of(-5.0_f64..5.0)), 1..40),
+        back in 0_i64..900,
+    ) {
+        let name: SeriesName = "service.rss_mb/web".parse().expect("a name");
+        let mut noted = History::new();
+        let (mut at, mut points) = (1_000_000, Vec::new());
+        for (gap, value) in &gaps {
+            at += gap;
+            points.push(Point::reading(at, *value));
+            noted.readings_mut(&name).add(Duration::from_secs(60), at, *value, i64::MIN, usize::MAX);
+        }
+        let series = Series { subject: "web".to_owned(), every: Duration::from_secs(60), points };
+        let put = History::from_iter([("service.rss_mb", vec![series])]);
+        for (_, function, window) in crate::domain::expr::FUNCTIONS {
+            let window = (window != crate::domain::expr::Window::Never).then_some(Duration::from_secs(1_800));
+            for subject in ["web", "", "other"] {
+                let say = |history: &History| history.read(name.signal, subject, function, window, at + 300 - back);
+                prop_assert_eq!(say(&noted), say(&put), "{:?} of {:?}", function, subject);
+            }
+        }
+    }
+}

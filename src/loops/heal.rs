@@ -1,7 +1,7 @@
 //! Rules at work: looks at the targets, asks the engine, takes the actions that it asks for, and writes down each before
 //! it is taken. The same loop runs on the host and in a drill.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -11,13 +11,13 @@ use crate::domain::foreign_text::display_line;
 use crate::domain::heal::action::{Action, Done, WayBack};
 use crate::domain::heal::condition::{Condition, EventName, Look, Memory, Occurrence, What};
 use crate::domain::heal::drill::DrillState;
-use crate::domain::heal::engine::{Effect, Engine, Explained, Key, Record, World};
+use crate::domain::heal::engine::{Effect, Engine, Explained, Key, Outcome, Record, World};
 use crate::domain::heal::incident::{Incident, Notice};
 use crate::domain::heal::rule::Rule;
 use crate::domain::heal::target::Target;
 use crate::domain::ledger::{Entry, RuleStep};
 use crate::domain::running::Moment;
-use crate::domain::series::{History, Point, Series};
+use crate::domain::series::{History, Series};
 use crate::domain::signal::{self, SeriesName, Subject};
 use crate::ports::heal::{Eyes, Hands};
 use crate::store::db::{Db, DbError};
@@ -61,7 +61,7 @@ pub struct Setting {
 pub struct Looked {
     /// What a person is to be told.
     pub notices: Vec<Notice>,
-    /// What was found of each rule and target.
+    /// What was found of each rule and target, where [`Healer::explains`].
     pub explained: Vec<Explained>,
     /// Actions that were taken, as they stand in the log.
     pub acted: Vec<String>,
@@ -81,10 +81,8 @@ pub struct Healer<E, H> {
     hands: H,
     /// What was seen, and during a look what is stored.
     facts: History,
-    /// What of the facts is stored ones, and goes after the look.
-    lent: Vec<(&'static str, String)>,
     /// What the database holds of each rule and target.
-    written: BTreeMap<Key, Written>,
+    written: Written,
     suspended: BTreeMap<String, i64>,
     /// Targets on which rules acted since the last look.
     acted: Vec<String>,
@@ -92,6 +90,8 @@ pub struct Healer<E, H> {
     untended: BTreeSet<String>,
     /// Where stored signals are read, when what is found is remembered elsewhere.
     pub signals: Option<Db>,
+    /// Whether each look is put in words for whoever called it, and not only what of it is written down.
+    pub explains: bool,
     /// Whether nothing more is to be begun, because the agent ends.
     pub ending: Arc<AtomicBool>,
     log: fn(&str),
@@ -100,18 +100,19 @@ pub struct Healer<E, H> {
 /// How far back each signal is read.
 type Windows = BTreeMap<&'static str, Duration>;
 
-/// What the database holds of one rule and target.
+/// What the database holds.
 #[derive(Default)]
 struct Written {
-    record: Record,
-    /// What the last explanation came to ([`Explained::came_to`]), and when.
-    explained: Option<(u64, i64)>,
+    records: BTreeMap<Key, Record>,
+    /// By rule and target, what the last explanation came to ([`Outcome::came_to`]), and when.
+    explained: BTreeMap<u32, HashMap<String, (u64, i64)>>,
 }
 
 impl Written {
     /// Whether what was found now is to be written down.
-    fn differs(&self, now: &Explained) -> bool {
-        self.explained.is_none_or(|(found, at)| found != now.came_to() || !(at..at + RETOLD).contains(&now.at))
+    fn differs(&self, rule: u32, target: &str, came_to: u64, wall: i64) -> bool {
+        let last = self.explained.get(&rule).and_then(|targets| targets.get(target));
+        last.is_none_or(|(found, at)| *found != came_to || !(*at..*at + RETOLD).contains(&wall))
     }
 }
 
@@ -131,8 +132,8 @@ impl<E: Eyes, H: Hands> Healer<E, H> {
             eyes,
             hands,
             facts: History::new(),
-            lent: Vec::new(),
-            written: BTreeMap::new(),
+            written: Written::default(),
+            explains: false,
             suspended,
             acted: Vec::new(),
             untended: BTreeSet::new(),
@@ -168,7 +169,7 @@ impl<E: Eyes, H: Hands> Healer<E, H> {
         let now = i64::try_from(db.count_on(moment)?.as_millis() / 1_000).unwrap_or(i64::MAX);
         let mut looked = Looked::default();
         // Left behind where the last look failed half way.
-        self.give_back();
+        self.facts.drop_series();
         self.hear_people(db)?;
         if !self.setting.dry_run {
             let effects = std::mem::take(&mut self.pending);
@@ -225,28 +226,38 @@ impl<E: Eyes, H: Hands> Healer<E, H> {
             per_hour: self.setting.per_hour,
             unseen_after: self.setting.unseen_after,
         };
-        let (effects, explained) = self.engine.look(&world);
-        self.give_back();
+        let mut told: Vec<(Outcome, u64)> = Vec::new();
+        let effects = self.engine.look(&world, &mut |one| {
+            let (rule, target) = (&world.rules[one.rule], &world.targets[one.target]);
+            if self.explains {
+                looked.explained.push(one.explain(world.rules, world.targets, world.history, wall));
+            }
+            let came_to = one.came_to();
+            if self.written.differs(rule.number, target.name.as_str(), came_to, wall) {
+                told.push((one, came_to));
+            }
+        });
         self.follow(db, moment, now, effects, &mut looked)?;
         looked.ended = std::mem::take(&mut self.engine.ended);
         let incidents = self.engine.incidents.values().chain(&looked.ended);
         let records = self.engine.records.iter();
-        let records = records.filter(|(key, record)| self.written.get(*key).is_none_or(|one| one.record != **record));
-        let told = explained.iter().filter(|one| self.written.get(&one.key()).is_none_or(|last| last.differs(one)));
-        let told: Vec<&Explained> = told.collect();
-        db.keep_rule_state(records, incidents, &told)?;
+        let records = records.filter(|(key, record)| self.written.records.get(*key) != Some(*record));
+        let (rules, targets) = (&self.setting.rules, &self.setting.targets);
+        let explained = told.iter().map(|(one, _)| one.explain(rules, targets, &self.facts, wall));
+        db.keep_rule_state(records, incidents, explained)?;
         db.set_fact(LOOKED, &wall.to_string())?;
-        for one in told {
-            let (found, at) = (one.came_to(), one.at);
-            self.written.entry(one.key()).or_default().explained = Some((found, at));
+        for (one, came_to) in told {
+            let targets = self.written.explained.entry(self.setting.rules[one.rule].number).or_default();
+            targets.insert(self.setting.targets[one.target].name.as_str().to_owned(), (came_to, wall));
         }
         for (key, record) in &self.engine.records {
-            let written = self.written.entry(key.clone()).or_default();
-            if written.record != *record {
-                written.record.clone_from(record);
+            match self.written.records.get_mut(key) {
+                Some(written) if written == record => {}
+                Some(written) => written.clone_from(record),
+                None => drop(self.written.records.insert(key.clone(), record.clone())),
             }
         }
-        looked.explained = explained;
+        self.facts.drop_series();
         Ok(looked)
     }
 
@@ -333,49 +344,39 @@ impl<E: Eyes, H: Hands> Healer<E, H> {
     }
 
     fn note(&mut self, name: &SeriesName, wall: i64, value: Option<f64>, windows: &Windows) {
-        let (signal, subject) = (name.signal.name, name.subject.as_str());
+        // What no rule reads is not kept.
+        let Some(window) = windows.get(name.signal.name) else { return };
         let every = self.setting.every.max(Duration::from_secs(1));
-        if self.facts.get(signal, subject).is_none() {
-            self.facts.put(signal, Series { subject: subject.to_owned(), every, points: Vec::new() });
-        }
-        let Some(series) = self.facts.get_mut(signal, subject) else { return };
-        series.every = every;
-        let window = windows.get(signal).copied().unwrap_or_default().saturating_add(every.saturating_mul(NEWEST));
+        let window = window.saturating_add(every.saturating_mul(NEWEST));
         let oldest = wall.saturating_sub(i64::try_from(window.as_secs()).unwrap_or(i64::MAX));
-        let gone = series.points.partition_point(|point| point.until < oldest);
-        series.points.drain(..gone);
-        // A clock that was set back leaves readings that lie ahead: they are of no use.
-        while series.points.last().is_some_and(|last| last.until >= wall) {
-            series.points.pop();
-        }
-        if series.points.len() >= POINTS {
-            series.points.drain(..POINTS / 4);
-        }
-        series.points.push(Point::reading(wall, value));
+        self.facts.readings_mut(name).add(every, wall, value, oldest, POINTS);
     }
 
     /// How often rules acted on each target within a day, as a fact.
     fn note_acts(&mut self, wall: i64, now: i64, windows: &Windows) {
-        let names: Vec<Subject> = self.setting.targets.iter().map(|target| target.name.clone()).collect();
-        for name in names {
-            // A rule that stops others counts for nothing here.
-            let stops = |number: u32| {
-                let rule = self.setting.rules.iter().find(|rule| rule.number == number);
-                rule.is_some_and(|rule| {
-                    rule.action
-                        .iter()
-                        .flat_map(|rung| &rung.steps)
-                        .any(|step| matches!(step, Action::SuspendRules { .. }))
-                })
-            };
-            let most =
-                self.engine.records.iter().filter(|((rule, target), _)| target == name.as_str() && !stops(*rule));
-            let most = most.map(|(_, record)| record.acts.iter().filter(|at| **at > now - DAY).count()).max();
-            let value = most.unwrap_or(0) as f64;
-            let suspended = self.suspended.get(name.as_str()).is_some_and(|until| *until > now);
+        // A rule that stops others counts for nothing here.
+        let stops = |rule: &&Rule| {
+            let mut steps = rule.action.iter().flat_map(|rung| &rung.steps);
+            steps.any(|step| matches!(step, Action::SuspendRules { .. }))
+        };
+        let stops: BTreeSet<u32> = self.setting.rules.iter().filter(stops).map(|rule| rule.number).collect();
+        let mut most: BTreeMap<&str, usize> = BTreeMap::new();
+        for ((rule, target), record) in &self.engine.records {
+            let acts = record.acts.iter().filter(|at| **at > now - DAY).count();
+            if acts > 0 && !stops.contains(rule) {
+                let known = most.entry(target).or_default();
+                *known = (*known).max(acts);
+            }
+        }
+        let counted = self.setting.targets.iter().map(|target| {
+            let suspended = self.suspended.get(target.name.as_str()).is_some_and(|until| *until > now);
+            (target.name.clone(), suspended, most.get(target.name.as_str()).copied().unwrap_or(0))
+        });
+        let counted: Vec<(Subject, bool, usize)> = counted.collect();
+        for (name, suspended, most) in counted {
             let suspended = Some(f64::from(u8::from(suspended)));
             self.note(&SeriesName::of("rule.suspended", name.clone()), wall, suspended, windows);
-            self.note(&SeriesName::of("rule.acted", name), wall, Some(value), windows);
+            self.note(&SeriesName::of("rule.acted", name), wall, Some(most as f64), windows);
         }
     }
 
@@ -399,25 +400,18 @@ impl<E: Eyes, H: Hands> Healer<E, H> {
         let mut found = Vec::new();
         for (name, back) in windows {
             let Some(signal) = signal::find(name) else { continue };
-            let stored = self.signals.as_ref().unwrap_or(db).series(signal, STORED.max(*back), wall)?;
-            let unseen = stored.into_iter().filter(|one| self.facts.get(name, &one.subject).is_none());
-            found.extend(unseen.map(|one| (signal.name, one)));
+            let unseen = |subject: &str| self.facts.readings(name, subject).is_none();
+            let stored = self.signals.as_ref().unwrap_or(db).series_where(signal, STORED.max(*back), wall, unseen)?;
+            found.extend(stored.into_iter().map(|one| (signal.name, one)));
         }
         Ok(found)
     }
 
     fn borrow_stored(&mut self, db: &Db, wall: i64, windows: &Windows) -> Result<(), DbError> {
         for (signal, series) in self.stored(db, wall, windows)? {
-            self.lent.push((signal, series.subject.clone()));
             self.facts.put(signal, series);
         }
         Ok(())
-    }
-
-    fn give_back(&mut self) {
-        for (signal, subject) in self.lent.drain(..) {
-            self.facts.remove(signal, &subject);
-        }
     }
 
     fn follow(
@@ -520,7 +514,7 @@ impl<E: Eyes, H: Hands> Healer<E, H> {
                 incident.ways.extend(ways.iter().cloned());
                 // With the attempt, which counts also when nothing is heard of its end.
                 let record = self.engine.records.get_key_value(key);
-                db.keep_rule_state(record.into_iter(), std::iter::once(&*incident), &[])?;
+                db.keep_rule_state(record.into_iter(), std::iter::once(&*incident), [])?;
             }
             self.write(db, moment, key, RuleStep::Acts, &action.to_string())?;
             let line = format!("self_heal Rule {}: {action}", key.0);

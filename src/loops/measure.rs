@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use crate::domain::expr::Function;
 use crate::domain::foreign_text::{display_line, error_line};
-use crate::domain::series::{self, ETA_MOST, SLOPE_WINDOW};
+use crate::domain::series::{ETA_MOST, SLOPE_WINDOW};
 use crate::domain::signal::{self, SeriesName, Signal, Subject};
 use crate::domain::snapshot::{ServiceView, SignalState, SignalView};
 use crate::domain::window::Times;
@@ -367,7 +367,7 @@ impl<C: Clock> Measuring<'_, C> {
         let disk = signal::find(DISK).expect("a name of the catalogue");
         let stored = self.db.series(disk, SLOPE_WINDOW, now.as_second()).unwrap_or_default();
         let Some(series) = stored.iter().find(|series| series.subject == subject.as_str()) else { return };
-        let hours = series::read(&[series], Function::Eta, None, disk, now.as_second()).exact();
+        let hours = series.read(Function::Eta, None, disk, now.as_second()).and_then(|hours| hours.exact());
         if let Some(hours) = hours.filter(|hours| *hours < ETA_MOST) {
             let name = SeriesName::of("host.disk.eta_hours", subject);
             self.note(every, bounds, Reading { name, value: Ok(hours) });

@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
+/// Pages that [`Db::open_small`] keeps in memory, in KiB; SQLite keeps up to 2,000 otherwise.
+const CACHE_KIB: i64 = 256;
+
 /// Numbered migrations; `PRAGMA user_version` is the last one that ran. Never edited, only added to.
 const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0001_chain.sql"),
@@ -81,6 +84,17 @@ impl Db {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags).map_err(fail)?;
         Self::prepare(path, connection)
+    }
+
+    /// The same for a thread that asks for little at a time and rests in between: it keeps few pages in memory meanwhile.
+    ///
+    /// # Errors
+    /// As of [`Db::open`].
+    pub fn open_small(path: &Path) -> Result<Self, DbError> {
+        let db = Self::open(path)?;
+        let fail = |cause| DbError::Sqlite { path: path.to_owned(), cause };
+        db.connection.pragma_update(None, "cache_size", -CACHE_KIB).map_err(fail)?;
+        Ok(db)
     }
 
     /// A database in memory, for tests.

@@ -77,7 +77,7 @@ impl Db {
         })
     }
 
-    /// Stores what an engine knows now.
+    /// Stores what an engine knows now. What was found is put in words one by one, so that all of it is never held at once.
     ///
     /// # Errors
     /// SQLite refused; none of it is stored.
@@ -85,7 +85,7 @@ impl Db {
         &mut self,
         records: impl Iterator<Item = (&'a Key, &'a Record)>,
         incidents: impl Iterator<Item = &'a Incident>,
-        explained: &[&Explained],
+        explained: impl IntoIterator<Item = Explained>,
     ) -> Result<(), DbError> {
         self.write(|transaction| {
             let mut keep = transaction.prepare_cached(
@@ -108,7 +108,7 @@ impl Db {
                  ON CONFLICT (rule, target) DO UPDATE SET explained = ?3",
             )?;
             for one in explained {
-                keep.execute(params![one.rule, one.target, json(one)])?;
+                keep.execute(params![one.rule, one.target, json(&one)])?;
             }
             Ok(())
         })

@@ -112,6 +112,20 @@ impl Db {
     /// # Errors
     /// SQLite refused.
     pub fn series(&self, signal: &Signal, back: Duration, now: i64) -> Result<Vec<Series>, DbError> {
+        self.series_where(signal, back, now, |_| true)
+    }
+
+    /// The same of those subjects that are wanted.
+    ///
+    /// # Errors
+    /// SQLite refused.
+    pub fn series_where(
+        &self,
+        signal: &Signal,
+        back: Duration,
+        now: i64,
+        wants: impl Fn(&str) -> bool,
+    ) -> Result<Vec<Series>, DbError> {
         let start = now.saturating_sub(i64::try_from(back.as_secs()).unwrap_or(i64::MAX));
         self.read(|connection| {
             let all: Vec<(i64, String, i64)> = connection
@@ -119,6 +133,7 @@ impl Db {
                 .query_map([signal.name], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
                 .collect::<Result<_, _>>()?;
             all.into_iter()
+                .filter(|(_, subject, _)| wants(subject))
                 .map(|(id, subject, every)| {
                     Ok(Series { subject, every: every_of(every), points: points(connection, id, start, now)? })
                 })

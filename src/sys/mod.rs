@@ -12,6 +12,7 @@ pub mod heal;
 pub mod host;
 pub mod inventory;
 pub mod managers;
+pub mod memory;
 pub mod model;
 pub mod probes;
 pub mod ready;

@@ -124,7 +124,7 @@ enum Kind {
 /// What a condition remembers: by the place of each part in the tree.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Memory(BTreeMap<u32, Cell>);
+pub struct Memory(BTreeMap<usize, Cell>);
 
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 struct Cell {
@@ -137,6 +137,21 @@ struct Cell {
 }
 
 impl Memory {
+    /// Lets a part change what it remembers. Nothing is held for one that remembers nothing.
+    fn with<T>(&mut self, place: usize, change: impl FnOnce(&mut Cell) -> T) -> T {
+        let mut cell = self.0.remove(&place).unwrap_or_default();
+        let result = change(&mut cell);
+        if cell != Cell::default() {
+            self.0.insert(place, cell);
+        }
+        result
+    }
+
+    /// Lets go of parts that remember nothing, which earlier versions wrote down.
+    pub fn forget_nothing(&mut self) {
+        self.0.retain(|_, cell| *cell != Cell::default());
+    }
+
     /// Whether a part of it is on its way to hold for long enough.
     #[must_use]
     pub fn is_holding(&self) -> bool {
@@ -172,13 +187,38 @@ pub struct Clause {
     pub detail: String,
 }
 
-/// What a condition came to, and why.
+/// One part of a condition in numbers: what [`Condition::clauses`] puts in words.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Part {
+    /// What it came to.
+    truth: Truth,
+    /// Lines, events, or parts that hold.
+    counted: usize,
+    /// Times in its memory.
+    remembered: usize,
+    /// For how many seconds it has held, where it has to hold for a time and does.
+    held: Option<i64>,
+}
+
+/// What a condition came to, and of each part, in the order of reading, the numbers behind it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Found {
     /// Whether it holds.
     pub truth: Truth,
-    /// Every part, in the order of reading.
-    pub clauses: Vec<Clause>,
+    parts: Vec<Part>,
+}
+
+impl Found {
+    /// Nothing was looked at.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self { truth: Truth::Unknown, parts: Vec::new() }
+    }
+
+    /// What each part came to, in the order of reading.
+    pub fn truths(&self) -> impl Iterator<Item = Truth> {
+        self.parts.iter().map(|part| part.truth)
+    }
 }
 
 impl ConditionText {
@@ -326,73 +366,100 @@ impl Condition {
         self.lasts.max(own) + parts
     }
 
-    /// Looks, and remembers what the next look needs.
+    /// Looks, and remembers what the next look needs. It gives numbers only: most looks are never read by anybody.
     pub fn look(&self, memory: &mut Memory, look: &Look<'_>) -> Found {
-        let mut clauses = Vec::new();
-        let truth = self.look_at(memory, look, 0, &mut 0, &mut clauses);
-        Found { truth, clauses }
+        let mut parts = Vec::with_capacity(self.count());
+        let truth = self.look_at(memory, look, &mut parts);
+        Found { truth, parts }
     }
 
-    fn look_at(
-        &self,
-        memory: &mut Memory,
-        look: &Look<'_>,
-        depth: usize,
-        place: &mut u32,
-        clauses: &mut Vec<Clause>,
-    ) -> Truth {
-        let own = *place;
-        *place += 1;
-        let at = clauses.len();
-        clauses.push(Clause { depth, text: self.text(look.target), truth: Truth::Unknown, detail: String::new() });
+    fn look_at(&self, memory: &mut Memory, look: &Look<'_>, parts: &mut Vec<Part>) -> Truth {
+        let own = parts.len();
+        parts.push(Part { truth: Truth::Unknown, counted: 0, remembered: 0, held: None });
         let mut times: Vec<i64> = Vec::new();
-        let (mut truth, mut detail) = match &self.kind {
-            Kind::Claim(_, claim) => match bind(claim, look.target) {
-                Ok(claim) => (claim.evaluate(look.history, look.wall), claim.reading(look.history, look.wall)),
-                Err(why) => (Truth::Unknown, why),
-            },
+        let (mut truth, counted) = match &self.kind {
+            Kind::Claim(_, claim) => {
+                (claim.evaluate_of(STAND_IN, look.target, look.history, look.wall).unwrap_or(Truth::Unknown), 0)
+            }
             Kind::Log(pattern) => {
                 times.extend(look.occurrences.iter().filter_map(|one| match &one.what {
                     What::Line(line) if pattern.is_match(line) => Some(one.at),
                     What::Line(_) | What::Event(_) => None,
                 }));
-                (Truth::of(!times.is_empty()), format!("{} new lines", times.len()))
+                (Truth::of(!times.is_empty()), times.len())
             }
             Kind::Event(name) => {
                 times.extend(look.occurrences.iter().filter(|one| one.what == What::Event(*name)).map(|one| one.at));
-                (Truth::of(!times.is_empty()), format!("{} new", times.len()))
+                (Truth::of(!times.is_empty()), times.len())
             }
-            Kind::AtLeast(count, parts) => {
-                let found: Vec<Truth> =
-                    parts.iter().map(|part| part.look_at(memory, look, depth + 1, place, clauses)).collect();
-                let holding = found.iter().filter(|truth| **truth == Truth::True).count();
-                let open = found.iter().filter(|truth| **truth == Truth::Unknown).count();
+            Kind::AtLeast(count, below) => {
+                let (mut holding, mut open) = (0, 0);
+                for part in below {
+                    match part.look_at(memory, look, parts) {
+                        Truth::True => holding += 1,
+                        Truth::Unknown => open += 1,
+                        Truth::False => {}
+                    }
+                }
                 let truth = match (holding >= *count, holding + open >= *count) {
                     (true, _) => Truth::True,
                     (false, true) => Truth::Unknown,
                     (false, false) => Truth::False,
                 };
-                (truth, format!("{holding} of {}", parts.len()))
+                (truth, holding)
             }
         };
+        let (mut remembered, mut held) = (0, None);
         if let Some(throttle) = self.throttle {
-            let cell = memory.0.entry(own).or_default();
             if times.is_empty() && truth == Truth::True {
                 times.push(look.now);
             }
-            truth = cell.throttled(throttle, &times, look.now);
-            detail = format!("{detail}; {} in memory", cell.times.len());
+            truth = memory.with(own, |cell| {
+                let truth = cell.throttled(throttle, &times, look.now);
+                remembered = cell.times.len();
+                truth
+            });
         }
         if !self.lasts.is_zero() {
-            let held = memory.0.entry(own).or_default().held(truth, look.now);
+            let seconds = memory.with(own, |cell| cell.held(truth, look.now));
             if truth == Truth::True {
-                detail = format!("{detail}; for {held} of {} s", self.lasts.as_secs());
-                truth = Truth::of(u64::try_from(held).is_ok_and(|held| held >= self.lasts.as_secs()));
+                held = Some(seconds);
+                truth = Truth::of(u64::try_from(seconds).is_ok_and(|seconds| seconds >= self.lasts.as_secs()));
             }
         }
-        clauses[at].truth = truth;
-        clauses[at].detail = detail;
+        parts[own] = Part { truth, counted, remembered, held };
         truth
+    }
+
+    /// What was found by [`Condition::look`], in words; `look` is the one that found it.
+    #[must_use]
+    pub fn clauses(&self, found: &Found, look: &Look<'_>) -> Vec<Clause> {
+        let mut clauses = Vec::with_capacity(found.parts.len());
+        self.tell(&found.parts, look, 0, &mut clauses);
+        clauses
+    }
+
+    fn tell(&self, parts: &[Part], look: &Look<'_>, depth: usize, clauses: &mut Vec<Clause>) {
+        let Some(part) = parts.get(clauses.len()) else { return };
+        let mut detail = match &self.kind {
+            Kind::Claim(_, claim) => match claim.about(STAND_IN, look.target) {
+                Ok(claim) => claim.reading(look.history, look.wall),
+                Err(why) => why.to_string(),
+            },
+            Kind::Log(_) => format!("{} new lines", part.counted),
+            Kind::Event(_) => format!("{} new", part.counted),
+            Kind::AtLeast(_, below) => format!("{} of {}", part.counted, below.len()),
+        };
+        if self.throttle.is_some() {
+            detail = format!("{detail}; {} in memory", part.remembered);
+        }
+        if let Some(held) = part.held {
+            detail = format!("{detail}; for {held} of {} s", self.lasts.as_secs());
+        }
+        clauses.push(Clause { depth, text: self.text(look.target), truth: part.truth, detail });
+        if let Kind::AtLeast(_, below) = &self.kind {
+            below.iter().for_each(|one| one.tell(parts, look, depth + 1, clauses));
+        }
     }
 
     /// The condition in words.
@@ -547,10 +614,22 @@ mod tests {
         assert_eq!(look(&two, memory, &[], 0), Truth::Unknown, "the third is not measured");
         assert_eq!(look(&two, memory, &[line("a panic!")], 0), Truth::True);
         let history = history(3.0, 0);
-        let found = two.look(memory, &Look { target: "web", history: &history, occurrences: &[], wall: 0, now: 0 });
-        assert_eq!(found.clauses.len(), 4);
-        assert_eq!(found.clauses[1].text, "last(\"service.rss_mb/web\") > 2");
-        assert!(found.clauses[1].detail.contains("= 3"), "{}", found.clauses[1].detail);
+        let look = Look { target: "web", history: &history, occurrences: &[], wall: 0, now: 0 };
+        let found = two.look(memory, &look);
+        let clauses = two.clauses(&found, &look);
+        let told: Vec<_> = clauses.iter().map(|one| (one.depth, one.text.as_str(), one.detail.as_str())).collect();
+        assert_eq!(
+            told,
+            [
+                (0, "2 of 3", "1 of 3"),
+                (1, "last(\"service.rss_mb/web\") > 2", "last(service.rss_mb/web) = 3.0"),
+                (1, "log matches panic", "0 new lines"),
+                (1, "last(\"log.records/web\") > 1", "last(log.records/web) = not known"),
+            ]
+        );
+        let truths: Vec<_> = clauses.iter().map(|one| one.truth).collect();
+        assert_eq!(truths, [Truth::Unknown, Truth::True, Truth::False, Truth::Unknown]);
+        assert!(found.truths().eq(truths));
     }
 
     #[test]

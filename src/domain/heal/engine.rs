@@ -1,6 +1,7 @@
 //! The engine: looks at every rule and target, and says what is to be done. A pure step: what was measured and what
 //! happened in, effects out. Whoever performs an effect tells what came of it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::hash::{Hash as _, Hasher as _};
 use std::time::Duration;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::action::{Action, Done, On, WayBack};
-use super::condition::{Clause, EventName, Look, Memory, Occurrence, What};
+use super::condition::{Clause, EventName, Found, Look, Memory, Occurrence, What};
 use super::drill::DrillState;
 use super::incident::{Ending, Event, Incident, Notice, NoticeKind, State};
 use super::rule::{Risk, Rule, Then};
@@ -141,7 +142,7 @@ pub enum Effect {
     Notice(Notice),
 }
 
-/// What was found of one rule and target in one look.
+/// What was found of one rule and target in one look, in words.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Explained {
     /// The rule.
@@ -160,22 +161,55 @@ pub struct Explained {
     pub decision: String,
 }
 
-impl Explained {
-    /// The rule and the target.
+/// The same in numbers. Words are made of those that somebody reads ([`Outcome::explain`]).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Outcome {
+    /// The place of the rule in the world's list.
+    pub rule: usize,
+    /// The place of the target in the world's list.
+    pub target: usize,
+    fired: Found,
+    /// Of each question, in order; none where the trigger did not hold.
+    diagnose: Vec<Found>,
+    decision: Cow<'static, str>,
+}
+
+impl Outcome {
+    /// In words. All that is given is as it was at the look.
+    ///
+    /// # Panics
+    /// It was found with other rules and targets.
     #[must_use]
-    pub fn key(&self) -> Key {
-        (self.rule, self.target.clone())
+    pub fn explain(&self, rules: &[Rule], targets: &[Target], history: &History, wall: i64) -> Explained {
+        let (rule, target) = (&rules[self.rule], targets[self.target].name.as_str());
+        // What happened is counted already.
+        let look = Look { target, history, occurrences: &[], wall, now: wall };
+        let diagnose = rule.diagnose.iter().zip(&self.diagnose).map(|(asked, found)| {
+            let clauses = asked.when.clauses(found, &look);
+            (asked.say.clone(), found.truth, clauses)
+        });
+        Explained {
+            rule: rule.number,
+            target: target.to_owned(),
+            at: wall,
+            fired: self.fired.truth,
+            trigger: rule.trigger.clauses(&self.fired, &look),
+            diagnose: diagnose.collect(),
+            decision: self.decision.clone().into_owned(),
+        }
     }
 
     /// What it came to without the numbers behind it, as one number: equal where nothing but numbers and time differ.
     #[must_use]
     pub fn came_to(&self) -> u64 {
         let mut hasher = std::hash::DefaultHasher::new();
-        let truths = |clauses: &[Clause]| clauses.iter().map(|clause| clause.truth).collect::<Vec<_>>();
-        (self.fired, truths(&self.trigger), &self.decision).hash(&mut hasher);
-        for (question, truth, clauses) in &self.diagnose {
-            (question, truth, truths(clauses)).hash(&mut hasher);
-        }
+        let mut add = |found: &Found| {
+            found.truth.hash(&mut hasher);
+            found.truths().for_each(|truth| truth.hash(&mut hasher));
+        };
+        add(&self.fired);
+        self.diagnose.iter().for_each(add);
+        self.decision.hash(&mut hasher);
         hasher.finish()
     }
 }
@@ -204,6 +238,10 @@ impl Engine {
     ) -> (Self, Vec<Effect>) {
         let mut effects = Vec::new();
         let mut engine = Self { records, incidents: BTreeMap::new(), ended: Vec::new(), next };
+        engine.records.retain(|_, record| {
+            record.memory.forget_nothing();
+            *record != Record::default()
+        });
         for mut incident in incidents {
             let key = (incident.rule, incident.target.clone());
             if incident.take(Event::Failed) {
@@ -217,17 +255,26 @@ impl Engine {
         (engine, effects)
     }
 
-    /// One look at everything.
-    pub fn look(&mut self, world: &World<'_>) -> (Vec<Effect>, Vec<Explained>) {
-        let (mut effects, mut explained) = (Vec::new(), Vec::new());
-        for rule in world.rules {
-            for target in world.targets.iter().filter(|target| target.kind == rule.target) {
-                explained.push(self.look_at(rule, target, world, &mut effects));
+    /// One look at everything. Each rule and target is shown to `told`, with what was found.
+    pub fn look(&mut self, world: &World<'_>, told: &mut dyn FnMut(Outcome)) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        for (place, rule) in world.rules.iter().enumerate() {
+            let targets = world.targets.iter().enumerate().filter(|(_, target)| target.kind == rule.target);
+            for (target_place, target) in targets {
+                let mut outcome = Outcome {
+                    rule: place,
+                    target: target_place,
+                    fired: Found::none(),
+                    diagnose: Vec::new(),
+                    decision: Cow::Borrowed(""),
+                };
+                self.look_at(rule, target, world, &mut effects, &mut outcome);
+                told(outcome);
             }
         }
         self.end_orphans(world, &mut effects);
         self.call_again(world, &mut effects);
-        (effects, explained)
+        effects
     }
 
     /// Calls a person again who was called and has said nothing.
@@ -263,7 +310,14 @@ impl Engine {
         }
     }
 
-    fn look_at(&mut self, rule: &Rule, target: &Target, world: &World<'_>, effects: &mut Vec<Effect>) -> Explained {
+    fn look_at(
+        &mut self,
+        rule: &Rule,
+        target: &Target,
+        world: &World<'_>,
+        effects: &mut Vec<Effect>,
+        outcome: &mut Outcome,
+    ) {
         let name = target.name.as_str();
         let key: Key = (rule.number, name.to_owned());
         let occurrences: Vec<Occurrence> = world
@@ -274,45 +328,42 @@ impl Engine {
             .collect();
         let look =
             Look { target: name, history: world.history, occurrences: &occurrences, wall: world.wall, now: world.now };
-        let record = self.records.entry(key.clone()).or_default();
-        let found = rule.trigger.look(&mut record.memory, &look);
-        let holding = record.memory.is_holding();
-        if record.holding && !holding && !self.incidents.contains_key(&key) {
-            record.stats.debounced += 1;
-        }
-        record.holding = holding;
-        let mut explained = Explained {
-            rule: rule.number,
-            target: name.to_owned(),
-            at: world.wall,
-            fired: found.truth,
-            trigger: found.clauses,
-            diagnose: Vec::new(),
-            decision: String::new(),
-        };
         let state = self.incidents.get(&key).map(|incident| incident.state);
-        explained.decision = match (state, found.truth) {
+        let known = self.records.get_mut(&key);
+        let mut fresh = known.is_none().then(Record::default);
+        if let Some(record) = known.or(fresh.as_mut()) {
+            outcome.fired = rule.trigger.look(&mut record.memory, &look);
+            let holding = record.memory.is_holding();
+            if record.holding && !holding && state.is_none() {
+                record.stats.debounced += 1;
+            }
+            record.holding = holding;
+        }
+        // Of a rule that never held there is nothing to remember.
+        if let Some(record) = fresh.filter(|fresh| state.is_some() || *fresh != Record::default()) {
+            self.records.insert(key.clone(), record);
+        }
+        outcome.decision = match (state, outcome.fired.truth) {
             (None, Truth::True) => {
                 self.open(rule, target, world);
-                self.consider(&key, rule, target, &look, world, effects, &mut explained)
+                self.consider(&key, rule, target, &look, world, effects, &mut outcome.diagnose).into()
             }
-            (None, Truth::False) => "does not hold".to_owned(),
-            (None, Truth::Unknown) => "what was measured does not decide it".to_owned(),
+            (None, Truth::False) => "does not hold".into(),
+            (None, Truth::Unknown) => "what was measured does not decide it".into(),
             (Some(State::Open), Truth::True) => {
-                self.consider(&key, rule, target, &look, world, effects, &mut explained)
+                self.consider(&key, rule, target, &look, world, effects, &mut outcome.diagnose).into()
             }
             (Some(State::Open | State::Escalated), Truth::False) => {
                 self.clear(&key, world, "no longer holds", effects);
-                "no longer holds".to_owned()
+                "no longer holds".into()
             }
             (Some(State::Open | State::Escalated), Truth::Unknown) => {
-                "open; what was measured does not decide whether it still holds".to_owned()
+                "open; what was measured does not decide whether it still holds".into()
             }
-            (Some(State::Escalated), Truth::True) => self.maybe_retry(&key, rule, world, effects),
-            (Some(State::Validating), _) => self.validate(&key, rule, &look, world, effects),
-            (Some(State::Acting | State::Resolved), _) => "acting".to_owned(),
+            (Some(State::Escalated), Truth::True) => self.maybe_retry(&key, rule, world, effects).into(),
+            (Some(State::Validating), _) => self.validate(&key, rule, &look, world, effects).into(),
+            (Some(State::Acting | State::Resolved), _) => "acting".into(),
         };
-        explained
     }
 
     /// Whether something happened because mesh works on the same thing.
@@ -382,9 +433,9 @@ impl Engine {
         look: &Look<'_>,
         world: &World<'_>,
         effects: &mut Vec<Effect>,
-        explained: &mut Explained,
+        answers: &mut Vec<Found>,
     ) -> String {
-        let (truth, refuted) = diagnose(rule, look, explained);
+        let (truth, refuted) = diagnose(rule, look, answers);
         let standing = match truth {
             Truth::True => self.standing(key, rule, target, world),
             Truth::False => {
@@ -596,7 +647,8 @@ impl Engine {
             return "validating: nothing was measured since the action".to_owned();
         }
         let found = rule.validate.when.look(&mut incident.memory, look);
-        let detail = found.clauses.iter().map(|clause| clause.detail.clone()).find(|detail| !detail.is_empty());
+        let clauses = rule.validate.when.clauses(&found, look);
+        let detail = clauses.into_iter().map(|clause| clause.detail).find(|detail| !detail.is_empty());
         if found.truth == Truth::True {
             incident.take(Event::Healed);
             record.stats.healed += 1;
@@ -711,7 +763,7 @@ fn words(steps: &[Action]) -> String {
     steps.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-fn diagnose(rule: &Rule, look: &Look<'_>, explained: &mut Explained) -> (Truth, Option<String>) {
+fn diagnose(rule: &Rule, look: &Look<'_>, answers: &mut Vec<Found>) -> (Truth, Option<String>) {
     let mut all = Truth::True;
     let mut refuted = None;
     for question in &rule.diagnose {
@@ -726,7 +778,7 @@ fn diagnose(rule: &Rule, look: &Look<'_>, explained: &mut Explained) -> (Truth, 
             Truth::Unknown if all == Truth::True => all = Truth::Unknown,
             Truth::Unknown => {}
         }
-        explained.diagnose.push((question.say.clone(), found.truth, found.clauses));
+        answers.push(found);
     }
     (all, refuted)
 }

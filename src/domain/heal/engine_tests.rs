@@ -120,7 +120,10 @@ impl Host {
             per_hour: 100,
             unseen_after: Duration::from_secs(7_200),
         };
-        let (effects, said) = self.engine.look(&world);
+        let mut said = Vec::new();
+        let effects = self.engine.look(&world, &mut |one| {
+            said.push(one.explain(world.rules, world.targets, world.history, world.wall));
+        });
         self.said = said;
         self.perform(effects);
     }
@@ -173,6 +176,28 @@ fn c3_healed_is_said_only_after_validation() {
     assert_eq!(host.engine.ended[0].ending, Some(Ending::Healed));
     assert_eq!(host.notices, [NoticeKind::Opened, NoticeKind::Acted, NoticeKind::Healed]);
     assert_eq!(host.record().stats.healed, 1);
+}
+
+#[test]
+fn of_a_rule_that_never_held_nothing_is_remembered() {
+    let lasting =
+        [("number = 1", "number = 2"), ("failed/{target}\") == 1'", "failed/{target}\") == 1'\nfor = \"5m\"")];
+    let mut host = Host::new(vec![rule(&[]), rule(&lasting)], &["web", "db"]);
+    host.step(60);
+    assert_eq!((host.engine.records.len(), host.said.len()), (0, 4));
+    host.set("unit.failed", "web", 1.0);
+    host.works = false;
+    host.step(60);
+    let keys: Vec<_> = host.engine.records.keys().cloned().collect();
+    assert_eq!(keys, [(1, "web".to_owned()), (2, "web".to_owned())]);
+    // What earlier versions wrote down for nothing is not taken up again.
+    let empty: Record = serde_json::from_str(
+        r#"{"memory":{"0":{}},"acts":[],"opened":[],"holding":false,"stats":{"fired":0,"confirmed":0,"refuted":0,"acted":0,
+            "healed":0,"failed":0,"self_cleared":0,"debounced":0,"escalated":0,"heal_seconds":0}}"#,
+    )
+    .expect("as it was written");
+    let (engine, _) = Engine::resume(BTreeMap::from([((1, "db".to_owned()), empty)]), Vec::new(), 0, 0);
+    assert!(engine.records.is_empty());
 }
 
 #[test]

@@ -47,7 +47,7 @@ fn look(healer: &mut Healer<Steady, Steady>, db: &mut Db, minute: i64) -> Looked
 fn no_more_readings_are_held_than_rules_read() {
     let mut db = Db::in_memory().expect("made");
     let mut healer = healer(&db);
-    let held = |healer: &Healer<Steady, Steady>, signal| healer.facts.get(signal, "web").expect("seen").points.len();
+    let held = |healer: &Healer<Steady, Steady>, signal| healer.facts.readings(signal, "web").expect("seen").count();
     for minute in 0..3_000 {
         look(&mut healer, &mut db, minute);
     }
@@ -60,6 +60,7 @@ fn no_more_readings_are_held_than_rules_read() {
 fn what_was_found_is_written_down_when_it_comes_to_something_else_and_every_10_minutes() {
     let mut db = Db::in_memory().expect("made");
     let mut healer = healer(&db);
+    healer.explains = true;
     let written = |db: &Db| -> BTreeSet<i64> {
         let all = (1..=51).flat_map(|rule| db.explained(rule).expect("read"));
         all.map(|one| (one["at"].as_i64().expect("a time") - 1_800_000_000) / 60).collect()

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 
 use super::lines::Lines;
+use super::process::Tree;
 use super::{certificate, files, process};
 use crate::domain::heal::breaker::Breaker;
 use crate::domain::heal::condition::{Occurrence, What};
@@ -30,6 +31,8 @@ const DELETED_MB: u64 = 1_024;
 const PURGE_AFTER: Duration = Duration::from_secs(7 * 86_400);
 /// A file and a process are dated by clocks of different grain, in seconds.
 const GRAIN: f64 = 0.05;
+/// From this share of the files that a process may have open on, in percent, it is asked at each look how many it may.
+const FILES_ASKED: f64 = 20.0;
 /// Rates of operations are of this long a time.
 const OPERATIONS: Duration = Duration::from_secs(600);
 
@@ -54,10 +57,26 @@ struct Known {
     heartbeat: Option<(String, i64)>,
     progress: Option<(String, i64)>,
     busy: Option<(u64, Instant)>,
+    /// How many files a process may have open: of which one, and how many.
+    most_files: Option<((u32, u64), f64)>,
     restarts: VecDeque<(i64, u64)>,
     size: Option<(u64, i64)>,
     operations: Option<Recent>,
     classes: BTreeMap<String, u64>,
+}
+
+impl Known {
+    /// How much a process uses of the files that it may have open, in percent. Who may have how many hardly ever changes, so
+    /// that is asked again only where it matters.
+    fn share_of_files(&mut self, process: (u32, u64), count: usize) -> Option<f64> {
+        let percent = |most: f64| 100.0 * count as f64 / most.max(1.0);
+        let known = self.most_files.filter(|known| known.0 == process).map(|known| percent(known.1));
+        known.filter(|percent| *percent < FILES_ASKED).or_else(|| {
+            let most = process::most_files(process.0)?;
+            self.most_files = Some((process, most));
+            Some(percent(most))
+        })
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -99,16 +118,18 @@ impl<S: Services, E: Exec> Eyes for SystemEyes<S, E> {
     fn look(&mut self, targets: &[Target], wall: i64, now: i64) -> Seen {
         let mut seen = Seen::default();
         let happened = self.services.happened();
+        let uptime = process::uptime_s().map(|uptime| uptime + self.older_by);
         for target in targets {
             let mut known = self.known.remove(target.name.as_str()).unwrap_or_default();
-            let mut facts = Facts { target, readings: Vec::new() };
+            let mut facts = Facts { target, readings: std::mem::take(&mut seen.readings) };
+            facts.maybe("host.uptime_s", uptime);
             let lines = self.look_at(target, &mut known, &mut facts, wall, now);
             let name = target.name.as_str();
             let events = happened.iter().filter(|(service, _)| target.service() == Some(service));
             let events = events.map(|(_, event)| What::Event(*event));
             let all = events.chain(lines.into_iter().map(What::Line));
             seen.occurrences.extend(all.map(|what| Occurrence { at: now, target: name.to_owned(), what }));
-            seen.readings.append(&mut facts.readings);
+            seen.readings = facts.readings;
             self.known.insert(name.to_owned(), known);
         }
         seen
@@ -130,7 +151,6 @@ impl<S: Services, E: Exec> SystemEyes<S, E> {
         now: i64,
     ) -> Vec<String> {
         facts.truth("unit.critical", target.critical);
-        facts.maybe("host.uptime_s", process::uptime_s().map(|uptime| uptime + self.older_by));
         facts.truth("target.runnable", !target.run.is_empty());
         facts.truth("breaker.open", target.breaker.as_ref().is_some_and(|path| is_open(path, wall)));
         let probes = matches!(target.kind, TargetKind::Service | TargetKind::Tunnel | TargetKind::Endpoint);
@@ -257,23 +277,24 @@ impl<S: Services, E: Exec> SystemEyes<S, E> {
             known.busy = None;
             return;
         };
-        let tree = process::tree(pid);
-        let Some(main) = tree.first() else { return };
-        facts.truth("unit.stopped", main.state == 'T');
-        facts.note("unit.zombies", tree.iter().filter(|one| one.state == 'Z').count() as f64);
-        let memory: f64 = tree.iter().filter_map(|one| process::anonymous_mb(one.pid)).sum();
+        let tree = Tree::of(pid);
+        let Some(main) = tree.processes.first() else { return };
+        facts.truth("unit.stopped", main.stat.state == 'T');
+        facts.note("unit.zombies", tree.processes.iter().filter(|one| one.stat.state == 'Z').count() as f64);
+        let memory: f64 = tree.processes.iter().filter_map(|one| process::anonymous_mb(one.pid)).sum();
         facts.note("service.rss_mb", memory);
         facts.note("unit.memory_percent", 100.0 * memory / target.max_mb.unwrap_or(MEMORY_MB).max(1) as f64);
         let files = process::open_files(pid);
-        facts.maybe("unit.fd_percent", files.map(|(count, limit)| 100.0 * count / limit.max(1.0)));
+        let share = files.and_then(|(count, _)| known.share_of_files((pid, main.stat.start_ticks), count));
+        facts.maybe("unit.fd_percent", share);
         if let Some(most) = target.max_count.filter(|most| *most > 0) {
-            let threads: u64 = tree.iter().map(|one| one.threads).sum();
+            let threads: u64 = tree.processes.iter().map(|one| one.stat.threads).sum();
             facts.note("unit.thread_percent", 100.0 * threads as f64 / most as f64);
         }
         facts.maybe("unit.deleted_maps", process::deleted_maps(pid).map(|count| count as f64));
         let most = target.max_mb.unwrap_or(DELETED_MB).max(1) as f64;
-        facts.maybe("unit.deleted_open_percent", process::deleted_open_mb(pid).map(|mb| 100.0 * mb / most));
-        let wanted: u64 = tree.iter().filter_map(|one| process::wanted_ns(one.pid)).sum();
+        facts.maybe("unit.deleted_open_percent", files.map(|(_, mb)| 100.0 * mb / most));
+        let wanted = tree.wanted_ns;
         let at = Instant::now();
         if let Some((before, then)) = known.busy.replace((wanted, at)) {
             let passed = at.duration_since(then).as_secs_f64().max(0.001);

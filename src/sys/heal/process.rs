@@ -1,12 +1,13 @@
 //! What the kernel tells of a process and those below it.
 
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::sys::managers::process as managed;
+use crate::sys::managers::process::{self as managed, Stat};
 
 /// Clock ticks in a second, as `/proc` counts them on every Linux that we run on.
 const TICKS: f64 = 100.0;
@@ -14,35 +15,22 @@ const TICKS: f64 = 100.0;
 const TREE: usize = 512;
 
 /// One process at one moment.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Process {
     pub(super) pid: u32,
-    pub(super) parent: u32,
-    pub(super) state: char,
-    pub(super) threads: u64,
-    /// Seconds since the machine's start.
-    pub(super) started: f64,
+    pub(super) stat: Stat,
 }
 
-/// The process with this pid.
-pub(super) fn process(pid: u32) -> Option<Process> {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name stands in brackets and may hold anything.
-    let rest = text.rsplit_once(')')?.1;
-    let field = |index: usize| rest.split_ascii_whitespace().nth(index);
-    let number = |index: usize| field(index).and_then(|text| text.parse::<u64>().ok());
-    Some(Process {
-        pid,
-        state: field(0)?.chars().next()?,
-        parent: u32::try_from(number(1)?).ok()?,
-        threads: number(17)?,
-        started: number(19)? as f64 / TICKS,
-    })
+impl Process {
+    /// The process with this pid.
+    pub(super) fn of(pid: u32) -> Option<Self> {
+        Some(Self { pid, stat: managed::stat(pid)? })
+    }
 }
 
 /// Whether it lives: a zombie has ended.
-pub(super) fn lives(pid: u32) -> bool {
-    process(pid).is_some_and(|process| !matches!(process.state, 'Z' | 'X'))
+fn lives(pid: u32) -> bool {
+    managed::stat(pid).is_some_and(|stat| stat.lives())
 }
 
 /// The wall clock at the machine's start, in seconds. The kernel's own `btime` is rounded.
@@ -56,21 +44,74 @@ fn boot_time() -> f64 {
 
 /// When the process was started, on the wall clock in seconds.
 pub(super) fn started_at(pid: u32) -> Option<f64> {
-    Some(boot_time() + process(pid)?.started)
+    Some(boot_time() + managed::stat(pid)?.start_ticks as f64 / TICKS)
 }
 
-/// The process and all below it, the ended ones that nobody waited for included.
-pub(super) fn tree(root: u32) -> Vec<Process> {
-    if managed::tells_below() {
-        let found: Vec<Process> = managed::tree(root).into_iter().filter_map(process).collect();
-        return if found.first().is_some_and(|first| first.pid == root) { found } else { Vec::new() };
+/// A process and all below it, the ended ones that nobody waited for included.
+#[derive(Default)]
+pub(super) struct Tree {
+    /// Itself first.
+    pub(super) processes: Vec<Process>,
+    /// Nanoseconds in which their threads ran or waited for a core: time in which they wanted one.
+    pub(super) wanted_ns: u64,
+}
+
+impl Tree {
+    /// Of the process with this pid; empty where there is none.
+    pub(super) fn of(root: u32) -> Self {
+        let mut tree = Self::default();
+        if !managed::tells_below() {
+            tree.processes = by_parents(root);
+            for at in 0..tree.processes.len() {
+                tree.look_at_threads(tree.processes[at], &mut Vec::new());
+            }
+            return tree;
+        }
+        let mut open = vec![root];
+        while let Some(pid) = open.pop() {
+            let Some(process) = Process::of(pid).filter(|_| tree.processes.len() < TREE) else { continue };
+            tree.processes.push(process);
+            tree.look_at_threads(process, &mut open);
+        }
+        // What is below a process that has gone meanwhile is no longer below it.
+        if tree.processes.first().is_none_or(|first| first.pid != root) { Self::default() } else { tree }
     }
-    let all: Vec<Process> = managed::pids().into_iter().filter_map(process).collect();
-    let mut found: Vec<Process> = all.iter().filter(|one| one.pid == root).cloned().collect();
+
+    /// What its threads wanted of the processors, and what they started.
+    fn look_at_threads(&mut self, process: Process, started: &mut Vec<u32>) {
+        let mut look = |thread: &str| {
+            let folder = format!("/proc/{}/task/{thread}", process.pid);
+            let mut room = [0; 4_096];
+            let spent = managed::whole(&format!("{folder}/schedstat"), &mut room).and_then(text);
+            let mut spent = spent.unwrap_or_default().split_ascii_whitespace().map_while(|one| one.parse::<u64>().ok());
+            self.wanted_ns += spent.next().zip(spent.next()).map_or(0, |(ran, waited)| ran + waited);
+            let path = format!("{folder}/children");
+            let below = managed::whole(&path, &mut room).unwrap_or_default();
+            // Of one that started very many the kernel gives as many as fit.
+            let more = if below.len() > 4_000 { fs::read(&path).unwrap_or_default() } else { Vec::new() };
+            let below = text(if more.is_empty() { below } else { &more }).unwrap_or_default();
+            started.extend(below.split_ascii_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
+        };
+        if process.stat.threads == 1 {
+            return look(&process.pid.to_string());
+        }
+        let Ok(threads) = fs::read_dir(format!("/proc/{}/task", process.pid)) else { return };
+        threads.flatten().for_each(|thread| look(&thread.file_name().to_string_lossy()));
+    }
+}
+
+fn text(bytes: &[u8]) -> Option<&str> {
+    std::str::from_utf8(bytes).ok()
+}
+
+/// The same tree where the kernel does not say what a process has started.
+fn by_parents(root: u32) -> Vec<Process> {
+    let all: Vec<Process> = managed::pids().into_iter().filter_map(Process::of).collect();
+    let mut found: Vec<Process> = all.iter().filter(|one| one.pid == root).copied().collect();
     let mut next = 0;
     while next < found.len() && found.len() < TREE {
         let parent = found[next].pid;
-        found.extend(all.iter().filter(|one| one.parent == parent && one.pid != parent).cloned());
+        found.extend(all.iter().filter(|one| one.stat.parent == parent && one.pid != parent));
         next += 1;
     }
     found
@@ -78,18 +119,32 @@ pub(super) fn tree(root: u32) -> Vec<Process> {
 
 /// Memory of its own, in megabytes: what files lend it is not counted.
 pub(super) fn anonymous_mb(pid: u32) -> Option<f64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
-    Some(line.split_ascii_whitespace().next()?.parse::<f64>().ok()? / 1_024.0)
+    let mut room = [0; 256];
+    let text = text(managed::whole(&format!("/proc/{pid}/statm"), &mut room)?)?;
+    let mut pages = text.split_ascii_whitespace().skip(1).map_while(|field| field.parse::<u64>().ok());
+    let (resident, lent) = (pages.next()?, pages.next()?);
+    Some((resident.saturating_sub(lent) * rustix::param::page_size() as u64) as f64 / (1_024.0 * 1_024.0))
 }
 
-/// Open files, and how many it may have.
-pub(super) fn open_files(pid: u32) -> Option<(f64, f64)> {
-    let count = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count();
-    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
+/// How many files it may have open.
+pub(super) fn most_files(pid: u32) -> Option<f64> {
+    let mut room = [0; 4_096];
+    let limits = text(managed::whole(&format!("/proc/{pid}/limits"), &mut room)?)?;
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
-    let limit = line.split_ascii_whitespace().next()?.parse::<f64>().ok()?;
-    Some((count as f64, limit))
+    line.split_ascii_whitespace().next()?.parse().ok()
+}
+
+/// Open files, and the megabytes on disk that only this process still holds.
+pub(super) fn open_files(pid: u32) -> Option<(usize, f64)> {
+    let (mut count, mut blocks) = (0, 0);
+    for entry in fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten() {
+        count += 1;
+        let Ok(link) = fs::read_link(entry.path()) else { continue };
+        if link.as_os_str().as_bytes().ends_with(b" (deleted)") {
+            blocks += fs::metadata(entry.path()).map_or(0, |file| if file.is_file() { file.blocks() } else { 0 });
+        }
+    }
+    Some((count, blocks as f64 * 512.0 / (1_024.0 * 1_024.0)))
 }
 
 /// Programs and libraries that it runs and that are no longer there.
@@ -101,30 +156,6 @@ pub(super) fn deleted_maps(pid: u32) -> Option<usize> {
         runs && line.ends_with(" (deleted)") && !["/memfd:", "/dev/", "/SYSV"].iter().any(|not| line.contains(not))
     };
     Some(maps.lines().filter(gone).count())
-}
-
-/// Megabytes on disk that only this process still holds.
-pub(super) fn deleted_open_mb(pid: u32) -> Option<f64> {
-    let folder = format!("/proc/{pid}/fd");
-    let mut blocks = 0;
-    for entry in fs::read_dir(&folder).ok()?.flatten() {
-        let Ok(link) = fs::read_link(entry.path()) else { continue };
-        if link.to_string_lossy().ends_with(" (deleted)") {
-            blocks += fs::metadata(entry.path()).map_or(0, |file| if file.is_file() { file.blocks() } else { 0 });
-        }
-    }
-    Some(blocks as f64 * 512.0 / (1_024.0 * 1_024.0))
-}
-
-/// Nanoseconds in which its threads ran or waited for a core: time in which they wanted one.
-pub(super) fn wanted_ns(pid: u32) -> Option<u64> {
-    let threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
-    let of = |path: std::path::PathBuf| {
-        let text = fs::read_to_string(path.join("schedstat")).ok()?;
-        let mut fields = text.split_ascii_whitespace().map_while(|field| field.parse::<u64>().ok());
-        Some(fields.next()? + fields.next()?)
-    };
-    Some(threads.flatten().filter_map(|entry| of(entry.path())).sum())
 }
 
 /// Whether any process holds a lock on the file, as the kernel lists them.

@@ -19,6 +19,7 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use crate::domain::heal::condition::EventName;
 use crate::domain::heal::drill::Stage;
 use crate::ports::heal::{Order, ServiceSeen, Services};
+use crate::sys::managers::process as managed;
 
 pub use child::run as run_child;
 
@@ -342,7 +343,7 @@ impl Unit {
         let Some(child) = self.child.as_mut() else { return Ok(()) };
         let ready = self.folder.join("ready");
         wait_for(|| {
-            let ended = super::process::process(child.id()).is_none_or(|process| process.state == 'Z');
+            let ended = managed::stat(child.id()).is_none_or(|stat| stat.state == 'Z');
             ended || fs::read_to_string(&ready).is_ok_and(|pid| pid == child.id().to_string())
         })
     }

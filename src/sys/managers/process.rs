@@ -1,9 +1,10 @@
 //! Processes by pid and start: a pid that was given to another process since is told apart.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -18,36 +19,83 @@ use crate::domain::service::{EndCause, Process, ReloadSignal};
 /// Most processes of one tree.
 const TREE: usize = 4_096;
 
+/// What `/proc/PID/stat` says of the process that has this pid now, a dead one that was not yet fetched included.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stat {
+    /// One letter, such as `R`, `S`, `T` and `Z`.
+    pub state: char,
+    /// Its parent.
+    pub parent: u32,
+    /// Its process group.
+    pub group: u32,
+    /// Its session; 0 is the kernel's own.
+    pub session: u32,
+    /// Threads.
+    pub threads: u64,
+    /// Ticks from the machine's start to its own.
+    pub start_ticks: u64,
+}
+
+/// What is said of the process that has this pid now; `None` where there is none.
+#[must_use]
+pub fn stat(pid: u32) -> Option<Stat> {
+    let mut room = [0; 1_024];
+    Stat::parse(whole(&format!("/proc/{pid}/stat"), &mut room)?)
+}
+
+impl Stat {
+    /// The name stands in parentheses and may hold anything, a parenthesis and what is no text too.
+    fn parse(line: &[u8]) -> Option<Self> {
+        let name_ends = line.iter().rposition(|byte| *byte == b')')?;
+        let mut fields = std::str::from_utf8(&line[name_ends + 1..]).ok()?.split_ascii_whitespace();
+        let state = fields.next()?.chars().next()?;
+        let mut number = |skipped: usize| fields.nth(skipped)?.parse::<u64>().ok();
+        let mut pid = || u32::try_from(number(0)?).ok();
+        // The kernel's own have a group and a session of 0, and a terminal's group that is none is -1: it is not read.
+        let (parent, group, session) = (pid()?, pid()?, pid()?);
+        let (threads, start_ticks) = (number(13)?, number(1)?);
+        Some(Self { state, parent, group, session, threads, start_ticks })
+    }
+
+    /// Whether it has not ended.
+    #[must_use]
+    pub const fn lives(&self) -> bool {
+        !matches!(self.state, 'Z' | 'X')
+    }
+}
+
+/// A file of `/proc` that the kernel writes whole into one read, without asking first how long it is. `None` where it cannot
+/// be read.
+pub(in crate::sys) fn whole<'a>(path: &str, room: &'a mut [u8]) -> Option<&'a [u8]> {
+    let mut file = fs::File::open(path).ok()?;
+    let read = file.read(room).ok()?;
+    room.get(..read).filter(|text| !text.is_empty())
+}
+
 /// The process that has this pid now, as `/proc` tells; `None` when there is none, or a dead one that was not yet
 /// fetched by its parent.
 #[must_use]
 pub fn now(pid: u32) -> Option<Process> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let mut fields = fields(&stat)?;
-    let state = fields.next()?;
-    let start_ticks = fields.nth(18)?.parse().ok()?;
-    (!matches!(state, "Z" | "X")).then_some(Process { pid, start_ticks })
+    let stat = stat(pid).filter(Stat::lives)?;
+    Some(Process { pid, start_ticks: stat.start_ticks })
 }
 
 /// The session of the process that has this pid now; 0 is the kernel's own.
 #[must_use]
 pub fn session(pid: u32) -> Option<u32> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    fields(&stat)?.nth(3)?.parse().ok()
+    Some(stat(pid)?.session)
 }
 
 /// The parent of the process that has this pid now.
 #[must_use]
 pub fn parent(pid: u32) -> Option<u32> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    fields(&stat)?.nth(1)?.parse().ok()
+    Some(stat(pid)?.parent)
 }
 
 /// The process group of the process that has this pid now.
 #[must_use]
 pub fn group(pid: u32) -> Option<u32> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    fields(&stat)?.nth(2)?.parse().ok()
+    Some(stat(pid)?.group)
 }
 
 /// Every pid that some process has now.
@@ -55,12 +103,6 @@ pub fn group(pid: u32) -> Option<u32> {
 pub fn pids() -> Vec<u32> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
-}
-
-/// Fields from the third on: the state, the parent, the group, the session. The name before them stands in
-/// parentheses and may hold anything, a parenthesis too.
-fn fields(stat: &str) -> Option<std::str::SplitAsciiWhitespace<'_>> {
-    Some(stat.rsplit_once(')')?.1.split_ascii_whitespace())
 }
 
 /// This process and those below it, itself first, at most so many that a fork bomb keeps nobody busy. Only itself where
@@ -85,7 +127,8 @@ pub fn tree(pid: u32) -> Vec<u32> {
 /// Whether the kernel says what a process has started.
 #[must_use]
 pub fn tells_below() -> bool {
-    Path::new("/proc/thread-self/children").exists()
+    static TELLS: OnceLock<bool> = OnceLock::new();
+    *TELLS.get_or_init(|| Path::new("/proc/thread-self/children").exists())
 }
 
 /// Whether exactly this process is still there.
@@ -161,6 +204,14 @@ pub(super) fn kill_exactly(wanted: Process) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_may_hold_anything() {
+        let line = b"7 (a) \xff (b) S 3 5 4 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 9 0 1234 5 6";
+        let found = Stat::parse(line).expect("whole");
+        assert_eq!(found, Stat { state: 'S', parent: 3, group: 5, session: 4, threads: 9, start_ticks: 1_234 });
+        assert_eq!(Stat::parse(b"7 (a) S 3 5"), None);
+    }
 
     #[test]
     fn a_process_is_known_by_pid_and_start() {

@@ -28,6 +28,8 @@ use crate::sys::managers::process;
 const LOGS_MOST: Duration = Duration::from_secs(60);
 /// And where they grow fast.
 const LOGS_LEAST: Duration = Duration::from_secs(1);
+/// Of all logs that are to be looked at within this time, one look is made.
+const LOGS_TOGETHER: Duration = Duration::from_secs(10);
 /// Between two looks at memory that is far from its limit.
 const MEMORY_FAR: Duration = Duration::from_secs(1);
 /// And of memory that is near it.
@@ -276,9 +278,11 @@ impl Watching {
         if self.children.values().all(|kept| kept.log_due > now) {
             return;
         }
+        // One look for all that are due soon: then they are due together the next time too.
+        let soon = now + LOGS_TOGETHER;
         let busy = self.rotating.as_ref().is_some_and(|thread| !thread.is_finished());
         let mut full = Vec::new();
-        for kept in self.children.values_mut().filter(|kept| kept.log_due <= now) {
+        for kept in self.children.values_mut().filter(|kept| kept.log_due <= soon) {
             let size = kept.watched.logs.size();
             if size >= kept.watched.log_bytes {
                 full.push((kept.watched.logs.clone(), kept.watched.log_bytes, kept.watched.log_files));
