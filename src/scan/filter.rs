@@ -13,7 +13,7 @@ use crate::domain::limits;
 use crate::domain::words::is_word_byte;
 
 /// Most regular expressions that are searched for on behalf of one rule.
-const FOUND_MAX: usize = 4;
+const FOUND_MAX: usize = 8;
 
 /// The needs of all rules, searched for together.
 #[derive(Default)]
