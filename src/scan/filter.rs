@@ -185,7 +185,7 @@ fn follow(bytes: &[u8], at: usize, words: &[String]) -> bool {
 enum Joint {
     /// A dot; the next part starts after it.
     Dot(usize),
-    /// A line break or the start of a comment, beyond which it is not worth looking.
+    /// What may be the start of a comment, beyond which it is not worth looking.
     Unclear,
     None,
 }
@@ -198,9 +198,10 @@ fn joint(bytes: &[u8], at: usize) -> Joint {
     }
 }
 
-/// Skips blanks; `None` when something stands there that may be white space or a comment in some language.
+/// Skips blanks and line breaks; `None` when something stands there that may be other white space or a comment in some
+/// language.
 fn blank(bytes: &[u8], at: usize) -> Option<usize> {
-    let at = at + bytes[at..].iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+    let at = at + bytes[at..].iter().take_while(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r')).count();
     match bytes.get(at) {
         Some(byte)
             if !byte.is_ascii()
@@ -239,13 +240,19 @@ mod tests {
     #[test]
     fn chains_may_be_broken_by_lines_and_comments() {
         let chain = |text| allows(Atom::Chain(vec!["os".into(), "replace".into()]), text);
-        for text in
-            ["os.replace(a)", "os . replace", "os\\\n.replace", "os.\nreplace", "(os # c\n.replace)", "os/**/.replace"]
-        {
+        for text in [
+            "os.replace(a)",
+            "os . replace",
+            "os\\\n.replace",
+            "os.\nreplace",
+            "(os\r\n\n  .replace)",
+            "(os # c\n.replace)",
+            "os/**/.replace",
+        ] {
             assert!(chain(text), "{text}");
         }
-        assert!(!chain("import os\nx = 1\n"), "what is not understood is no reason when the rest never comes");
-        for text in ["os.path; a.replace", "import os, replace", "os.replaced", "xos.replace", "OS.replace"] {
+        assert!(!chain("import os # x\n"), "what is not understood is no reason when the rest never comes");
+        for text in ["import os\nx.replace(a)", "os.path; a.replace", "import os, replace", "os.replaced", "xos.replace", "OS.replace"] {
             assert!(!chain(text), "{text}");
         }
     }
