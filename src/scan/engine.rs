@@ -19,6 +19,7 @@ use super::hit::Hit;
 use super::needs::Needs;
 use super::parse::{Trees, cpu_time};
 use super::place::Lines;
+use super::scope::SharedGlobs;
 use super::suppress::{self, Mark};
 
 /// The processor time of one thread after which its scan stops: on a loaded host, waiting costs nobody a scan.
@@ -80,6 +81,7 @@ pub struct FileReport {
 pub struct Engine {
     lessons: Vec<CompiledLesson>,
     rules: Vec<CompiledRule>,
+    globs: SharedGlobs,
     /// By language and node kind, the syntax rules that can match there.
     kinds: HashMap<LanguageName, Vec<Vec<usize>>>,
     filter: Filter,
@@ -102,11 +104,12 @@ impl Engine {
             rules: Vec::new(),
             kinds: HashMap::new(),
             filter: Filter::default(),
+            globs: SharedGlobs::default(),
             words: Vec::new(),
         };
         let (mut refused, mut all_needs) = (Vec::new(), Vec::new());
         for lesson in lessons {
-            match compile(lesson, engine.lessons.len()) {
+            match compile(lesson, engine.lessons.len(), &mut engine.globs) {
                 Ok((lesson, rules)) => {
                     engine.lessons.push(lesson);
                     for (rule, needs) in rules {
@@ -137,7 +140,7 @@ impl Engine {
     /// `None`: nobody.
     #[must_use]
     pub fn interest(&self, path: &str) -> Option<Interest> {
-        let asked = Asked::of(path);
+        let asked = Asked::of(path, &self.globs);
         let looks = |(_, rule): &(usize, &CompiledRule)| self.lessons[rule.lesson].looks_at(rule, &asked);
         let rules: Vec<usize> = self.rules.iter().enumerate().filter(looks).map(|(at, _)| at).collect();
         (!rules.is_empty()).then_some(Interest { rules })
