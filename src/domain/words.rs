@@ -1,6 +1,8 @@
 //! Which identifiers a text may hold, in a few bytes: enough to say, without reading it again, that a lesson has nothing to
 //! look for there.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// Bytes of text for each byte of the map: about one identifier in fifty then seems to be there and is not.
@@ -32,6 +34,10 @@ impl Backwards {
 
     const fn then(self, byte: u8) -> Self {
         Self((self.0 ^ byte as u64).wrapping_mul(0x0000_0100_0000_01b3))
+    }
+
+    fn of(word: &str) -> Self {
+        word.bytes().rev().fold(Self::START, Self::then)
     }
 
     /// Three places in a map of so many bits, a power of two.
@@ -81,7 +87,10 @@ impl Words {
     /// False: `word`, of the bytes of an identifier, is surely not one of the text's.
     #[must_use]
     pub fn may_hold(&self, word: &str) -> bool {
-        let hash = word.bytes().rev().fold(Backwards::START, Backwards::then);
+        self.has(Backwards::of(word))
+    }
+
+    fn has(&self, hash: Backwards) -> bool {
         hash.places(self.0.len() * 8).iter().all(|place| self.0[place / 8] & (1 << (place % 8)) != 0)
     }
 
@@ -105,6 +114,45 @@ impl WordDemand {
     pub fn may_be_met(&self, words: &Words) -> bool {
         let met = |alternative: &Vec<String>| alternative.iter().all(|word| words.may_hold(word));
         self.0.iter().all(|group| group.iter().any(met))
+    }
+}
+
+/// The demands of many rules, ready to be held against many texts: each identifier is hashed once, and looked up once in
+/// each text.
+#[derive(Debug, Default)]
+pub struct WordDemands {
+    words: Vec<Backwards>,
+    /// By demand, as in [`WordDemand`], places in `words`.
+    demands: Vec<Vec<Vec<Vec<usize>>>>,
+}
+
+impl WordDemands {
+    /// These demands, in order.
+    #[must_use]
+    pub fn of<'d>(demands: &'d [WordDemand]) -> Self {
+        let mut all = Self::default();
+        let mut known: BTreeMap<&'d String, usize> = BTreeMap::new();
+        for WordDemand(groups) in demands {
+            let mut place = |word| {
+                *known.entry(word).or_insert_with(|| {
+                    all.words.push(Backwards::of(word));
+                    all.words.len() - 1
+                })
+            };
+            let mut alternative = |words: &'d Vec<String>| words.iter().map(&mut place).collect();
+            let groups = groups.iter().map(|group| group.iter().map(&mut alternative).collect());
+            let groups = groups.collect();
+            all.demands.push(groups);
+        }
+        all
+    }
+
+    /// By demand, whether a text with these words may meet it.
+    #[must_use]
+    pub fn met_by(&self, words: &Words) -> Vec<bool> {
+        let held: Vec<bool> = self.words.iter().map(|hash| words.has(*hash)).collect();
+        let met = |alternative: &Vec<usize>| alternative.iter().all(|&word| held[word]);
+        self.demands.iter().map(|groups| groups.iter().all(|group| group.iter().any(met))).collect()
     }
 }
 
@@ -149,6 +197,22 @@ mod tests {
         assert!(met(vec![vec![word("shutil"), word("os")], vec![word("replace")]]));
         assert!(!met(vec![vec![word("os")], vec![word("rename")]]));
         assert!(!met(vec![vec![vec!["os".into(), "rename".into()]]]));
+    }
+
+    #[test]
+    fn demands_together_are_met_as_each_alone() {
+        let word = |text: &str| vec![text.to_owned()];
+        let demands = [
+            WordDemand(vec![]),
+            WordDemand(vec![vec![word("shutil"), word("os")], vec![word("replace")]]),
+            WordDemand(vec![vec![word("os")], vec![word("rename")]]),
+            WordDemand(vec![vec![vec!["os".into(), "replace".into()]]]),
+            WordDemand(vec![vec![]]),
+        ];
+        let words = Words::of(b"import os\nos.replace(a, b)\n");
+        let alone: Vec<bool> = demands.iter().map(|demand| demand.may_be_met(&words)).collect();
+        assert_eq!(WordDemands::of(&demands).met_by(&words), alone);
+        assert_eq!(alone, [true, true, false, true, false]);
     }
 
     #[test]

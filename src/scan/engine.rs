@@ -9,7 +9,7 @@ use crate::domain::finding::{Finding, Fingerprint};
 use crate::domain::id::Slug;
 use crate::domain::lesson::Lesson;
 use crate::domain::limits;
-use crate::domain::words::WordDemand;
+use crate::domain::words::{WordDemand, WordDemands, Words};
 
 use super::compile::{Asked, Body, CompiledLesson, CompiledRule, compile};
 use super::config;
@@ -44,7 +44,7 @@ impl Deadline {
     }
 }
 
-/// The rules that care about a file because of its path.
+/// The rules that care about a file because of its path, and of its identifiers once it was narrowed.
 #[derive(Clone, Debug)]
 pub struct Interest {
     rules: Vec<usize>,
@@ -85,7 +85,9 @@ pub struct Engine {
     /// By language and node kind, the syntax rules that can match there.
     kinds: HashMap<LanguageName, Vec<Vec<usize>>>,
     filter: Filter,
+    /// By rule, and last of a suppression comment.
     words: Vec<WordDemand>,
+    demands: WordDemands,
 }
 
 /// A scan before it is a report: what was matched, with its edits.
@@ -102,10 +104,11 @@ impl Engine {
         let mut engine = Self {
             lessons: Vec::new(),
             rules: Vec::new(),
+            globs: SharedGlobs::default(),
             kinds: HashMap::new(),
             filter: Filter::default(),
-            globs: SharedGlobs::default(),
             words: Vec::new(),
+            demands: WordDemands::default(),
         };
         let (mut refused, mut all_needs) = (Vec::new(), Vec::new());
         for lesson in lessons {
@@ -133,6 +136,7 @@ impl Engine {
         }
         engine.filter = Filter::build(&all_needs);
         engine.words = all_needs.iter().map(Needs::words).chain([suppress::words()]).collect();
+        engine.demands = WordDemands::of(&engine.words);
         (engine, refused)
     }
 
@@ -144,6 +148,15 @@ impl Engine {
         let looks = |(_, rule): &(usize, &CompiledRule)| self.lessons[rule.lesson].looks_at(rule, &asked);
         let rules: Vec<usize> = self.rules.iter().enumerate().filter(looks).map(|(at, _)| at).collect();
         (!rules.is_empty()).then_some(Interest { rules })
+    }
+
+    /// Leaves of those the ones that a text with these identifiers can concern. `None`: nobody, and no suppression comment
+    /// is there.
+    #[must_use]
+    pub fn narrow(&self, interest: Interest, words: &Words) -> Option<Interest> {
+        let met = self.demands.met_by(words);
+        let rules: Vec<usize> = interest.rules.into_iter().filter(|rule| met[*rule]).collect();
+        (!rules.is_empty() || met.last() == Some(&true)).then_some(Interest { rules })
     }
 
     /// The literal filter: which of those can match these bytes at all. `None`: no need to scan.
