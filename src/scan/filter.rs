@@ -3,9 +3,10 @@
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::OnceLock;
 
 use aho_corasick::AhoCorasick;
-use regex::bytes::{Regex, RegexBuilder};
+use regex::bytes::{RegexSet, RegexSetBuilder};
 
 use super::needs::{Atom, Needs};
 use super::suppress::MARKERS;
@@ -25,7 +26,7 @@ pub(super) struct Filter {
     /// The first literals are suppression markers.
     markers: usize,
     atoms: Vec<Atom>,
-    found: Vec<Regex>,
+    found: Vec<Searcher>,
     rules: Vec<Demands>,
 }
 
@@ -48,7 +49,7 @@ impl Filter {
     /// The filter for rules with these needs, in order.
     pub(super) fn build(rules: &[Needs]) -> Self {
         let mut filter = Self::default();
-        let (mut known, mut compiled) = (HashMap::new(), HashMap::new());
+        let (mut known, mut searchers) = (HashMap::new(), HashMap::new());
         for rule in rules {
             let groups = rule.groups.iter().map(|group| {
                 let ids = group.iter().map(|atom| {
@@ -60,10 +61,10 @@ impl Filter {
                 ids.collect()
             });
             let groups = groups.collect();
-            let found = rule.found.iter().take(FOUND_MAX).filter_map(|pattern| {
-                *compiled.entry(pattern.clone()).or_insert_with(|| {
-                    filter.found.push(searcher(pattern)?);
-                    Some(filter.found.len() - 1)
+            let found = rule.found.iter().take(FOUND_MAX).map(|pattern| {
+                *searchers.entry(pattern.clone()).or_insert_with(|| {
+                    filter.found.push(Searcher { pattern: pattern.clone(), compiled: OnceLock::new() });
+                    filter.found.len() - 1
                 })
             });
             let found = found.collect();
@@ -113,14 +114,28 @@ impl Filter {
         let Demands { groups, found } = &self.rules[rule];
         let literals =
             present.atoms.as_ref().is_none_or(|atoms| groups.iter().all(|group| group.iter().any(|&atom| atoms[atom])));
-        literals && found.iter().all(|&at| *present.found[at].get_or_init(|| self.found[at].is_match(present.bytes)))
+        literals && found.iter().all(|&at| *present.found[at].get_or_init(|| self.found[at].finds(present.bytes)))
     }
 }
 
-/// Compiled within the limits of a rule's own expression; `None` when it is too large, and then not demanded.
-fn searcher(pattern: &str) -> Option<Regex> {
-    let limit = limits::REGEX_COMPILED_BYTES;
-    RegexBuilder::new(pattern).size_limit(limit).dfa_size_limit(limit).nest_limit(limits::REGEX_NEST).build().ok()
+/// An expression that is searched for, compiled once a file gets that far: most of a rule for another language never is.
+struct Searcher {
+    pattern: String,
+    compiled: OnceLock<Option<RegexSet>>,
+}
+
+impl Searcher {
+    /// Within the limits of a rule's own expression; one that is too large is not demanded.
+    fn finds(&self, bytes: &[u8]) -> bool {
+        let compile = || {
+            let limit = limits::REGEX_COMPILED_BYTES;
+            // A single expression that ends in a literal would be tried backwards from each place of that, and where these
+            // tries overlap the crate gives up and takes its slowest engine. It does so for no set, even of one.
+            let mut builder = RegexSetBuilder::new([&self.pattern]);
+            builder.size_limit(limit).dfa_size_limit(limit).nest_limit(limits::REGEX_NEST).build().ok()
+        };
+        self.compiled.get_or_init(compile).as_ref().is_none_or(|compiled| compiled.is_match(bytes))
+    }
 }
 
 /// Whether an atom is at `at`, where its literal was found in some case.
