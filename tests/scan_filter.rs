@@ -20,7 +20,9 @@ fn both(engine: &Engine, path: &str, text: &str) -> (FileReport, FileReport) {
     let scan = |candidates| engine.scan(path, text, &candidates, Deadline::after(LONG)).expect("scanned");
     let words = Words::of(text.as_bytes());
     let read = engine.word_demands().iter().any(|demand| demand.may_be_met(&words));
-    let with = engine.candidates(&interest, text.as_bytes()).filter(|_| read).map(scan).unwrap_or_default();
+    let narrowed = engine.narrow(interest.clone(), &words).filter(|_| read);
+    let with = narrowed.and_then(|interest| engine.candidates(&interest, text.as_bytes()));
+    let with = with.map(scan).unwrap_or_default();
     (with, scan(engine.all_candidates(&interest)))
 }
 
@@ -108,16 +110,18 @@ fn rule(kinds: &'static [&'static str]) -> impl Strategy<Value = Value> {
 }
 
 fn lesson(language: &'static str, kinds: &'static [&'static str]) -> impl Strategy<Value = Lesson> {
-    let constraint = proptest::option::of(one_of(REGEXES));
+    let constraint = prop_oneof![
+        one_of(REGEXES).prop_map(|regex| json!({"regex": regex})),
+        one_of(PATTERNS).prop_map(|pattern| json!({"pattern": pattern})),
+    ];
+    let constraint = proptest::collection::btree_map(one_of(&["A", "B"]), constraint, 0..3);
     let syntax =
         (rule(kinds), constraint, one_of(kinds), any::<bool>()).prop_map(move |(rule, constraint, kind, util)| {
             // A kind around the rule lets those compile that name none.
             let inner = if util { json!({"matches": "u"}) } else { rule.clone() };
             let mut ast = json!({"id": "syntax", "mode": "ast", "language": language, "message": "m",
             "rule": {"any": [{"kind": kind, "all": [inner]}]}, "utils": {"u": rule}});
-            if let Some(regex) = constraint {
-                ast["constraints"] = json!({"A": {"regex": regex}});
-            }
+            ast["constraints"] = json!(constraint);
             ast
         });
     let bare = rule(kinds)
@@ -130,7 +134,7 @@ fn lesson(language: &'static str, kinds: &'static [&'static str]) -> impl Strate
 /// Text of the same names: expressions that are right, and pieces that are not.
 fn text() -> impl Strategy<Value = String> {
     let joint =
-        one_of(&[".", " . ", ".\\\n", "\\\n.", "?.", ". ", " ", "", "!.", "..", " $ .", " $. ", " 1", " 0x", "1"]);
+        one_of(&[".", " . ", ".\\\n", "\\\n.", ".\n", "\n.", "\r\n ", "?.", ". ", " ", "", "!.", "..", " $ .", " $. ", " 1", " 0x", "1"]);
     let name = || one_of(NAMES);
     let dotted = (name(), proptest::collection::vec((joint, name()), 0..3))
         .prop_map(|(first, rest)| rest.into_iter().fold(first, |text, (joint, name)| text + &joint + &name));

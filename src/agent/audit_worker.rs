@@ -275,10 +275,12 @@ impl Scan<'_> {
             Err(Unread::Gone) => return None,
             Err(why) => return interest.and_then(|_| refused(why.to_string())),
         };
-        words.push((at, STANDARD.encode(Words::of(text.as_bytes()).as_bytes())));
+        let held = Words::of(text.as_bytes());
+        words.push((at, STANDARD.encode(held.as_bytes())));
         let interest = interest?;
         #[cfg(debug_assertions)]
         super::misbehave::at(path, self.names);
+        let interest = self.engine.narrow(interest, &held)?;
         let candidates = self.engine.candidates(&interest, text.as_bytes())?;
         let deadline = Deadline::after(Duration::from_millis(self.deadline_ms));
         let report = match self.engine.scan(path, text, &candidates, deadline) {

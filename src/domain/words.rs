@@ -1,12 +1,19 @@
 //! Which identifiers a text may hold, in a few bytes: enough to say, without reading it again, that a lesson has nothing to
 //! look for there.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// Bytes of text for each byte of the map: about one identifier in fifty then seems to be there and is not.
 const TEXT_PER_BYTE: usize = 16;
 /// Least and most bytes of a map; both are powers of two.
 const BYTES: (usize, usize) = (8, 8 * 1024);
+/// Longer identifiers are in no map, and seem to be in every text: in a run where one may start at any byte, the work would
+/// grow with the square of its length.
+const LONGEST: usize = 64;
+/// Bytes that are looked at together.
+const BLOCK: usize = 64;
 
 /// A Bloom filter over the identifiers of one text. It may say yes to one that is not there, and never no to one that is.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -23,22 +30,52 @@ pub const fn is_word_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_'
 }
 
-/// Hashes from the last byte to the first, so that the ends of a run come one after the other.
-#[derive(Clone, Copy)]
-struct Backwards(u64);
+/// An identifier as a map knows it.
+#[derive(Clone, Copy, Debug)]
+struct Hash(u64);
 
-impl Backwards {
-    const START: Self = Self(0xcbf2_9ce4_8422_2325);
-
-    const fn then(self, byte: u8) -> Self {
-        Self((self.0 ^ byte as u64).wrapping_mul(0x0000_0100_0000_01b3))
+impl Hash {
+    /// Of the identifier from one place of `text` to another; `None` for one that is too long to be in any map.
+    fn of(text: &[u8], from: usize, to: usize) -> Option<Self> {
+        let len = to - from;
+        if len > LONGEST {
+            return None;
+        }
+        let mut hash = 0xcbf2_9ce4_8422_2325 ^ len as u64;
+        for at in (from..to).step_by(8) {
+            hash = (hash ^ eight(text, at, to)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            hash ^= hash >> 32;
+        }
+        Some(Self(hash.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
     }
 
     /// Three places in a map of so many bits, a power of two.
     fn places(self, bits: usize) -> [usize; 3] {
-        let mixed = (self.0 ^ (self.0 >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        [mixed >> 45, mixed >> 26, mixed >> 7].map(|part| usize::try_from(part & 0x7_ffff).unwrap_or(0) & (bits - 1))
+        [self.0 >> 45, self.0 >> 26, self.0 >> 7].map(|part| usize::try_from(part & 0x7_ffff).unwrap_or(0) & (bits - 1))
     }
+}
+
+/// The bytes from `at` on, eight at most and none from `to` on, as a number.
+fn eight(text: &[u8], at: usize, to: usize) -> u64 {
+    let len = (to - at).min(8);
+    match text[at..].first_chunk() {
+        Some(bytes) => u64::from_le_bytes(*bytes) & (u64::MAX >> (64 - 8 * len)),
+        None => text[at..at + len].iter().rev().fold(0, |all, byte| all << 8 | u64::from(*byte)),
+    }
+}
+
+/// Which of these bytes, at most as many as a mask has bits, can be part of an identifier.
+fn word_mask(bytes: &[u8]) -> u64 {
+    let mut block = [0; BLOCK];
+    block[..bytes.len()].copy_from_slice(bytes);
+    // Without a branch, so that the compiler does many bytes at once.
+    let flags = block.map(|byte: u8| {
+        let letter = (byte | 0x20).wrapping_sub(b'a') < 26;
+        u8::from(letter | (byte.wrapping_sub(b'0') < 10) | (byte == b'_'))
+    });
+    let (eights, _) = flags.as_chunks::<8>();
+    let mask = |eight: &[u8; 8]| u64::from_le_bytes(*eight).wrapping_mul(0x0102_0408_1020_4080) >> 56;
+    eights.iter().rev().fold(0, |all, eight| all << 8 | mask(eight))
 }
 
 impl Words {
@@ -49,30 +86,37 @@ impl Words {
     pub fn of(text: &[u8]) -> Self {
         let size = (text.len() / TEXT_PER_BYTE).next_power_of_two().clamp(BYTES.0, BYTES.1);
         let mut words = Self(vec![0; size]);
-        let mut at = 0;
-        // True inside a run that began with a digit or holds bytes beyond ASCII.
-        let mut loose = false;
-        while at < text.len() {
-            if !is_word_byte(text[at]) {
-                loose = !text[at].is_ascii();
-                at += 1;
-                continue;
-            }
-            let end = at + text[at..].iter().take_while(|byte| is_word_byte(**byte)).count();
-            loose |= text[at].is_ascii_digit();
-            let mut hash = Backwards::START;
-            for start in (at..end).rev() {
-                hash = hash.then(text[start]);
-                if loose || start == at {
-                    words.add(hash);
+        // Where the run began that goes on.
+        let mut run = None;
+        for (bytes, base) in text.chunks(BLOCK).zip((0..).step_by(BLOCK)) {
+            let mask = word_mask(bytes);
+            let mut edges = mask ^ (mask << 1 | u64::from(run.is_some()));
+            while edges != 0 {
+                let at = base + edges.trailing_zeros() as usize;
+                edges &= edges - 1;
+                match run.take() {
+                    None => run = Some(at),
+                    Some(from) => words.add_run(text, from, at),
                 }
             }
-            at = end;
+        }
+        if let Some(from) = run {
+            words.add_run(text, from, text.len());
         }
         words
     }
 
-    fn add(&mut self, hash: Backwards) {
+    fn add_run(&mut self, text: &[u8], from: usize, to: usize) {
+        let loose = text[from].is_ascii_digit() || from.checked_sub(1).is_some_and(|before| !text[before].is_ascii());
+        let last = if loose { to } else { from + 1 };
+        for start in (from.max(to.saturating_sub(LONGEST))..to).take_while(|start| *start < last) {
+            if let Some(hash) = Hash::of(text, start, to) {
+                self.add(hash);
+            }
+        }
+    }
+
+    fn add(&mut self, hash: Hash) {
         for place in hash.places(self.0.len() * 8) {
             self.0[place / 8] |= 1 << (place % 8);
         }
@@ -81,8 +125,12 @@ impl Words {
     /// False: `word`, of the bytes of an identifier, is surely not one of the text's.
     #[must_use]
     pub fn may_hold(&self, word: &str) -> bool {
-        let hash = word.bytes().rev().fold(Backwards::START, Backwards::then);
-        hash.places(self.0.len() * 8).iter().all(|place| self.0[place / 8] & (1 << (place % 8)) != 0)
+        self.has(Hash::of(word.as_bytes(), 0, word.len()))
+    }
+
+    fn has(&self, hash: Option<Hash>) -> bool {
+        let set = |place: usize| self.0[place / 8] & (1 << (place % 8)) != 0;
+        hash.is_none_or(|hash| hash.places(self.0.len() * 8).into_iter().all(set))
     }
 
     /// The map.
@@ -108,6 +156,45 @@ impl WordDemand {
     }
 }
 
+/// The demands of many rules, ready to be held against many texts: each identifier is hashed once, and looked up once in
+/// each text.
+#[derive(Debug, Default)]
+pub struct WordDemands {
+    words: Vec<Option<Hash>>,
+    /// By demand, as in [`WordDemand`], places in `words`.
+    demands: Vec<Vec<Vec<Vec<usize>>>>,
+}
+
+impl WordDemands {
+    /// These demands, in order.
+    #[must_use]
+    pub fn of<'d>(demands: &'d [WordDemand]) -> Self {
+        let mut all = Self::default();
+        let mut known: BTreeMap<&'d String, usize> = BTreeMap::new();
+        for WordDemand(groups) in demands {
+            let mut place = |word| {
+                *known.entry(word).or_insert_with(|| {
+                    all.words.push(Hash::of(word.as_bytes(), 0, word.len()));
+                    all.words.len() - 1
+                })
+            };
+            let mut alternative = |words: &'d Vec<String>| words.iter().map(&mut place).collect();
+            let groups = groups.iter().map(|group| group.iter().map(&mut alternative).collect());
+            let groups = groups.collect();
+            all.demands.push(groups);
+        }
+        all
+    }
+
+    /// By demand, whether a text with these words may meet it.
+    #[must_use]
+    pub fn met_by(&self, words: &Words) -> Vec<bool> {
+        let held: Vec<bool> = self.words.iter().map(|hash| words.has(*hash)).collect();
+        let met = |alternative: &Vec<usize>| alternative.iter().all(|&word| held[word]);
+        self.demands.iter().map(|groups| groups.iter().all(|group| group.iter().any(met))).collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,6 +209,27 @@ mod tests {
         {
             assert!(holds(text, "open"), "{text}");
         }
+    }
+
+    #[test]
+    fn identifiers_are_seen_across_blocks_and_at_both_ends() {
+        for before in 0..2 * BLOCK {
+            for (word, behind) in [("a", ""), ("name_of_9", ""), ("name_of_9", ")"), ("x234567812345678", " ")] {
+                let text = format!("{}{word}{behind}", " ".repeat(before));
+                assert!(holds(&text, word), "{before} {word}");
+                assert!(!holds(&text, &word[..word.len() - 1]) || word.len() == 1, "{before} {word}");
+            }
+        }
+        let byte = |byte: u8| word_mask(&[b'.', byte]) == 2;
+        assert!((0..=u8::MAX).all(|any| byte(any) == is_word_byte(any)));
+    }
+
+    #[test]
+    fn an_identifier_longer_than_any_in_a_map_is_never_denied() {
+        let long = "x".repeat(LONGEST + 1);
+        assert!(holds("", &long) && holds(&long, &long));
+        assert!(holds(&format!("9{}", &long[1..]), &long[1..]), "behind a digit");
+        assert!(!holds(&long, &long[1..]));
     }
 
     #[test]
@@ -149,6 +257,22 @@ mod tests {
         assert!(met(vec![vec![word("shutil"), word("os")], vec![word("replace")]]));
         assert!(!met(vec![vec![word("os")], vec![word("rename")]]));
         assert!(!met(vec![vec![vec!["os".into(), "rename".into()]]]));
+    }
+
+    #[test]
+    fn demands_together_are_met_as_each_alone() {
+        let word = |text: &str| vec![text.to_owned()];
+        let demands = [
+            WordDemand(vec![]),
+            WordDemand(vec![vec![word("shutil"), word("os")], vec![word("replace")]]),
+            WordDemand(vec![vec![word("os")], vec![word("rename")]]),
+            WordDemand(vec![vec![vec!["os".into(), "replace".into()]]]),
+            WordDemand(vec![vec![]]),
+        ];
+        let words = Words::of(b"import os\nos.replace(a, b)\n");
+        let alone: Vec<bool> = demands.iter().map(|demand| demand.may_be_met(&words)).collect();
+        assert_eq!(WordDemands::of(&demands).met_by(&words), alone);
+        assert_eq!(alone, [true, true, false, true, false]);
     }
 
     #[test]

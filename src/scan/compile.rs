@@ -12,14 +12,15 @@ use super::config::{self, ConfigMatcher};
 use super::error::CompileError;
 use super::line_rule::LineRule;
 use super::needs::{self, Atom, Group, Needs};
-use super::scope::Globs;
+use super::scope::{Matched, SharedGlobs};
 use super::syntax::SyntaxRule;
 
 /// A compiled lesson, without its rules.
 pub(super) struct CompiledLesson {
     pub(super) id: Slug,
-    include: Globs,
-    exclude: Globs,
+    /// Which of the engine's globs.
+    include: usize,
+    exclude: usize,
     languages: Vec<LanguageName>,
 }
 
@@ -46,6 +47,7 @@ pub(super) enum Body {
 pub(super) fn compile(
     lesson: &Lesson,
     place: usize,
+    globs: &mut SharedGlobs,
 ) -> Result<(CompiledLesson, Vec<(CompiledRule, Needs)>), CompileError> {
     admission::check(&lesson.detect, &lesson.fix, &lesson.tests)?;
     let detect = &lesson.detect;
@@ -90,8 +92,8 @@ pub(super) fn compile(
     }
     let compiled = CompiledLesson {
         id: lesson.id.clone(),
-        include: Globs::compile(&detect.scope.include)?,
-        exclude: Globs::compile(&detect.scope.exclude)?,
+        include: globs.compile(&detect.scope.include)?,
+        exclude: globs.compile(&detect.scope.exclude)?,
         languages: detect.scope.languages.clone(),
     };
     Ok((compiled, rules))
@@ -99,34 +101,35 @@ pub(super) fn compile(
 
 /// What is asked of a path once, whatever the number of rules.
 pub(super) struct Asked<'p> {
-    path: &'p str,
     language: Option<LanguageName>,
     extension: &'p str,
+    globs: Matched<'p>,
 }
 
 impl<'p> Asked<'p> {
-    pub(super) fn of(path: &'p str) -> Self {
-        Self { path, language: LanguageName::of_path(path), extension: extension(path) }
+    pub(super) fn of(path: &'p str, globs: &'p SharedGlobs) -> Self {
+        Self { language: LanguageName::of_path(path), extension: extension(path), globs: globs.at(path) }
     }
 }
 
 impl CompiledLesson {
     /// Whether a rule of this lesson looks at a path.
     pub(super) fn looks_at(&self, rule: &CompiledRule, asked: &Asked<'_>) -> bool {
-        let included = || self.include.is_empty() || self.include.matches(asked.path);
+        let include = asked.globs.of(self.include);
+        let included = || include.is_empty() || asked.globs.matches(self.include);
         // A file whose name says no language is read as the rule's own when the lesson names it.
-        let unnamed = || asked.language.is_none() && self.include.names_files() && self.include.matches(asked.path);
+        let unnamed = || asked.language.is_none() && include.names_files() && asked.globs.matches(self.include);
         let mine = match &rule.body {
             Body::Syntax(syntax) => (asked.language == Some(syntax.language) && included()) || unnamed(),
-            Body::Line(_) if self.include.is_empty() && !self.languages.is_empty() => {
+            Body::Line(_) if include.is_empty() && !self.languages.is_empty() => {
                 asked.language.is_some_and(|language| self.languages.contains(&language))
             }
             Body::Line(_) => included(),
-            Body::Config(matcher) if self.include.is_empty() => {
+            Body::Config(matcher) if include.is_empty() => {
                 config::extensions(matcher.format).contains(&asked.extension)
             }
             Body::Config(_) => included(),
         };
-        mine && !self.exclude.matches(asked.path)
+        mine && !asked.globs.matches(self.exclude)
     }
 }

@@ -9,7 +9,7 @@ use crate::domain::finding::{Finding, Fingerprint};
 use crate::domain::id::Slug;
 use crate::domain::lesson::Lesson;
 use crate::domain::limits;
-use crate::domain::words::WordDemand;
+use crate::domain::words::{WordDemand, WordDemands, Words};
 
 use super::compile::{Asked, Body, CompiledLesson, CompiledRule, compile};
 use super::config;
@@ -19,6 +19,7 @@ use super::hit::Hit;
 use super::needs::Needs;
 use super::parse::{Trees, cpu_time};
 use super::place::Lines;
+use super::scope::SharedGlobs;
 use super::suppress::{self, Mark};
 
 /// The processor time of one thread after which its scan stops: on a loaded host, waiting costs nobody a scan.
@@ -43,7 +44,7 @@ impl Deadline {
     }
 }
 
-/// The rules that care about a file because of its path.
+/// The rules that care about a file because of its path, and of its identifiers once it was narrowed.
 #[derive(Clone, Debug)]
 pub struct Interest {
     rules: Vec<usize>,
@@ -80,10 +81,13 @@ pub struct FileReport {
 pub struct Engine {
     lessons: Vec<CompiledLesson>,
     rules: Vec<CompiledRule>,
+    globs: SharedGlobs,
     /// By language and node kind, the syntax rules that can match there.
     kinds: HashMap<LanguageName, Vec<Vec<usize>>>,
     filter: Filter,
+    /// By rule, and last of a suppression comment.
     words: Vec<WordDemand>,
+    demands: WordDemands,
 }
 
 /// A scan before it is a report: what was matched, with its edits.
@@ -100,13 +104,15 @@ impl Engine {
         let mut engine = Self {
             lessons: Vec::new(),
             rules: Vec::new(),
+            globs: SharedGlobs::default(),
             kinds: HashMap::new(),
             filter: Filter::default(),
             words: Vec::new(),
+            demands: WordDemands::default(),
         };
         let (mut refused, mut all_needs) = (Vec::new(), Vec::new());
         for lesson in lessons {
-            match compile(lesson, engine.lessons.len()) {
+            match compile(lesson, engine.lessons.len(), &mut engine.globs) {
                 Ok((lesson, rules)) => {
                     engine.lessons.push(lesson);
                     for (rule, needs) in rules {
@@ -130,6 +136,7 @@ impl Engine {
         }
         engine.filter = Filter::build(&all_needs);
         engine.words = all_needs.iter().map(Needs::words).chain([suppress::words()]).collect();
+        engine.demands = WordDemands::of(&engine.words);
         (engine, refused)
     }
 
@@ -137,10 +144,19 @@ impl Engine {
     /// `None`: nobody.
     #[must_use]
     pub fn interest(&self, path: &str) -> Option<Interest> {
-        let asked = Asked::of(path);
+        let asked = Asked::of(path, &self.globs);
         let looks = |(_, rule): &(usize, &CompiledRule)| self.lessons[rule.lesson].looks_at(rule, &asked);
         let rules: Vec<usize> = self.rules.iter().enumerate().filter(looks).map(|(at, _)| at).collect();
         (!rules.is_empty()).then_some(Interest { rules })
+    }
+
+    /// Leaves of those the ones that a text with these identifiers can concern. `None`: nobody, and no suppression comment
+    /// is there.
+    #[must_use]
+    pub fn narrow(&self, interest: Interest, words: &Words) -> Option<Interest> {
+        let met = self.demands.met_by(words);
+        let rules: Vec<usize> = interest.rules.into_iter().filter(|rule| met[*rule]).collect();
+        (!rules.is_empty() || met.last() == Some(&true)).then_some(Interest { rules })
     }
 
     /// The literal filter: which of those can match these bytes at all. `None`: no need to scan.

@@ -3,9 +3,10 @@
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::OnceLock;
 
-use aho_corasick::AhoCorasick;
-use regex::bytes::{Regex, RegexBuilder};
+use aho_corasick::{AhoCorasick, AhoCorasickKind};
+use regex::bytes::{RegexSet, RegexSetBuilder};
 
 use super::needs::{Atom, Needs};
 use super::suppress::MARKERS;
@@ -13,7 +14,10 @@ use crate::domain::limits;
 use crate::domain::words::is_word_byte;
 
 /// Most regular expressions that are searched for on behalf of one rule.
-const FOUND_MAX: usize = 4;
+const FOUND_MAX: usize = 8;
+/// So many bytes of literals may be one table, which is searched several times faster and takes up to 256 times as much
+/// memory.
+const TABLE_BYTES: usize = 8 * 1024;
 
 /// The needs of all rules, searched for together.
 #[derive(Default)]
@@ -25,7 +29,7 @@ pub(super) struct Filter {
     /// The first literals are suppression markers.
     markers: usize,
     atoms: Vec<Atom>,
-    found: Vec<Regex>,
+    found: Vec<Searcher>,
     rules: Vec<Demands>,
 }
 
@@ -48,7 +52,7 @@ impl Filter {
     /// The filter for rules with these needs, in order.
     pub(super) fn build(rules: &[Needs]) -> Self {
         let mut filter = Self::default();
-        let (mut known, mut compiled) = (HashMap::new(), HashMap::new());
+        let (mut known, mut searchers) = (HashMap::new(), HashMap::new());
         for rule in rules {
             let groups = rule.groups.iter().map(|group| {
                 let ids = group.iter().map(|atom| {
@@ -60,10 +64,10 @@ impl Filter {
                 ids.collect()
             });
             let groups = groups.collect();
-            let found = rule.found.iter().take(FOUND_MAX).filter_map(|pattern| {
-                *compiled.entry(pattern.clone()).or_insert_with(|| {
-                    filter.found.push(searcher(pattern)?);
-                    Some(filter.found.len() - 1)
+            let found = rule.found.iter().take(FOUND_MAX).map(|pattern| {
+                *searchers.entry(pattern.clone()).or_insert_with(|| {
+                    filter.found.push(Searcher { pattern: pattern.clone(), compiled: OnceLock::new() });
+                    filter.found.len() - 1
                 })
             });
             let found = found.collect();
@@ -84,7 +88,11 @@ impl Filter {
             });
             filter.atoms_of[slot].push(id);
         }
-        filter.automaton = AhoCorasick::builder().ascii_case_insensitive(true).build(&literals).ok();
+        let mut builder = AhoCorasick::builder();
+        if literals.iter().map(String::len).sum::<usize>() <= TABLE_BYTES {
+            builder.kind(Some(AhoCorasickKind::DFA));
+        }
+        filter.automaton = builder.ascii_case_insensitive(true).build(&literals).ok();
         filter
     }
 
@@ -113,14 +121,28 @@ impl Filter {
         let Demands { groups, found } = &self.rules[rule];
         let literals =
             present.atoms.as_ref().is_none_or(|atoms| groups.iter().all(|group| group.iter().any(|&atom| atoms[atom])));
-        literals && found.iter().all(|&at| *present.found[at].get_or_init(|| self.found[at].is_match(present.bytes)))
+        literals && found.iter().all(|&at| *present.found[at].get_or_init(|| self.found[at].finds(present.bytes)))
     }
 }
 
-/// Compiled within the limits of a rule's own expression; `None` when it is too large, and then not demanded.
-fn searcher(pattern: &str) -> Option<Regex> {
-    let limit = limits::REGEX_COMPILED_BYTES;
-    RegexBuilder::new(pattern).size_limit(limit).dfa_size_limit(limit).nest_limit(limits::REGEX_NEST).build().ok()
+/// An expression that is searched for, compiled once a file gets that far: most of a rule for another language never is.
+struct Searcher {
+    pattern: String,
+    compiled: OnceLock<Option<RegexSet>>,
+}
+
+impl Searcher {
+    /// Within the limits of a rule's own expression; one that is too large is not demanded.
+    fn finds(&self, bytes: &[u8]) -> bool {
+        let compile = || {
+            let limit = limits::REGEX_COMPILED_BYTES;
+            // A single expression that ends in a literal would be tried backwards from each place of that, and where these
+            // tries overlap the crate gives up and takes its slowest engine. It does so for no set, even of one.
+            let mut builder = RegexSetBuilder::new([&self.pattern]);
+            builder.size_limit(limit).dfa_size_limit(limit).nest_limit(limits::REGEX_NEST).build().ok()
+        };
+        self.compiled.get_or_init(compile).as_ref().is_none_or(|compiled| compiled.is_match(bytes))
+    }
 }
 
 /// Whether an atom is at `at`, where its literal was found in some case.
@@ -185,7 +207,7 @@ fn follow(bytes: &[u8], at: usize, words: &[String]) -> bool {
 enum Joint {
     /// A dot; the next part starts after it.
     Dot(usize),
-    /// A line break or the start of a comment, beyond which it is not worth looking.
+    /// What may be the start of a comment, beyond which it is not worth looking.
     Unclear,
     None,
 }
@@ -198,9 +220,10 @@ fn joint(bytes: &[u8], at: usize) -> Joint {
     }
 }
 
-/// Skips blanks; `None` when something stands there that may be white space or a comment in some language.
+/// Skips blanks and line breaks; `None` when something stands there that may be other white space or a comment in some
+/// language.
 fn blank(bytes: &[u8], at: usize) -> Option<usize> {
-    let at = at + bytes[at..].iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+    let at = at + bytes[at..].iter().take_while(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r')).count();
     match bytes.get(at) {
         Some(byte)
             if !byte.is_ascii()
@@ -239,13 +262,19 @@ mod tests {
     #[test]
     fn chains_may_be_broken_by_lines_and_comments() {
         let chain = |text| allows(Atom::Chain(vec!["os".into(), "replace".into()]), text);
-        for text in
-            ["os.replace(a)", "os . replace", "os\\\n.replace", "os.\nreplace", "(os # c\n.replace)", "os/**/.replace"]
-        {
+        for text in [
+            "os.replace(a)",
+            "os . replace",
+            "os\\\n.replace",
+            "os.\nreplace",
+            "(os\r\n\n  .replace)",
+            "(os # c\n.replace)",
+            "os/**/.replace",
+        ] {
             assert!(chain(text), "{text}");
         }
-        assert!(!chain("import os\nx = 1\n"), "what is not understood is no reason when the rest never comes");
-        for text in ["os.path; a.replace", "import os, replace", "os.replaced", "xos.replace", "OS.replace"] {
+        assert!(!chain("import os # x\n"), "what is not understood is no reason when the rest never comes");
+        for text in ["import os\nx.replace(a)", "os.path; a.replace", "import os, replace", "os.replaced", "xos.replace", "OS.replace"] {
             assert!(!chain(text), "{text}");
         }
     }

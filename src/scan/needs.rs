@@ -5,7 +5,7 @@
 //! parse.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ast_grep_core::matcher::{Pattern, PatternNode};
 use ast_grep_core::meta_var::MetaVariable;
@@ -127,16 +127,10 @@ fn either(alternatives: Vec<Needs>) -> Needs {
 /// The needs of a syntax rule.
 pub(super) fn of_syntax(rule: &AstRule) -> Needs {
     let lang = Lang::from(rule.language);
-    let reading = Reading { name: rule.language, lang, utils: &rule.utils, budget: Cell::new(READS_MAX) };
+    let budget = Cell::new(READS_MAX);
+    let (utils, constraints) = (&rule.utils, Some(&rule.constraints));
+    let reading = Reading { name: rule.language, lang, utils, constraints, budget: &budget };
     let mut needs = reading.rule(&rule.rule, Place::Within, 0);
-    let mut bound = Vec::new();
-    reading.bound(&rule.rule, &mut bound);
-    // A constraint speaks only when its variable is bound, so only for those that every match binds.
-    for (name, constraint) in &rule.constraints {
-        if bound.contains(name) {
-            needs.extend(reading.rule(constraint, Place::Within, 0));
-        }
-    }
     needs.groups.sort();
     needs.groups.dedup();
     needs.found.sort();
@@ -144,12 +138,15 @@ pub(super) fn of_syntax(rule: &AstRule) -> Needs {
     needs
 }
 
+#[derive(Clone, Copy)]
 struct Reading<'r> {
     name: LanguageName,
     lang: Lang,
     utils: &'r BTreeMap<String, Value>,
+    /// By variable, what it must be wherever the rule itself binds it.
+    constraints: Option<&'r BTreeMap<String, Value>>,
     /// Rule objects that are still read: utility rules that name each other several times multiply.
-    budget: Cell<usize>,
+    budget: &'r Cell<usize>,
 }
 
 /// Where what matches a part of a rule lies, seen from the node that is reported. Only there are syntax errors
@@ -190,7 +187,7 @@ impl Reading<'_> {
         let mut needs = Needs::default();
         for (key, value) in fields {
             match key.as_str() {
-                "pattern" => needs.extend(self.pattern(value, place == Place::Within)),
+                "pattern" => needs.extend(self.pattern(value, place, depth)),
                 "kind" if place != Place::Beside => {
                     let word = value.as_str().and_then(|kind| keyword(self.name, kind));
                     needs.groups.extend(word.map(|word| vec![Atom::Word(word.to_owned())]));
@@ -218,26 +215,19 @@ impl Reading<'_> {
         needs
     }
 
-    /// The named variables that a match of this rule always binds.
-    fn bound(&self, rule: &Value, names: &mut Vec<String>) {
-        if let Some(pattern) = rule.get("pattern").and_then(|style| self.compiled(style)) {
-            captures(&pattern.node, names);
-        }
-        for part in rule.get("all").and_then(Value::as_array).into_iter().flatten() {
-            self.bound(part, names);
-        }
-    }
-
-    fn compiled(&self, style: &Value) -> Option<Pattern> {
-        compile_pattern(style, self.lang)
-    }
-
-    fn pattern(&self, style: &Value, within: bool) -> Needs {
+    fn pattern(&self, style: &Value, place: Place, depth: usize) -> Needs {
         let by_shape_only =
             style.get("strictness").is_some_and(|s| s != "cst" && s != "smart" && s != "ast" && s != "relaxed");
         let mut needs = Needs::default();
-        if let Some(pattern) = self.compiled(style).filter(|_| !by_shape_only) {
-            self.node(&pattern.node, within, &mut needs.groups);
+        if let Some(pattern) = compile_pattern(style, self.lang).filter(|_| !by_shape_only) {
+            self.node(&pattern.node, place == Place::Within, &mut needs.groups);
+            let mut bound = BTreeSet::new();
+            captures(&pattern.node, &mut bound);
+            // Where one pattern of several matches, only its own variables are bound. What a constraint binds is held
+            // against none.
+            let constrained = bound.iter().filter_map(|name| self.constraints?.get(name));
+            let unconstrained = Self { constraints: None, ..*self };
+            constrained.for_each(|constraint| needs.extend(unconstrained.rule(constraint, place, depth + 1)));
         }
         needs
     }
@@ -334,9 +324,12 @@ pub(super) fn compile_pattern(style: &Value, lang: Lang) -> Option<Pattern> {
     }
 }
 
-fn captures(node: &PatternNode, names: &mut Vec<String>) {
+/// The named variables that a match binds.
+fn captures(node: &PatternNode, names: &mut BTreeSet<String>) {
     match node {
-        PatternNode::MetaVar { meta_var: MetaVariable::Capture(name, true) } => names.push(name.clone()),
+        PatternNode::MetaVar { meta_var: MetaVariable::Capture(name, true) } => {
+            names.insert(name.clone());
+        }
         PatternNode::MetaVar { .. } | PatternNode::Terminal { .. } => {}
         PatternNode::Internal { children, .. } => children.iter().for_each(|child| captures(child, names)),
     }
@@ -540,13 +533,19 @@ mod tests {
     }
 
     #[test]
-    fn a_constraint_counts_only_for_a_variable_that_is_always_bound() {
+    fn a_constraint_counts_where_its_variable_is_bound() {
         let mut rule = serde_json::json!({"id": "r", "language": "python", "message": "m",
             "rule": {"pattern": "open($P)"}, "constraints": {"P": {"regex": "tmp"}}});
         let needs = |rule: &Value| of_syntax(&serde_json::from_value(rule.clone()).expect("a rule")).groups;
         assert_eq!(needs(&rule), [text("tmp"), word("open"), call(&["open"])]);
         rule["rule"] = serde_json::json!({"any": [{"pattern": "open($P)"}, {"pattern": "open($Q, 1)"}]});
         assert_eq!(needs(&rule), [call(&["open"])]);
+        rule["rule"] = serde_json::json!({"kind": "call", "has": {"pattern": "x($P)"}, "not": {"pattern": "y($Q)"}});
+        rule["constraints"]["Q"] = serde_json::json!({"regex": "never"});
+        assert_eq!(needs(&rule), [text("tmp")]);
+        // What a constraint binds is not constrained itself.
+        rule["constraints"]["P"] = serde_json::json!({"pattern": "lambda: $Q"});
+        assert_eq!(needs(&rule), Vec::<Group>::new());
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Which paths a lesson looks at.
 
+use std::cell::OnceCell;
+use std::collections::HashMap;
 use std::path::Path;
 
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
@@ -70,6 +72,49 @@ impl Globs {
             || self.others.as_ref().is_some_and(|globs| {
                 !path.starts_with('/') && globs.matched_path_or_any_parents(Path::new(path), false).is_ignore()
             })
+    }
+}
+
+/// The globs of all lessons. Most of them say the same, and a path is then held against them once.
+#[derive(Debug, Default)]
+pub(super) struct SharedGlobs {
+    compiled: Vec<Globs>,
+    known: HashMap<Vec<String>, usize>,
+}
+
+impl SharedGlobs {
+    /// The place of these globs.
+    pub(super) fn compile(&mut self, globs: &[String]) -> Result<usize, CompileError> {
+        if let Some(known) = self.known.get(globs) {
+            return Ok(*known);
+        }
+        self.compiled.push(Globs::compile(globs)?);
+        self.known.insert(globs.to_owned(), self.compiled.len() - 1);
+        Ok(self.compiled.len() - 1)
+    }
+
+    /// These globs, held against a path as far as somebody asks.
+    pub(super) fn at<'p>(&'p self, path: &'p str) -> Matched<'p> {
+        Matched { globs: &self.compiled, path, known: vec![OnceCell::new(); self.compiled.len()] }
+    }
+}
+
+/// What is known of a path.
+pub(super) struct Matched<'p> {
+    globs: &'p [Globs],
+    path: &'p str,
+    known: Vec<OnceCell<bool>>,
+}
+
+impl<'p> Matched<'p> {
+    /// The globs at a place.
+    pub(super) fn of(&self, place: usize) -> &'p Globs {
+        &self.globs[place]
+    }
+
+    /// Whether those match the path.
+    pub(super) fn matches(&self, place: usize) -> bool {
+        *self.known[place].get_or_init(|| self.globs[place].matches(self.path))
     }
 }
 

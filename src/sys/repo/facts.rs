@@ -6,7 +6,7 @@ use std::io::Read;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use git2::{AttrCheckFlags, AttrValue, ObjectType, Repository, RepositoryState, Tree, TreeEntry};
+use git2::{AttrCheckFlags, AttrValue, ObjectType, Oid, Repository, RepositoryState, Tree, TreeEntry};
 use rustix::fs::OFlags;
 
 use super::staged::{IndexFile, Staged};
@@ -49,12 +49,10 @@ pub fn identities(paths: &[PathBuf]) -> Vec<FileId> {
 
 /// `last` is the repository that was asked before; it is asked again where it is the same.
 pub(super) fn gather(last: &mut Last, root: &Path, path: &str) -> Facts {
-    let file = file_facts(root, path);
-    let repo = match &file {
-        Ok(file) => repo_facts(last, file),
-        Err(_) => RepoFacts::Outside,
-    };
-    Facts { file, repo }
+    match file_facts(root, path) {
+        Ok((file, bytes)) => Facts { repo: repo_facts(last, &file, &bytes), file: Ok(file) },
+        Err(why) => Facts { repo: RepoFacts::Outside, file: Err(why) },
+    }
 }
 
 fn resolve(root: &Path, path: &str) -> Result<(PathBuf, PathBuf), String> {
@@ -83,7 +81,7 @@ fn read_plain(path: &Path) -> Result<(std::fs::Metadata, Vec<u8>), String> {
     Ok((metadata, bytes))
 }
 
-fn file_facts(root: &Path, path: &str) -> Result<FileFacts, String> {
+fn file_facts(root: &Path, path: &str) -> Result<(FileFacts, Vec<u8>), String> {
     let (real_root, real_path) = resolve(root, path)?;
     let (metadata, bytes) = read_plain(&real_path)?;
     let mut lineage = vec![FileId { device: metadata.dev(), inode: metadata.ino() }];
@@ -91,10 +89,11 @@ fn file_facts(root: &Path, path: &str) -> Result<FileFacts, String> {
         let metadata = above.symlink_metadata().map_err(|error| error.to_string())?;
         lineage.push(FileId { device: metadata.dev(), inode: metadata.ino() });
     }
-    Ok(FileFacts { real_root, real_path, regular: true, links: metadata.nlink(), lineage, hash: TextHash::of(&bytes) })
+    let (links, hash) = (metadata.nlink(), TextHash::of(&bytes));
+    Ok((FileFacts { real_root, real_path, regular: true, links, lineage, hash }, bytes))
 }
 
-fn repo_facts(last: &mut Last, file: &FileFacts) -> RepoFacts {
+fn repo_facts(last: &mut Last, file: &FileFacts, bytes: &[u8]) -> RepoFacts {
     let Asked { repo, index, .. } = match kept(last, &file.real_root) {
         Ok(Some(asked)) => asked,
         Ok(None) => return RepoFacts::Outside,
@@ -105,14 +104,19 @@ fn repo_facts(last: &mut Last, file: &FileFacts) -> RepoFacts {
         let why = "the file is in a submodule or another repository inside the root: make that a root of its own";
         return RepoFacts::Unusable(why.to_owned());
     }
-    match inside(repo, index, &file.real_path) {
+    match inside(repo, index, file, bytes) {
         Ok(facts) => facts,
         Err(error) => RepoFacts::Unusable(format!("the repository cannot be read: {}", error.message())),
     }
 }
 
-fn inside(repo: &Repository, index: &mut IndexFile, real_path: &Path) -> Result<RepoFacts, git2::Error> {
-    let Some(path) = within(repo, real_path) else {
+fn inside(
+    repo: &Repository,
+    index: &mut IndexFile,
+    file: &FileFacts,
+    bytes: &[u8],
+) -> Result<RepoFacts, git2::Error> {
+    let Some(path) = within(repo, &file.real_path) else {
         return Ok(RepoFacts::Unusable("the repository keeps its files elsewhere".to_owned()));
     };
     let head = match repo.head() {
@@ -134,6 +138,8 @@ fn inside(repo: &Repository, index: &mut IndexFile, real_path: &Path) -> Result<
             (None, _) => false,
         };
     let at_head = match &committed {
+        // Mostly it is what is there now, and need not be unpacked.
+        Some(entry) if Oid::hash_object(ObjectType::Blob, bytes)? == entry.id() => Some(file.hash),
         Some(entry) => Some(TextHash::of(repo.find_blob(entry.id())?.content())),
         None => None,
     };
