@@ -133,8 +133,10 @@ fn lesson(language: &'static str, kinds: &'static [&'static str]) -> impl Strate
 
 /// Text of the same names: expressions that are right, and pieces that are not.
 fn text() -> impl Strategy<Value = String> {
-    let joint =
-        one_of(&[".", " . ", ".\\\n", "\\\n.", ".\n", "\n.", "\r\n ", "?.", ". ", " ", "", "!.", "..", " $ .", " $. ", " 1", " 0x", "1"]);
+    let joint = one_of(&[
+        ".", " . ", ".\\\n", "\\\n.", ".\n", "\n.", "\r\n ", "?.", ". ", " ", "", "!.", "..", " $ .", " $. ", " 1",
+        " 0x", "1",
+    ]);
     let name = || one_of(NAMES);
     let dotted = (name(), proptest::collection::vec((joint, name()), 0..3))
         .prop_map(|(first, rest)| rest.into_iter().fold(first, |text, (joint, name)| text + &joint + &name));

@@ -274,7 +274,14 @@ mod tests {
             assert!(chain(text), "{text}");
         }
         assert!(!chain("import os # x\n"), "what is not understood is no reason when the rest never comes");
-        for text in ["import os\nx.replace(a)", "os.path; a.replace", "import os, replace", "os.replaced", "xos.replace", "OS.replace"] {
+        for text in [
+            "import os\nx.replace(a)",
+            "os.path; a.replace",
+            "import os, replace",
+            "os.replaced",
+            "xos.replace",
+            "OS.replace",
+        ] {
             assert!(!chain(text), "{text}");
         }
     }

@@ -110,12 +110,7 @@ fn repo_facts(last: &mut Last, file: &FileFacts, bytes: &[u8]) -> RepoFacts {
     }
 }
 
-fn inside(
-    repo: &Repository,
-    index: &mut IndexFile,
-    file: &FileFacts,
-    bytes: &[u8],
-) -> Result<RepoFacts, git2::Error> {
+fn inside(repo: &Repository, index: &mut IndexFile, file: &FileFacts, bytes: &[u8]) -> Result<RepoFacts, git2::Error> {
     let Some(path) = within(repo, &file.real_path) else {
         return Ok(RepoFacts::Unusable("the repository keeps its files elsewhere".to_owned()));
     };
