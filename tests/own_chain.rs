@@ -109,6 +109,34 @@ fn t10_a_wiped_branch_is_filled_again_by_a_host_that_lost_its_cache_as_well() {
 }
 
 #[test]
+fn t10_what_is_lost_between_the_look_and_the_push_is_pushed_again() {
+    let mut world = World::of(1);
+    world.publish(A, &["first"]);
+    let old = world.server.tip().expect("a branch");
+    world.publish(A, &["second", "third"]);
+    let on_the_branch = |world: &World| {
+        let tree = world.server.tree();
+        let host = world.hosts[A].id();
+        (1..=4).filter(|seq| tree.contains_key(&branch_path::entry(host, *seq))).collect::<Vec<_>>()
+    };
+    assert_eq!(on_the_branch(&world), [1, 2, 3]);
+    queue(&mut world, A, "fourth");
+    world.server.next_push(TO_A, Push::SetBack(old));
+    let report = world.sync(A);
+    assert_eq!(report.published, [4]);
+    assert_eq!(on_the_branch(&world), [1, 4]);
+    assert_eq!(outbox(&world.hosts[A]), 2, "they wait again");
+    assert_eq!(world.sync(A).published, [2, 3]);
+    assert_eq!(on_the_branch(&world), [1, 2, 3, 4]);
+    // The same with a heartbeat alone.
+    world.wait(SignedDuration::from_hours(6));
+    world.server.next_push(TO_A, Push::SetBack(old));
+    world.sync(A);
+    world.sync(A);
+    assert_eq!(on_the_branch(&world), [1, 2, 3, 4]);
+}
+
+#[test]
 fn a_removed_or_altered_own_entry_is_pushed_again() {
     let mut world = World::of(2);
     world.publish(A, &["one", "two", "three", "four"]);

@@ -20,6 +20,8 @@ pub(crate) enum Push {
     LoseAnswer,
     /// These files of others land first.
     Race(BTreeMap<String, Vec<u8>>),
+    /// The branch is set back to this tip before the push lands on it.
+    SetBack(Tip),
     /// The push is kept back: it is not on the branch, and the pusher sees a broken line.
     Capture,
 }
@@ -234,6 +236,9 @@ impl Remote for Way {
         }
         let broken = || RemoteError::Unreachable("the line broke".to_owned());
         let push = state.client(self.number).pushes.pop_front();
+        if let Some(Push::SetBack(tip)) = &push {
+            state.tip = Some(*tip);
+        }
         let mut truth = state.tree(state.tip);
         match &push {
             Some(Push::Refuse) => return Err(RemoteError::Refused("not now".to_owned())),
@@ -242,7 +247,7 @@ impl Remote for Way {
                 return Err(broken());
             }
             Some(Push::Race(others)) => put(&mut truth, others),
-            Some(Push::LoseAnswer) | None => {}
+            Some(Push::LoseAnswer | Push::SetBack(_)) | None => {}
         }
         let (name, content) = branch_path::FORMAT_FILE;
         truth.insert(name.to_owned(), content.as_bytes().into());
