@@ -119,10 +119,7 @@ fn by_parents(root: u32) -> Vec<Process> {
 
 /// Memory of its own, in megabytes: what files lend it is not counted.
 pub(super) fn anonymous_mb(pid: u32) -> Option<f64> {
-    let mut room = [0; 256];
-    let text = text(managed::whole(&format!("/proc/{pid}/statm"), &mut room)?)?;
-    let mut pages = text.split_ascii_whitespace().skip(1).map_while(|field| field.parse::<u64>().ok());
-    let (resident, lent) = (pages.next()?, pages.next()?);
+    let (resident, lent) = managed::pages(pid)?;
     Some((resident.saturating_sub(lent) * rustix::param::page_size() as u64) as f64 / (1_024.0 * 1_024.0))
 }
 

@@ -98,6 +98,15 @@ pub fn group(pid: u32) -> Option<u32> {
     Some(stat(pid)?.group)
 }
 
+/// Pages of memory of the process that has this pid now: those that are here, and of them those that files or other processes
+/// lend it.
+pub(in crate::sys) fn pages(pid: u32) -> Option<(u64, u64)> {
+    let mut room = [0; 256];
+    let statm = std::str::from_utf8(whole(&format!("/proc/{pid}/statm"), &mut room)?).ok()?;
+    let mut fields = statm.split_ascii_whitespace().skip(1).map_while(|field| field.parse().ok());
+    Some((fields.next()?, fields.next()?))
+}
+
 /// Every pid that some process has now.
 #[must_use]
 pub fn pids() -> Vec<u32> {

@@ -1,7 +1,6 @@
 //! The thread that sees how children end, hears what they say, and looks after their files and memory.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -338,10 +337,7 @@ fn next_look(limit: u64, used: u64, grown: Option<(u64, Duration)>) -> Duration 
 fn memory(pids: &[u32]) -> u64 {
     let page = u64::try_from(rustix::param::page_size()).unwrap_or(4_096);
     let (mut own, mut common) = (0_u64, 0);
-    for pid in pids {
-        let statm = fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
-        let mut fields = statm.split(' ').skip(1).map_while(|field| field.parse::<u64>().ok());
-        let (Some(resident), Some(shared)) = (fields.next(), fields.next()) else { continue };
+    for (resident, shared) in pids.iter().filter_map(|pid| process::pages(*pid)) {
         own = own.saturating_add(resident.saturating_sub(shared));
         common = common.max(shared);
     }
