@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use git2::{Index, IndexTime, Oid, Repository};
+use git2::{Oid, Repository};
 
 use crate::sys::disk::Unsaved;
 use crate::sys::repo::restage::{self, Seal};
@@ -123,7 +123,7 @@ impl IndexLock {
         let seal = Seal::of(blob, file);
         let bytes = match restage::with(&fs::read(index)?, path.as_os_str().as_bytes(), &seal) {
             Some(bytes) => bytes,
-            None => by_libgit2(index, work, path, &seal)?,
+            None => restage::by_libgit2(index, work, path, &seal)?,
         };
 
         let mode = old.permissions().mode() & 0o777;
@@ -142,28 +142,4 @@ impl IndexLock {
 pub(super) fn drop_stale_lock(repo: &Repository, id: &str) -> io::Result<()> {
     let names = Names::of(repo, id);
     [&names.beside, &names.lock].iter().filter(|path| names.is_ours(path)).try_for_each(fs::remove_file)
-}
-
-/// The bytes of an index with other values for `path`, whatever its form. `work` is a folder of ours.
-fn by_libgit2(index: &Path, work: &Path, path: &Path, seal: &Seal) -> io::Result<Vec<u8>> {
-    let copy = work.join("index");
-    fs::copy(index, &copy)?;
-    let mut index = Index::open(&copy).map_err(git)?;
-    let mut entry =
-        index.get_path(path, 0).ok_or_else(|| io::Error::other("the index does not hold the file any more"))?;
-    entry.id = seal.id;
-    entry.ctime = IndexTime::new(seal.ctime.0, seal.ctime.1);
-    entry.mtime = IndexTime::new(seal.mtime.0, seal.mtime.1);
-    (entry.dev, entry.ino) = (seal.dev, seal.ino);
-    (entry.uid, entry.gid) = (seal.uid, seal.gid);
-    entry.file_size = seal.size;
-    index.add(&entry).map_err(git)?;
-    index.write().map_err(git)?;
-    let bytes = fs::read(&copy)?;
-    fs::remove_file(&copy)?;
-    Ok(bytes)
-}
-
-fn git(error: git2::Error) -> io::Error {
-    io::Error::other(error.message().to_owned())
 }

@@ -4,10 +4,12 @@
 //! What results is what libgit2 would write. What git keeps in another way (a split or sparse index), and a file that is
 //! damaged, is left to libgit2.
 
-use std::fs::Metadata;
+use std::fs::{self, Metadata};
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 
-use git2::Oid;
+use git2::{Index, IndexTime, Oid};
 use sha1::{Digest as _, Sha1};
 
 use super::staged::{Bytes, SUM, each};
@@ -95,6 +97,27 @@ pub(in crate::sys) fn with(old: &[u8], path: &[u8], seal: &Seal) -> Option<Vec<u
     Some(new)
 }
 
+/// The same of the file `index`, whatever its form. `work` is a folder of ours.
+pub(in crate::sys) fn by_libgit2(index: &Path, work: &Path, path: &Path, seal: &Seal) -> io::Result<Vec<u8>> {
+    let git = |error: git2::Error| io::Error::other(error.message().to_owned());
+    let copy = work.join("index");
+    fs::copy(index, &copy)?;
+    let mut index = Index::open(&copy).map_err(git)?;
+    let mut entry =
+        index.get_path(path, 0).ok_or_else(|| io::Error::other("the index does not hold the file any more"))?;
+    entry.id = seal.id;
+    entry.ctime = IndexTime::new(seal.ctime.0, seal.ctime.1);
+    entry.mtime = IndexTime::new(seal.mtime.0, seal.mtime.1);
+    (entry.dev, entry.ino) = (seal.dev, seal.ino);
+    (entry.uid, entry.gid) = (seal.uid, seal.gid);
+    entry.file_size = seal.size;
+    index.add(&entry).map_err(git)?;
+    index.write().map_err(git)?;
+    let bytes = fs::read(&copy)?;
+    fs::remove_file(&copy)?;
+    Ok(bytes)
+}
+
 impl Seal {
     /// Writes it into the bytes of an entry; none where those end too early.
     fn write(&self, entry: &mut [u8]) -> Option<()> {
@@ -167,10 +190,6 @@ fn number(text: &[u8]) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-    use std::path::Path;
-
-    use git2::{Index, IndexTime};
     use proptest::prelude::*;
     use proptest::sample::{Index as Pick, select};
     use proptest::test_runner::{Config, TestRunner};
@@ -190,22 +209,6 @@ mod tests {
         let output = git.output().expect("git is installed (apt-get install git)");
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).expect("git prints UTF-8")
-    }
-
-    /// The same index as libgit2 writes it.
-    fn by_libgit2(index: &Path, path: &str, seal: &Seal) -> Vec<u8> {
-        let copy = index.with_extension("copy");
-        fs::copy(index, &copy).expect("copied");
-        let mut index = Index::open(&copy).expect("read");
-        let mut entry = index.get_path(Path::new(path), 0).expect("held");
-        entry.id = seal.id;
-        entry.ctime = IndexTime::new(seal.ctime.0, seal.ctime.1);
-        entry.mtime = IndexTime::new(seal.mtime.0, seal.mtime.1);
-        (entry.dev, entry.ino, entry.uid, entry.gid) = (seal.dev, seal.ino, seal.uid, seal.gid);
-        entry.file_size = seal.size;
-        index.add(&entry).expect("added");
-        index.write().expect("written");
-        fs::read(&copy).expect("there")
     }
 
     fn write(dir: &Path, path: &str, text: &str) {
@@ -250,7 +253,7 @@ mod tests {
     fn one_entry_is_put_as_libgit2_puts_it_and_as_git_reads_it() {
         let mut runner = TestRunner::new(Config { cases: 60, failure_persistence: None, ..Config::default() });
         let run = |scene: Scene| {
-            let above = tempfile::tempdir().expect("a temp dir");
+            let [above, work] = [(); 2].map(|()| tempfile::tempdir().expect("a temp dir"));
             let dir = above.path();
             git(dir, "index", &["init", "-q"]);
             for path in &scene.paths {
@@ -282,7 +285,8 @@ mod tests {
             let file = dir.join(path).symlink_metadata().expect("there");
             let seal = Seal::of(Oid::from_str(id.trim()).expect("an id"), &file);
             let new = with(&old, path.as_bytes(), &seal).expect("of a form that is read");
-            prop_assert!(new == by_libgit2(&index, path, &seal), "not as libgit2 writes it");
+            let libgit2s = by_libgit2(&index, work.path(), Path::new(path), &seal).expect("written");
+            prop_assert!(new == libgit2s, "not as libgit2 writes it");
 
             fs::write(dir.join(".git/ours"), &new).expect("written");
             fs::write(dir.join(".git/gits"), &old).expect("written");
