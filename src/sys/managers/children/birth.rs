@@ -66,14 +66,11 @@ impl Birth {
             std::env::split_paths(path).map(|dir| dir.join(program).into_os_string()).collect()
         };
         let forms = |file: OsString| -> io::Result<[Words; 2]> {
+            // The first word is no argument, but the file that is executed.
             let with = |first: &[&OsStr]| {
                 Words::of(first.iter().map(|&word| word.to_owned()).chain(arguments.iter().cloned()))
             };
-            Ok([
-                // The first word is no argument, but the file.
-                Words::of([file.clone(), program.to_owned()].into_iter().chain(arguments.iter().cloned()))?,
-                with(&[OsStr::new(SHELL), OsStr::new(SHELL), &file])?,
-            ])
+            Ok([with(&[&file, program])?, with(&[OsStr::new(SHELL), OsStr::new(SHELL), &file])?])
         };
         let pairs = environment.into_iter().map(|(mut name, value)| {
             name.push("=");
@@ -94,28 +91,31 @@ impl Birth {
     /// # Errors
     /// Why it does not run. Nothing of it is left.
     pub(super) fn run(&self, cgroup: Option<&Cgroup>) -> io::Result<u32> {
-        let Some(cgroup) = cgroup else { return self.deliver(&fork).and_then(|born| born.ok_or_else(stillborn)) };
         let outside = |error| io::Error::other(format!("its cgroup cannot be entered: {error}"));
-        let folder = cgroup.dir().map_err(outside)?;
-        // Linux 6.18 kills at once what is made in a cgroup that was killed before, and older ones may not know the call. What else
-        // goes wrong goes wrong again below, and is told then.
-        if let Ok(Some(pid)) = self.deliver(&|| fork_into(folder.as_fd()).map(|side| (side, None))) {
-            return Ok(pid);
+        let mut door = None;
+        if let Some(cgroup) = cgroup {
+            let folder = cgroup.dir().map_err(outside)?;
+            // Linux 6.18 kills at once what is made in a cgroup that was killed before, and older ones may not know the
+            // call. What else goes wrong goes wrong again below, and is told then.
+            if let Ok(Some(pid)) = self.deliver(&|| fork_into(folder.as_fd()), None) {
+                return Ok(pid);
+            }
+            door = Some(cgroup.door().map_err(outside)?);
         }
-        let door = cgroup.door().map_err(outside)?;
-        self.deliver(&|| fork().map(|(side, _)| (side, Some(door.as_fd())))).and_then(|born| born.ok_or_else(stillborn))
+        let born = self.deliver(&fork, door.as_ref().map(File::as_fd))?;
+        born.ok_or_else(|| io::Error::other("it was killed before it ran"))
     }
 
-    /// Makes the process by `fork`, which may also give a door through which it is to go. Returned is its pid; none when it
-    /// was killed before it did anything.
-    fn deliver<'a>(&self, fork: &dyn Fn() -> io::Result<(Side, Option<BorrowedFd<'a>>)>) -> io::Result<Option<u32>> {
-        let forms: Vec<Vec<*const c_char>> = self.programs.iter().flatten().map(Words::pointers).collect();
+    /// Makes the process by `fork` and has it go through `door`. Returned is its pid; none when it was killed before it did
+    /// anything.
+    fn deliver(&self, fork: &dyn Fn() -> io::Result<Side>, door: Option<BorrowedFd<'_>>) -> io::Result<Option<u32>> {
+        let forms: Vec<Forms> = self.programs.iter().map(|forms| forms.each_ref().map(Words::pointers)).collect();
         let environment = self.environment.pointers();
         let (mut from_child, to_parent) =
             pipe_with(PipeFlags::CLOEXEC).map(|(read, write)| (File::from(read), write))?;
         let pid = match fork()? {
-            (Side::Parent(pid), _) => pid,
-            (Side::Child, door) => {
+            Side::Parent(pid) => pid,
+            Side::Child => {
                 let _nobody_is_there_to_hear_more = rustix::io::write(&to_parent, ALIVE);
                 let error = self.become_it(&forms, &environment, door);
                 let _the_same = rustix::io::write(&to_parent, &error.raw_os_error().to_ne_bytes());
@@ -146,7 +146,7 @@ impl Birth {
     /// Turns this process, which has just been made, into the program. Returns why it cannot.
     fn become_it(
         &self,
-        forms: &[Vec<*const c_char>],
+        forms: &[Forms],
         environment: &[*const c_char],
         door: Option<BorrowedFd<'_>>,
     ) -> rustix::io::Errno {
@@ -179,6 +179,9 @@ impl Birth {
     }
 }
 
+/// The forms of one file as the kernel reads them: of each the file that is executed, then its words.
+type Forms = [Vec<*const c_char>; 2];
+
 /// Which of the two a process is after a fork.
 enum Side {
     Child,
@@ -189,14 +192,10 @@ const SHELL: &str = "/bin/sh";
 /// The first word of a new process to the one that made it.
 const ALIVE: &[u8] = b"!";
 
-fn stillborn() -> io::Error {
-    io::Error::other("it was killed before it ran")
-}
-
 #[expect(unsafe_code, reason = "no library forks and leaves what comes then to its caller")]
-fn fork<'a>() -> io::Result<(Side, Option<BorrowedFd<'a>>)> {
+fn fork() -> io::Result<Side> {
     // SAFETY: the child only makes system calls until it executes or ends.
-    side(i64::from(unsafe { libc::fork() })).map(|side| (side, None))
+    side(i64::from(unsafe { libc::fork() }))
 }
 
 /// Forks into a cgroup, given by its folder.
@@ -237,13 +236,13 @@ fn expect_signals_as_usual() {
     }
 }
 
-/// Executes the first file that can be: each form is the file and then its words. Returns why none can.
-fn execute(forms: &[Vec<*const c_char>], environment: &[*const c_char]) -> rustix::io::Errno {
+/// Executes the first file that can be. Returns why none can.
+fn execute(forms: &[Forms], environment: &[*const c_char]) -> rustix::io::Errno {
     use rustix::io::Errno;
     let mut denied = false;
-    for pair in forms.chunks(2) {
+    for forms in forms {
         let mut error = Errno::NOENT;
-        for form in pair {
+        for form in forms {
             error = execute_one(form, environment);
             if error != Errno::NOEXEC {
                 break;
