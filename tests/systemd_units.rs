@@ -132,8 +132,7 @@ fn a_killed_service_is_told_with_its_process_cause_and_time() {
 fn a_program_that_is_not_there_was_never_started() {
     let unit = Unit::new("mesh-t-noexec.service", "ExecStart=/nowhere/program");
     let mut following = follow(unit.0);
-    following.see_run(&Run::Down);
-    following.act(Verb::Start);
+    following.start();
     let down = following.see("an end", |seen| seen.end.is_some() && seen.run == Run::Down);
     assert!(matches!(cause(&down), EndCause::NotStarted(why) if why.contains("203/EXEC")), "{down:?}");
 }
@@ -146,8 +145,7 @@ fn each_end_of_a_crash_loop_is_told_and_systemd_gives_up() {
         "ExecStart=/bin/sh -c 'exit 3'\nRestart=always\nRestartSec=0\n[Unit]\nStartLimitBurst=5\nStartLimitIntervalSec=60",
     );
     let mut following = follow(unit.0);
-    following.see_run(&Run::Down);
-    following.act(Verb::Start);
+    following.start();
     let down = following.see("that systemd gave up", |seen| seen.run == Run::Down && seen.restarts == Some(5));
     assert_eq!(cause(&down), EndCause::Exit(3));
     let mut pids: Vec<_> = following
@@ -274,8 +272,7 @@ fn kill_and_stop_of_one_that_is_down_are_no_errors() {
 fn an_edited_unit_needs_a_daemon_reload_and_is_left_alone_by_one() {
     let unit = Unit::new("mesh-t-edited.service", "ExecStart=/bin/sleep 1000");
     let mut following = follow(unit.0);
-    following.see_run(&Run::Down);
-    following.act(Verb::Start);
+    following.start();
     let up = following.see_run(&Run::Up);
     assert!(!up.needs_reload);
     unit.write("ExecStart=/bin/sleep 2000");
@@ -294,8 +291,7 @@ fn c5_a_unit_reads_its_configuration_again_as_its_own_definition_says() {
     let start = "ExecStart=/bin/sleep 1000";
     let unit = Unit::new("mesh-t-reload.service", &format!("{start}\nExecReload=/bin/touch {}", read.display()));
     let mut following = follow(unit.0);
-    following.see_run(&Run::Down);
-    following.act(Verb::Start);
+    following.start();
     let up = following.see_run(&Run::Up);
     following.act(Verb::Reload);
     following.hear("that it is done", |told| matches!(told, Told::Reloaded(_)));
@@ -318,8 +314,7 @@ fn c5_a_unit_reads_its_configuration_again_as_its_own_definition_says() {
 fn an_order_that_ends_while_all_units_are_looked_at_is_answered() {
     let unit = Unit::new("mesh-t-busy.service", "ExecStart=/bin/sleep 1000\nExecReload=/bin/false");
     let mut following = follow(unit.0);
-    following.see_run(&Run::Down);
-    following.act(Verb::Start);
+    following.start();
     following.see_run(&Run::Up);
     for _ in 0..20 {
         // When systemd has read its files everything is looked at anew, and the job ends meanwhile.
@@ -362,8 +357,7 @@ fn a_kill_for_want_of_memory_is_named() {
     let greedy = greedy.replace("\\n", "\\x0a");
     let unit = Unit::new("mesh-t-memory.service", &format!("{greedy}\nMemoryMax=40M\nMemorySwapMax=0"));
     let mut following = follow(unit.0);
-    following.see_run(&Run::Down);
-    following.act(Verb::Start);
+    following.start();
     let down = following.see("an end", |seen| seen.end.is_some() && seen.run == Run::Down);
     assert_eq!(cause(&down), EndCause::OutOfMemory, "{down:?}");
     // The same unit killed by somebody is not the same thing, though the log still holds the first one.
@@ -382,16 +376,14 @@ fn a_hang_by_the_watchdog_and_a_start_that_takes_too_long_are_named() {
         "Type=notify\nNotifyAccess=all\nWatchdogSec=1\nExecStart=/bin/sh -c 'systemd-notify --ready; exec sleep 1000'",
     );
     let mut following = follow(unit.0);
-    following.see_run(&Run::Down);
-    following.act(Verb::Start);
+    following.start();
     following.see_run(&Run::Up);
     let down = following.see_run(&Run::Down);
     assert_eq!(cause(&down), EndCause::Watchdog);
     assert!(!down.stopped_by_operator);
     let unit = Unit::new("mesh-t-slow.service", "Type=notify\nTimeoutStartSec=1\nExecStart=/bin/sleep 1000");
     let mut following = follow(unit.0);
-    following.see_run(&Run::Down);
-    following.act(Verb::Start);
+    following.start();
     following.see_run(&Run::Starting);
     let down = following.see("an end", |seen| seen.end.is_some() && seen.run == Run::Down);
     assert_eq!(cause(&down), EndCause::TimedOut);
@@ -403,8 +395,7 @@ fn a_hang_by_the_watchdog_and_a_start_that_takes_too_long_are_named() {
 fn a_bus_that_is_killed_leaves_services_unknown_and_then_seen_again() {
     let unit = Unit::new("mesh-t-bus.service", "ExecStart=/bin/sleep 1000");
     let mut following = follow(unit.0);
-    following.see_run(&Run::Down);
-    following.act(Verb::Start);
+    following.start();
     let up = following.see_run(&Run::Up);
     ran("systemctl", &["kill", "-s", "KILL", "dbus.service"]);
     let lost = following.see("unknown", |seen| matches!(seen.run, Run::Unknown(_)));

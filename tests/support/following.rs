@@ -28,6 +28,12 @@ impl<M: Manager> Following<M> {
         self.manager.act(&self.service.clone(), verb);
     }
 
+    /// Sees that it is down, and has it started.
+    pub(crate) fn start(&mut self) {
+        self.see_run(&Run::Down);
+        self.act(Verb::Start);
+    }
+
     pub(crate) fn look(&mut self) {
         self.manager.look(&self.service.clone());
     }

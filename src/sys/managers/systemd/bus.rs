@@ -18,6 +18,8 @@ pub(super) const MANAGER_WORDS: &str = "org.freedesktop.systemd1.Manager";
 /// What every unit speaks.
 pub(super) const UNIT_WORDS: &str = "org.freedesktop.systemd1.Unit";
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
+/// Their signal of a change.
+pub(super) const PROPERTIES_CHANGED: &str = "PropertiesChanged";
 /// The bus itself.
 const BUS: &str = "org.freedesktop.DBus";
 const BUS_PATH: &str = "/org/freedesktop/DBus";
@@ -159,5 +161,5 @@ fn silent(who: &str, within: Duration) -> BusError {
 }
 
 fn changes_of(path: &str) -> String {
-    format!("type='signal',sender='{SYSTEMD}',path='{path}',interface='{PROPERTIES}',member='PropertiesChanged'")
+    format!("type='signal',sender='{SYSTEMD}',path='{path}',interface='{PROPERTIES}',member='{PROPERTIES_CHANGED}'")
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use tokio::sync::mpsc::UnboundedReceiver;
 use zbus::{Message, OwnedObjectPath, OwnedVariant};
 
-use super::bus::{Bus, BusError, UNIT_WORDS};
+use super::bus::{Bus, BusError, PROPERTIES_CHANGED, UNIT_WORDS};
 use super::own_stops::OwnStops;
 use super::unit::{Facts, Unit};
 use crate::domain::foreign_text::display_line;
@@ -302,9 +302,6 @@ impl Session {
         }
     }
 }
-
-/// The signal of a change of properties.
-const PROPERTIES_CHANGED: &str = "PropertiesChanged";
 
 /// The signal of [`Verb::Kill`].
 const KILL: i32 = 9;
