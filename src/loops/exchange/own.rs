@@ -394,8 +394,8 @@ fn publish(
     exchange.db.set_fact(JOIN_FACT, exchange.name.as_str())?;
     store_head(exchange, &HeadOffer { confirmed_at: Some(now.as_second()), ..head })?;
     crash::point("publish.confirmed");
-    // The remote may have been set back between the look at it and the push: then what it showed a moment ago is gone from under what
-    // was added, and nothing will change there any more that would have it looked at.
+    // The remote may have been set back between the look at it and the push: then what it showed a moment ago is gone
+    // from under what was added, and nothing will change there any more that would have it looked at.
     let before = unconfirmed.first().map_or(position.seq, |first| first.seq.saturating_sub(1));
     if before > 0 && !matches!(exchange.branch.log(tip, me, before, 1)?.blobs.first(), Some(Blob::Found(_))) {
         compare_with_remote(exchange, report, tip, now)?;
