@@ -12,6 +12,7 @@ use mesh::domain::finding::Fingerprint;
 use mesh::domain::id::EntryId;
 use mesh::domain::lesson::Lesson;
 use mesh::domain::trust::{Grant, PeerLine};
+use mesh::domain::wave::Turn;
 use mesh::loops::attest::{self, AttestError};
 use mesh::loops::library::{self, Origin, Sources};
 use mesh::ports::{Admission, Auditor, AuditorError, Mended, ScanProgress, ScanReport};
@@ -67,7 +68,8 @@ fn sync_all(world: &mut World) {
 
 fn voices(world: &World, listener: usize, entry: EntryId) -> Vec<Voice> {
     let host = &world.hosts[listener];
-    let listener = Listener { db: host.db(), keyring: &host.keyring, me: host.id(), max_grant: Grant::Apply };
+    let listener =
+        Listener { db: host.db(), keyring: &host.keyring, me: host.id(), max_grant: Grant::Apply, turn: Turn::Ordered };
     listener.voices(entry, "python/io", world.now).expect("read")
 }
 
@@ -164,7 +166,13 @@ fn only_enrolled_peers_that_may_audit_are_heard() {
         assert_eq!(counts(&world, C, entry).2, heard, "{options}");
     }
     let host = &world.hosts[C];
-    let deaf = Listener { db: host.db(), keyring: &host.keyring, me: host.id(), max_grant: Grant::Observe };
+    let deaf = Listener {
+        db: host.db(),
+        keyring: &host.keyring,
+        me: host.id(),
+        max_grant: Grant::Observe,
+        turn: Turn::Ordered,
+    };
     assert_eq!(deaf.voices(entry, "python/io", world.now).expect("read"), []);
     std::fs::remove_file(world.hosts[C].home.keys().join("peers/b.pub")).expect("removed");
     world.hosts[C].reopen();
@@ -292,6 +300,10 @@ impl Auditor for Admits {
 
 /// What the lessons of peers may do on a host, by name.
 fn grants(world: &mut World, reader: usize) -> BTreeMap<String, Grant> {
+    grants_in_turn(world, reader, Turn::Ordered)
+}
+
+fn grants_in_turn(world: &mut World, reader: usize, turn: Turn) -> BTreeMap<String, Grant> {
     let now = world.now;
     let host = &mut world.hosts[reader];
     let me = host.id();
@@ -302,6 +314,7 @@ fn grants(world: &mut World, reader: usize) -> BTreeMap<String, Grant> {
         keyring: &keyring,
         me,
         max_grant: Grant::Apply,
+        turn,
         founding: false,
         environment: &BTreeMap::new(),
     };
@@ -362,6 +375,22 @@ fn t35_many_hosts_that_say_so_raise_no_grant() {
     let grants = grants(&mut world, READER);
     assert_eq!(grants.len(), 11);
     assert!(grants.values().all(|grant| *grant == Grant::Propose), "{grants:?}");
+}
+
+#[test]
+fn k4_by_its_tags_a_host_tries_first_or_last_what_a_peer_learned() {
+    let (mut world, entry) = world_with_a_lesson(6);
+    for host in A..5 {
+        trust(&mut world, 5, host, "grant=\"apply\"");
+    }
+    let grant = |world: &mut World, turn| grants_in_turn(world, 5, turn)["a-lesson"];
+    assert_eq!((grant(&mut world, Turn::First), grant(&mut world, Turn::Last)), (Grant::Apply, Grant::Propose));
+    for host in [B, C] {
+        queue(&mut world, host, entry, "1a2b3c4d.1", Outcome::Validated);
+    }
+    sync_all(&mut world);
+    world.wait(SignedDuration::from_mins(1));
+    assert_eq!((grant(&mut world, Turn::First), grant(&mut world, Turn::Last)), (Grant::Apply, Grant::Apply));
 }
 
 #[test]

@@ -279,3 +279,28 @@ fn every_example_of_the_rules_page_loads() {
     }
     assert_eq!(seen, [1, 1, 1, 2]);
 }
+
+#[test]
+fn k4_what_a_host_is_holds_for_all_on_it_and_a_rule_can_be_about_some_only() {
+    let own = |folder: &Path, tags: &str| {
+        let rule = fs::read_to_string("config/rules/30-missing-path.toml").expect("readable");
+        let rule = rule.replace("number = 30\n", &format!("number = 1930\ntags = {tags}\n"));
+        fs::write(folder.join("1930-mine.toml"), rule.replace("name = \"", "name = \"own-")).expect("written");
+    };
+    for (host, rule, decided) in [("rack-9", "[\"rack-9\"]", true), ("rack-8", "[\"rack-9\"]", false)] {
+        let (mut agent, _folder, _spool) = with_spool("");
+        let home = agent.home();
+        let config = fs::read_to_string(home.join("config/mesh.toml")).expect("readable");
+        fs::write(home.join("config/mesh.toml"), format!("tags = [{host:?}]\n{config}")).expect("written");
+        fs::create_dir_all(home.join("config/rules")).expect("made");
+        own(&home.join("config/rules"), rule);
+        let drilled = agent.json(&["--json", "rule", "drill", "30"]);
+        assert_eq!(drilled["drills"][0]["state"], "passed", "{drilled}");
+        agent.json(&["--json", "maintenance", "start", "move", "--for", "1h", "--tag", host, "--reason", "new disks"]);
+        agent.start_quietly();
+        let look = two_looks(&agent, 30);
+        assert!(look["decision"].as_str().is_some_and(|why| why.contains("maintenance move")), "{look}");
+        let shown = agent.json(&["--json", "why", "1930"]);
+        assert_eq!(shown["looks"].as_array().is_some_and(|looks| !looks.is_empty()), decided, "{shown}");
+    }
+}

@@ -15,7 +15,6 @@ use crate::ports::{Admission, Auditor as _, AuditorError};
 use crate::store::authored::{self, AuthoredError};
 use crate::store::db::DbError;
 use crate::store::files::FileError;
-use crate::store::voices::Listener;
 use crate::sys::host;
 
 /// Why a lesson cannot be published.
@@ -218,9 +217,7 @@ pub fn shared(parts: &Parts) -> Result<Vec<Shared>, AuthoringError> {
 /// # Errors
 /// The database failed.
 pub fn voices(parts: &Parts, entry: EntryId, scope: &str) -> Result<Vec<Voice>, DbError> {
-    let listener =
-        Listener { db: &parts.db, keyring: &parts.keyring, me: parts.key.host(), max_grant: parts.config.max_grant };
-    listener.voices(entry, scope, parts.now())
+    parts.listener().voices(entry, scope, parts.now())
 }
 
 fn signed(parts: &Parts) -> Result<Vec<Signed>, AuthoringError> {

@@ -164,6 +164,7 @@ fn target(rule: &Rule, script: &Script, folder: &Path, program: &Path) -> Result
     let mut fields = serde_json::Map::new();
     fields.insert("name".to_owned(), NAME.into());
     fields.insert("kind".to_owned(), rule.target.name().into());
+    fields.insert("tags".to_owned(), rule.tags.clone().into());
     for (key, value) in &script.target {
         fields.insert(key.clone(), placed(value, &place, &program.display().to_string()));
     }

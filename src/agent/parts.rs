@@ -17,6 +17,7 @@ use crate::store::files::{self, FileError};
 use crate::store::home::{AgentLock, Home, HomeError};
 use crate::store::keyring::{self, Keyring, KeyringError};
 use crate::store::spool::Spool;
+use crate::store::voices::Listener;
 use crate::sys::auditor::WorkerAuditor;
 use crate::sys::cache::BranchCache;
 use crate::sys::clock::SystemClock;
@@ -238,6 +239,18 @@ impl Parts {
         self.sync_once(None)
     }
 
+    /// Who listens here to what hosts attest.
+    #[must_use]
+    pub fn listener(&self) -> Listener<'_> {
+        Listener {
+            db: &self.db,
+            keyring: &self.keyring,
+            me: self.key.host(),
+            max_grant: self.config.max_grant,
+            turn: self.config.turn(),
+        }
+    }
+
     fn sync_once(&mut self, next: Option<HostId>) -> Result<SyncReport, SyncError> {
         let mut remote = self.remote()?;
         let cache = self.cache();
@@ -271,6 +284,7 @@ impl Parts {
             keyring: &self.keyring,
             me: self.key.host(),
             max_grant: self.config.max_grant,
+            turn: self.config.turn(),
             founding: self.config.founding,
             environment: &environment(),
         };

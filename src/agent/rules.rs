@@ -112,6 +112,10 @@ pub fn targets(parts: &Parts) -> Vec<Target> {
         target.tags.extend(service.tags.iter().cloned());
         targets.push(target);
     }
+    // What the host is, all on it is.
+    for target in &mut targets {
+        target.tags.extend(parts.config.tags.iter().cloned());
+    }
     targets
 }
 

@@ -14,7 +14,6 @@ use crate::domain::id::HostId;
 use crate::domain::lesson::Lesson;
 use crate::domain::trust::{Grant, GrantBounds, effective_grant};
 use crate::store::peer_log::{InboxRow, InboxState};
-use crate::store::voices::Listener;
 
 /// What to do.
 #[derive(clap::Subcommand, Debug)]
@@ -185,8 +184,7 @@ fn grant(parts: &Parts, row: &InboxRow) -> Option<Grant> {
 
 /// The grant as far as the waves let it go here, and why it is less.
 fn held_back(parts: &Parts, row: &InboxRow, grant: Grant) -> Result<(Grant, Option<String>), CliError> {
-    let (me, max_grant) = (parts.key.host(), parts.config.max_grant);
-    let listener = Listener { db: &parts.db, keyring: &parts.keyring, me, max_grant };
+    let listener = parts.listener();
     let standing = listener.standing(row.entry, row.host, &row.scope, parts.now())?;
     Ok(listener.bounded(grant, row.entry, &standing)?)
 }

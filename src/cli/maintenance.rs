@@ -80,9 +80,10 @@ fn start(context: &Context, mut window: Window, span: Duration) -> Outcome {
         return Err(usage(format!("no target or service `{name}` in the configuration"))
             .hint(format!("there are: {}", if names.is_empty() { "none" } else { &names })));
     }
-    if let Some(tag) = window.tags.iter().find(|tag| !known.values().any(|known| known.tags.contains(tag))) {
+    let has = |tag: &&String| known.values().any(|known| known.tags.contains(tag)) || parts.config.tags.contains(tag);
+    if let Some(tag) = window.tags.iter().find(|tag| !has(tag)) {
         return Err(usage(format!("no target or service has the tag `{tag}`"))
-            .hint("add `tags` to `[[service]]` or `[[target]]`"));
+            .hint("add `tags` to `[[service]]`, `[[target]]`, or to the top of the configuration"));
     }
     // What the agent took over may be older than the configuration.
     maintenance::configure(&mut parts)?;

@@ -93,7 +93,7 @@ fn as_json(one: &Stands, now: i64) -> Value {
     });
     json!({
         "number": rule.number, "version": rule.version, "name": rule.name, "risk": rule.risk.name(),
-        "target": rule.target.name(), "because": rule.because, "dry_run": rule.dry_run,
+        "target": rule.target.name(), "tags": rule.tags, "because": rule.because, "dry_run": rule.dry_run,
         "actions": ways.collect::<Vec<_>>(),
         "drill": { "state": one.state.name(), "why": one.why, "last": shown },
         "local": one.held.local, "edited": one.held.local.is_some() && one.held.packed.is_some(), "note": one.held.note,

@@ -3,6 +3,7 @@
 //! And when none may any more: once too many took it back, the lesson is paused until a person lifts that. Every host
 //! comes to this from the same signed words, so nobody has to tell the others.
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::attest::{Outcome, Voice};
@@ -38,6 +39,19 @@ pub enum Standing {
     },
 }
 
+/// What a host's own configuration says of its turn.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Turn {
+    /// Before the waves: it tries what nobody has tried yet.
+    First,
+    /// Where the order of hosts puts it, for every lesson anew.
+    #[default]
+    Ordered,
+    /// In the last wave, always.
+    Last,
+}
+
 /// The place of `host` in the order in which hosts try this lesson: its own for every lesson, and the same everywhere.
 #[must_use]
 pub fn place(lesson: EntryId, host: HostId) -> [u8; 32] {
@@ -52,10 +66,17 @@ fn second_wave(hosts: usize) -> usize {
     hosts.div_ceil(SECOND_ONE_IN).max(FIRST + 1)
 }
 
-/// What holds on host `me` for the lesson in entry `lesson` by `author`. `others` are the other hosts of the mesh as
-/// they are enrolled here; `voices` those that are heard on this entry. The author's own word opens nothing.
+/// What holds on host `me`, whose turn is `turn`, for the lesson in entry `lesson` by `author`. `others` are the other
+/// hosts of the mesh as they are enrolled here; `voices` those that are heard on this entry. The author's own word opens
+/// nothing.
 #[must_use]
-pub fn standing(lesson: EntryId, author: HostId, me: HostId, others: &[HostId], voices: &[Voice]) -> Standing {
+pub fn standing(
+    lesson: EntryId,
+    author: HostId,
+    (me, turn): (HostId, Turn),
+    others: &[HostId],
+    voices: &[Voice],
+) -> Standing {
     let said = |outcome: Outcome| voices.iter().filter(|voice| voice.last.outcome == outcome).count();
     let (reverted, of) = (said(Outcome::Reverted), voices.iter().filter(|voice| voice.last.outcome.tells()).count());
     // One host that took it back, with nobody to say otherwise, opens no wave and so needs no breaker.
@@ -67,12 +88,11 @@ pub fn standing(lesson: EntryId, author: HostId, me: HostId, others: &[HostId], 
         others.iter().filter(|host| **host != author && **host != me).map(|host| place(lesson, *host)).collect();
     let before = hosts.iter().filter(|other| **other < mine).count();
     let second = second_wave(hosts.len() + 1);
-    let (wave, needed) = if before < FIRST {
-        return Standing::Open;
-    } else if before < second {
-        (2, 1)
-    } else {
-        (3, second.div_ceil(2).max(2).min(hosts.len()))
+    let (wave, needed) = match turn {
+        Turn::First => return Standing::Open,
+        Turn::Ordered if before < FIRST => return Standing::Open,
+        Turn::Ordered if before < second => (2, 1),
+        Turn::Ordered | Turn::Last => (3, second.div_ceil(2).max(2).min(hosts.len())),
     };
     let validated = voices
         .iter()
@@ -127,7 +147,9 @@ mod tests {
         let all: Vec<HostId> = (0..=count).map(host).collect();
         let others = |me: u32| all.iter().copied().filter(|other| *other != host(me)).collect::<Vec<_>>();
         (1..=count)
-            .filter(|me| standing(lesson(), host(AUTHOR), host(*me), &others(*me), voices) == Standing::Open)
+            .filter(|me| {
+                standing(lesson(), host(AUTHOR), (host(*me), Turn::Ordered), &others(*me), voices) == Standing::Open
+            })
             .collect()
     }
 
@@ -161,7 +183,7 @@ mod tests {
     #[test]
     fn two_hosts_or_half_of_those_that_tried_pause_it_everywhere() {
         let all: Vec<HostId> = (0..=20).map(host).collect();
-        let at = |voices: &[Voice]| standing(lesson(), host(AUTHOR), host(1), &all, voices);
+        let at = |voices: &[Voice]| standing(lesson(), host(AUTHOR), (host(1), Turn::Ordered), &all, voices);
         let reverted = |n| voice(n, Outcome::Reverted);
         let good = |n| voice(n, Outcome::Validated);
         assert!(!matches!(at(&[reverted(2)]), Standing::Tripped { .. }));
@@ -172,6 +194,29 @@ mod tests {
         assert!(!matches!(at(&[&many[..], &[reverted(2)]].concat()), Standing::Tripped { .. }));
         assert_eq!(at(&[&many[1..], &[reverted(2), reverted(3)]].concat()), Standing::Tripped { reverted: 2, of: 18 });
         assert!(open(20, &[&many[1..], &[reverted(2), reverted(3)]].concat()).is_empty(), "everywhere");
+    }
+
+    #[test]
+    fn k4_a_host_that_goes_first_waits_for_nobody_and_one_that_goes_last_for_the_others() {
+        let all: Vec<HostId> = (0..=20).map(host).collect();
+        let good = |n| voice(n, Outcome::Validated);
+        for me in 1..=20 {
+            let others: Vec<HostId> = all.iter().copied().filter(|other| *other != host(me)).collect();
+            let at = |turn, voices: &[Voice]| standing(lesson(), host(AUTHOR), (host(me), turn), &others, voices);
+            assert_eq!(at(Turn::First, &[]), Standing::Open);
+            assert_eq!(at(Turn::Last, &[]), Standing::Waiting { wave: 3, validated: 0, needed: 2 });
+            let two: Vec<Voice> = (1..=20).filter(|n| *n != me).take(2).map(good).collect();
+            assert_eq!(at(Turn::Last, &two), Standing::Open);
+            // The breaker holds for everybody.
+            let bad: Vec<Voice> = two
+                .iter()
+                .map(|voice| Voice { last: Word { outcome: Outcome::Reverted, ..voice.last.clone() }, ..voice.clone() })
+                .collect();
+            assert_eq!(at(Turn::First, &bad), Standing::Tripped { reverted: 2, of: 2 });
+        }
+        // A mesh of the author and this host has nobody to wait for.
+        let alone = standing(lesson(), host(AUTHOR), (host(1), Turn::Last), &[host(AUTHOR)], &[]);
+        assert_eq!(alone, Standing::Open);
     }
 
     proptest! {

@@ -245,7 +245,7 @@ impl<E: Eyes, H: Hands> Healer<E, H> {
         let (rules, targets) = (&self.setting.rules, &self.setting.targets);
         let explained = told.iter().map(|(one, _)| one.explain(rules, targets, &self.facts, wall));
         db.keep_rule_state(records, incidents, explained)?;
-        db.set_fact(LOOKED, &wall.to_string())?;
+        db.count_on_with(moment, LOOKED, &wall.to_string())?;
         for (one, came_to) in told {
             let targets = self.written.explained.entry(self.setting.rules[one.rule].number).or_default();
             targets.insert(self.setting.targets[one.target].name.as_str().to_owned(), (came_to, wall));
@@ -383,8 +383,8 @@ impl<E: Eyes, H: Hands> Healer<E, H> {
     /// How far back the rules read each signal.
     fn windows(&self) -> Windows {
         let mut windows = Windows::new();
-        let kinds: BTreeSet<_> = self.setting.targets.iter().map(|target| target.kind).collect();
-        for rule in self.setting.rules.iter().filter(|rule| kinds.contains(&rule.target)) {
+        let targets = &self.setting.targets;
+        for rule in self.setting.rules.iter().filter(|rule| targets.iter().any(|target| rule.concerns(target))) {
             let parts = [&rule.trigger, &rule.validate.when];
             let all = parts.into_iter().chain(rule.diagnose.iter().map(|question| &question.when));
             for (signal, window) in all.flat_map(Condition::windows) {

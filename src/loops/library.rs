@@ -18,7 +18,7 @@ use crate::domain::lesson::Lesson;
 use crate::domain::outcome::Measured;
 use crate::domain::trust::{Grant, GrantBounds, effective_grant};
 use crate::domain::utc_time;
-use crate::domain::wave::Standing;
+use crate::domain::wave::{Standing, Turn};
 use crate::founding;
 use crate::ports::{Admission, Auditor, AuditorError};
 use crate::store::authored;
@@ -146,6 +146,8 @@ pub struct Sources<'a> {
     pub me: HostId,
     /// The most that any peer's lesson may do here.
     pub max_grant: Grant,
+    /// When this host's turn comes to try what others learned.
+    pub turn: Turn,
     /// Whether the lessons that ship with mesh are used.
     pub founding: bool,
     /// What this host is: `os`, `arch`, `distro`.
@@ -277,13 +279,13 @@ fn in_its_wave(
     library: &mut Library,
     now: Timestamp,
 ) -> Result<(Grant, bool), LibraryError> {
-    let (keyring, me, max_grant) = (sources.keyring, sources.me, sources.max_grant);
-    let listener = Listener { db: sources.db, keyring, me, max_grant };
+    let (keyring, me, max_grant, turn) = (sources.keyring, sources.me, sources.max_grant, sources.turn);
+    let listener = Listener { db: sources.db, keyring, me, max_grant, turn };
     let standing = listener.standing(row.entry, row.host, scope, now)?;
     if let (Standing::Tripped { reverted, .. }, Some(why)) = (&standing, standing.why()) {
         sources.db.stop_lesson(row.entry, &row.slug, &why, *reverted, now)?;
     }
-    let listener = Listener { db: sources.db, keyring, me, max_grant };
+    let listener = Listener { db: sources.db, keyring, me, max_grant, turn };
     let (bounded, why) = listener.bounded(grant, row.entry, &standing)?;
     library.held_back.extend(why.map(|why| (row.slug.clone(), why)));
     let waits = matches!(standing, Standing::Waiting { .. }) && bounded == Grant::Propose && grant > bounded;

@@ -121,7 +121,7 @@ fn unread(db: &Db, sources: &Sources<'_>) -> Result<Vec<String>, DbError> {
         }
     }
     for (rule, ..) in sources.rules {
-        for target in sources.targets.iter().filter(|target| target.kind == rule.target) {
+        for target in sources.targets.iter().filter(|target| rule.concerns(target)) {
             let conditions =
                 [&rule.trigger, &rule.validate.when].into_iter().chain(rule.diagnose.iter().map(|one| &one.when));
             for condition in conditions {

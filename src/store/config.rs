@@ -26,6 +26,7 @@ use crate::domain::maintenance::Window;
 use crate::domain::pace::Pace;
 use crate::domain::schedule::SYNC_INTERVAL;
 use crate::domain::trust::Grant;
+use crate::domain::wave::Turn;
 
 const CONFIG_BYTES: u64 = 256 * 1024;
 
@@ -68,7 +69,10 @@ const REVIEW: Span = Span(Duration::from_secs(7 * 86_400));
 struct ConfigFile {
     name: Option<PeerName>,
     mesh: Option<MeshName>,
+    tags: Option<Vec<Tag>>,
     max_grant: Option<Grant>,
+    #[serde(default)]
+    waves: WavesFile,
     #[serde(default)]
     remote: RemoteFile,
     #[serde(default)]
@@ -121,6 +125,34 @@ struct RemoteFile {
     token_file: Option<PathBuf>,
     token_env: Option<String>,
     ssh_options: Option<Vec<String>>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WavesFile {
+    first: Option<Vec<Tag>>,
+    last: Option<Vec<Tag>>,
+}
+
+/// A word that says what a host is, such as `canary` or `rack-7`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(try_from = "String")]
+struct Tag(String);
+
+impl TryFrom<String> for Tag {
+    type Error = String;
+
+    fn try_from(tag: String) -> Result<Self, String> {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+        if tag.is_empty() || tag.len() > 64 || !tag.bytes().all(plain) {
+            return Err("a tag must be 1 to 64 of A-Z, a-z, 0-9, -, _ and .".to_owned());
+        }
+        Ok(Self(tag))
+    }
+}
+
+fn words(tags: Option<Vec<Tag>>) -> Vec<String> {
+    tags.unwrap_or_default().into_iter().map(|Tag(tag)| tag).collect()
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -266,6 +298,15 @@ pub struct RemoteConfig {
     pub ssh_options: Vec<String>,
 }
 
+/// Whose turn comes first and last to try what others learned, by tags of hosts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct WavesConfig {
+    /// Hosts with one of these wait for nobody.
+    pub first: Vec<String>,
+    /// Hosts with one of these are in the last wave.
+    pub last: Vec<String>,
+}
+
 /// The whole configuration, with every default filled in.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Config {
@@ -273,8 +314,12 @@ pub struct Config {
     pub name: PeerName,
     /// The mesh it belongs to.
     pub mesh: MeshName,
+    /// What this host is, in words that rules, maintenance windows and waves go by.
+    pub tags: Vec<String>,
     /// The most that any peer's lesson may do here.
     pub max_grant: Grant,
+    /// Whose turn comes first and last.
+    pub waves: WavesConfig,
     /// The shared branch.
     pub remote: RemoteConfig,
     /// Time between two syncs.
@@ -352,6 +397,17 @@ impl Config {
         unread
     }
 
+    /// When this host's turn comes to try what others learned. The last one, where its tags say both.
+    #[must_use]
+    pub fn turn(&self) -> Turn {
+        let is = |wanted: &[String]| self.tags.iter().any(|tag| wanted.contains(tag));
+        match (is(&self.waves.first), is(&self.waves.last)) {
+            (_, true) => Turn::Last,
+            (true, false) => Turn::First,
+            (false, false) => Turn::Ordered,
+        }
+    }
+
     /// The limits as the guard takes them.
     #[must_use]
     pub fn pace(&self) -> Pace {
@@ -397,7 +453,12 @@ impl ConfigFile {
         Self {
             name: later.name.or(self.name),
             mesh: later.mesh.or(self.mesh),
+            tags: later.tags.or(self.tags),
             max_grant: later.max_grant.or(self.max_grant),
+            waves: WavesFile {
+                first: later.waves.first.or(self.waves.first),
+                last: later.waves.last.or(self.waves.last),
+            },
             remote: RemoteFile {
                 url: later.remote.url.or(self.remote.url),
                 branch: later.remote.branch.or(self.remote.branch),
@@ -452,7 +513,9 @@ impl ConfigFile {
         Ok(Config {
             name: self.name.ok_or_else(|| missing("name", "name = \"web-07\""))?,
             mesh: self.mesh.ok_or_else(|| missing("mesh", "mesh = \"home\""))?,
+            tags: words(self.tags),
             max_grant: self.max_grant.unwrap_or(Grant::Apply),
+            waves: WavesConfig { first: words(self.waves.first), last: words(self.waves.last) },
             remote: RemoteConfig {
                 url,
                 branch,

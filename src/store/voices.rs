@@ -7,7 +7,7 @@ use super::keyring::Keyring;
 use crate::domain::attest::{self, Voice};
 use crate::domain::id::{EntryId, HostId};
 use crate::domain::trust::{Grant, GrantBounds, effective_grant};
-use crate::domain::wave::{self, Standing};
+use crate::domain::wave::{self, Standing, Turn};
 
 /// Who listens, and to whom.
 #[derive(Clone, Copy)]
@@ -20,6 +20,8 @@ pub struct Listener<'a> {
     pub me: HostId,
     /// The most that any peer may do here.
     pub max_grant: Grant,
+    /// When this host's turn comes.
+    pub turn: Turn,
 }
 
 impl Listener<'_> {
@@ -47,7 +49,7 @@ impl Listener<'_> {
     pub fn standing(&self, entry: EntryId, author: HostId, scope: &str, now: Timestamp) -> Result<Standing, DbError> {
         let enrolled = self.keyring.peers().iter().map(|peer| peer.line.host);
         let others: Vec<HostId> = enrolled.filter(|host| self.keyring.revoked(*host).is_none()).collect();
-        Ok(wave::standing(entry, author, self.me, &others, &self.voices(entry, scope, now)?))
+        Ok(wave::standing(entry, author, (self.me, self.turn), &others, &self.voices(entry, scope, now)?))
     }
 
     /// `grant` as far as it may go on this host now: by itself only where its wave has come, and nothing beyond a report

@@ -259,7 +259,7 @@ impl Engine {
     pub fn look(&mut self, world: &World<'_>, told: &mut dyn FnMut(Outcome)) -> Vec<Effect> {
         let mut effects = Vec::new();
         for (place, rule) in world.rules.iter().enumerate() {
-            let targets = world.targets.iter().enumerate().filter(|(_, target)| target.kind == rule.target);
+            let targets = world.targets.iter().enumerate().filter(|(_, target)| rule.concerns(target));
             for (target_place, target) in targets {
                 let mut outcome = Outcome {
                     rule: place,

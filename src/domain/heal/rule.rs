@@ -10,7 +10,7 @@ use super::action::{Action, Undo};
 use super::condition::{Condition, ConditionText};
 use super::drill::{DrillPlan, DrillText};
 use super::replay::{Recorded, SeriesText};
-use super::target::TargetKind;
+use super::target::{Target, TargetKind};
 use crate::domain::foreign_text;
 use crate::domain::signal;
 
@@ -109,6 +109,8 @@ pub struct RuleText {
     #[serde(default)]
     dry_run: bool,
     target: TargetKind,
+    #[serde(default)]
+    tags: Vec<String>,
     because: String,
     resource: String,
     #[serde(with = "span")]
@@ -258,6 +260,8 @@ pub struct Rule {
     pub dry_run: bool,
     /// What it is about.
     pub target: TargetKind,
+    /// Tags of which a target must have one; it is about all of its kind where there is none.
+    pub tags: Vec<String>,
     /// Why it is right.
     pub because: String,
     /// What must not be worked on by two rules at once; `{target}`, `{service}` and `{path}` stand for the target's.
@@ -379,6 +383,7 @@ impl RuleText {
             risk: self.risk,
             dry_run: self.dry_run,
             target: self.target,
+            tags: self.tags,
             because: self.because.trim().to_owned(),
             resource: self.resource,
             cooldown: self.cooldown,
@@ -397,6 +402,13 @@ impl RuleText {
 }
 
 impl Rule {
+    /// Whether it is about this target.
+    #[must_use]
+    pub fn concerns(&self, target: &Target) -> bool {
+        let tagged = || self.tags.iter().any(|tag| target.tags.contains(tag));
+        self.target == target.kind && (self.tags.is_empty() || tagged())
+    }
+
     /// What the n-th attempt (from 0) does.
     #[must_use]
     pub fn rung(&self, attempt: usize) -> Option<&Rung> {
