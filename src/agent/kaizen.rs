@@ -259,15 +259,16 @@ impl Work {
                 consultant.consult(db, question)
             }
         });
-        let scene = Scene {
-            changes: Vec::new(),
-            down: db.services()?.into_iter().filter(|row| row.state != "up").map(|row| row.name).collect(),
-            full: full(db, wall)?,
-            parents: BTreeMap::new(),
+        let around = |db: &Db| {
+            Ok(Scene {
+                changes: given.places.changes(wall - BACK),
+                down: db.services()?.into_iter().filter(|row| row.state != "up").map(|row| row.name).collect(),
+                full: full(db, wall)?,
+                parents: BTreeMap::new(),
+            })
         };
         let asking = ask.as_mut().map(|ask| Asking { by: &name, private: kept_private.as_ref(), ask });
-        let changes = || given.places.changes(wall - BACK);
-        let looked = diagnose::look(db, &given.ground, scene, &changes, asking, wall)?;
+        let looked = diagnose::look(db, &given.ground, &around, asking, wall)?;
         for case in &looked.news {
             log(&words(case));
             if case.cause.is_some() && case.is_critical() && case.troubles.len() > 1 {
@@ -275,12 +276,12 @@ impl Work {
             }
         }
         looked.unanswered.iter().for_each(|why| log(&display_line(why)));
-        let clock = db.count_on(&now)?;
+        let clock = db.clock_at(&now)?;
         let last = db.fact(PROPOSED)?.and_then(|last| last.parse().ok()).map(Running::from_millis);
         if !given.complete || last.is_some_and(|last| clock.since(last) < EVERY) {
             return Ok(());
         }
-        db.set_fact(PROPOSED, &clock.as_millis().to_string())?;
+        db.count_on_with(&now, PROPOSED, &clock.as_millis().to_string())?;
         let measure = super::undo::measured(now.wall);
         let policy = Policy { now: now.wall, ..given.policy.clone() };
         let bench = Bench {

@@ -8,7 +8,7 @@ use super::consult::{Spoken, Unanswered};
 use crate::domain::expr::Function;
 use crate::domain::foreign_text::error_line;
 use crate::domain::heal::target::Target;
-use crate::domain::kaizen::correlation::{Case, Change, RECENT_S, Scene, Sign, TOGETHER_S, Trouble, correlate};
+use crate::domain::kaizen::correlation::{Case, RECENT_S, Scene, Sign, TOGETHER_S, Trouble, correlate};
 use crate::domain::kaizen::diagnosis::{self, Hint, Said};
 use crate::domain::kaizen::facts::{Fact, Sheet};
 use crate::domain::kaizen::question::Question;
@@ -109,23 +109,25 @@ pub struct Looked {
     pub unanswered: Vec<String>,
 }
 
-/// Looks at what failed within a day. What changed of late is asked for only where something failed.
+/// Looks at what failed within a day. What is around it is asked for only where something failed: a host at rest is
+/// looked at every minute.
 ///
 /// # Errors
 /// The database failed.
 pub fn look(
     db: &mut Db,
     ground: &Ground,
-    mut scene: Scene,
-    changes: &dyn Fn() -> Vec<Change>,
+    around: &dyn Fn(&Db) -> Result<Scene, DbError>,
     mut asking: Option<Asking<'_>>,
     now: i64,
 ) -> Result<Looked, DbError> {
     let since = now - DAY;
     let troubles = troubles(db, ground, since)?;
-    if !troubles.is_empty() {
-        scene.changes = changes();
+    if troubles.is_empty() {
+        db.keep_cases(since + TOGETHER_S + 1, &[])?;
+        return Ok(Looked::default());
     }
+    let mut scene = around(db)?;
     scene.parents = ground.parents();
     scene.down.extend(troubles.iter().map(|trouble| trouble.subject.clone()));
     let known: BTreeMap<String, KnownCase> =

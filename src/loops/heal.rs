@@ -166,7 +166,7 @@ impl<E: Eyes, H: Hands> Healer<E, H> {
     /// The database refused. Nothing is done then that is not written down.
     pub fn look(&mut self, db: &mut Db, moment: &Moment) -> Result<Looked, DbError> {
         let wall = moment.wall.as_second();
-        let now = i64::try_from(db.count_on(moment)?.as_millis() / 1_000).unwrap_or(i64::MAX);
+        let now = i64::try_from(db.clock_at(moment)?.as_millis() / 1_000).unwrap_or(i64::MAX);
         let mut looked = Looked::default();
         // Left behind where the last look failed half way.
         self.facts.drop_series();
@@ -307,7 +307,7 @@ impl<E: Eyes, H: Hands> Healer<E, H> {
             }
             let opens = |rule: &&Rule| {
                 let mut steps = rule.action.iter().flat_map(|rung| &rung.steps);
-                rule.target == target.kind && steps.any(|step| matches!(step, Action::OpenBreaker { .. }))
+                rule.concerns(target) && steps.any(|step| matches!(step, Action::OpenBreaker { .. }))
             };
             let rule = self.setting.rules.iter().find(opens);
             let step = if said.is_ok() { RuleStep::TakenBack } else { RuleStep::Failed };

@@ -24,6 +24,8 @@ pub use rules::{Answer as Ordered, Ask, Seen};
 
 /// Between two looks at everything, for what no event told of.
 const SWEEP: Duration = Duration::from_secs(60);
+/// Of so many looks at everything, one is for whether a program that runs has been replaced.
+const REPLACED_EVERY: u32 = 5;
 /// Between two looks at whether a person has ended a pause or a maintenance window, while there is something to do.
 const HELD: Duration = Duration::from_secs(2);
 /// This late, nothing that was to be heard meanwhile is held against anybody: it was us who did not listen.
@@ -176,6 +178,8 @@ struct Supervising<'a, W> {
     began: Instant,
     held: bool,
     swept: Instant,
+    /// How often it looked at everything.
+    sweeps: u32,
     shown: Shown,
     wishes: BTreeMap<ServiceName, bool>,
     /// Who hears what happens to services, beside the world.
@@ -197,6 +201,7 @@ pub fn run<W: World>(world: &mut W, answers: Sender<Event>, events: &Receiver<Ev
         began: now,
         held: false,
         swept: now,
+        sweeps: 0,
         shown: Shown::default(),
         wishes: BTreeMap::new(),
         hearer: None,
@@ -471,6 +476,7 @@ impl<W: World> Supervising<'_, W> {
         }
         if sweep {
             self.swept = now;
+            self.sweeps = self.sweeps.wrapping_add(1);
             self.count();
         }
     }
@@ -539,6 +545,9 @@ impl<W: World> Supervising<'_, W> {
         let (kind, process) = (kept.manager, kept.life.process());
         if let Some(manager) = self.managers.get_mut(&kind) {
             manager.look(name);
+        }
+        if !self.sweeps.is_multiple_of(REPLACED_EVERY) {
+            return;
         }
         if let Some(replaced) = process.and_then(|process| self.world.is_replaced(process)) {
             self.step(name, service::Event::Replaced(replaced));

@@ -39,6 +39,11 @@ impl Db {
     /// # Errors
     /// SQLite refused.
     pub fn keep_cases(&mut self, since: i64, cases: &[KnownCase]) -> Result<(), DbError> {
+        let stands = "SELECT NOT EXISTS (SELECT 1 FROM cases WHERE began >= ?1 OR began < ?2)";
+        let none = self.read(|connection| connection.query_row(stands, [since, since - KEPT], |row| row.get(0)))?;
+        if none && cases.is_empty() {
+            return Ok(());
+        }
         self.write(|transaction| {
             transaction.execute("DELETE FROM cases WHERE began >= ?1 OR began < ?2", [since, since - KEPT])?;
             let mut insert =

@@ -191,12 +191,14 @@ impl Db {
     /// SQLite refused.
     pub fn set_facts<'a>(&mut self, facts: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<(), DbError> {
         self.write(|transaction| {
-            let mut statement =
-                transaction.prepare_cached("INSERT OR REPLACE INTO facts (name, value) VALUES (?1, ?2)")?;
+            let mut statement = transaction.prepare_cached(SET_FACT)?;
             facts.into_iter().try_for_each(|(name, value)| statement.execute([name, value]).map(drop))
         })
     }
 }
+
+/// Remembers a small fact (`?2`) by its name (`?1`).
+pub(super) const SET_FACT: &str = "INSERT OR REPLACE INTO facts (name, value) VALUES (?1, ?2)";
 
 #[cfg(test)]
 mod tests {

@@ -190,6 +190,17 @@ impl Db {
         self.write(|transaction| tick(transaction, moment))
     }
 
+    /// The same, and remembers a small named fact in the same step: each is a turn of the disk.
+    ///
+    /// # Errors
+    /// SQLite refused.
+    pub fn count_on_with(&mut self, moment: &Moment, name: &str, value: &str) -> Result<Running, DbError> {
+        self.write(|transaction| {
+            transaction.prepare_cached(super::db::SET_FACT)?.execute([name, value])?;
+            tick(transaction, moment)
+        })
+    }
+
     /// Where the clock stands at `moment`. Nothing is written.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 
 use super::lines::Lines;
-use super::process::Tree;
+use super::process::{Gone, Looked};
 use super::{certificate, files, process};
 use crate::domain::heal::breaker::Breaker;
 use crate::domain::heal::condition::{Occurrence, What};
@@ -48,6 +48,9 @@ pub struct SystemEyes<S, E> {
     pub keeps: bool,
     /// How long before the machine's own start the drill's machine started.
     pub older_by: f64,
+    /// Seconds after which a process that held nothing of what is gone is looked at again for that: it takes longer than all
+    /// the rest, and files go away from under a process once in months.
+    pub gone_after: i64,
 }
 
 /// What is remembered of a target from one look to the next.
@@ -57,8 +60,12 @@ struct Known {
     heartbeat: Option<(String, i64)>,
     progress: Option<(String, i64)>,
     busy: Option<(u64, Instant)>,
+    /// What was seen of its processes last.
+    looked: Option<Looked>,
     /// How many files a process may have open: of which one, and how many.
     most_files: Option<((u32, u64), f64)>,
+    /// What a process holds of what is gone: which one, when it was looked at, and what.
+    gone: Option<((u32, u64), i64, Gone)>,
     restarts: VecDeque<(i64, u64)>,
     size: Option<(u64, i64)>,
     operations: Option<Recent>,
@@ -75,6 +82,16 @@ impl Known {
             let most = process::most_files(process.0)?;
             self.most_files = Some((process, most));
             Some(percent(most))
+        })
+    }
+
+    /// What a process holds of what is gone. One that held something is looked at each time, since rules wait for its end.
+    fn holds_gone(&mut self, process: (u32, u64), now: i64, again: i64) -> Option<Gone> {
+        let last = self.gone.filter(|(of, at, gone)| *of == process && gone.is_nothing() && now - at < again);
+        last.map(|(_, _, gone)| gone).or_else(|| {
+            let gone = Gone::of(process.0)?;
+            self.gone = Some((process, now, gone));
+            Some(gone)
         })
     }
 }
@@ -139,7 +156,7 @@ impl<S: Services, E: Exec> Eyes for SystemEyes<S, E> {
 impl<S: Services, E: Exec> SystemEyes<S, E> {
     /// Looks through `services` and `exec`; mesh's own copies of good files are in `good`.
     pub fn new(services: S, exec: E, good: PathBuf) -> Self {
-        Self { services, exec, good, known: BTreeMap::new(), keeps: true, older_by: 0.0 }
+        Self { services, exec, good, known: BTreeMap::new(), keeps: true, older_by: 0.0, gone_after: 0 }
     }
 
     fn look_at(
@@ -277,24 +294,23 @@ impl<S: Services, E: Exec> SystemEyes<S, E> {
             known.busy = None;
             return;
         };
-        let tree = Tree::of(pid);
-        let Some(main) = tree.processes.first() else { return };
-        facts.truth("unit.stopped", main.stat.state == 'T');
-        facts.note("unit.zombies", tree.processes.iter().filter(|one| one.stat.state == 'Z').count() as f64);
-        let memory: f64 = tree.processes.iter().filter_map(|one| process::anonymous_mb(one.pid)).sum();
-        facts.note("service.rss_mb", memory);
-        facts.note("unit.memory_percent", 100.0 * memory / target.max_mb.unwrap_or(MEMORY_MB).max(1) as f64);
-        let files = process::open_files(pid);
-        let share = files.and_then(|(count, _)| known.share_of_files((pid, main.stat.start_ticks), count));
+        let Some(looked) = Looked::at(pid, known.looked.as_ref()) else { return };
+        facts.truth("unit.stopped", looked.main.stat.state == 'T');
+        facts.note("unit.zombies", looked.zombies as f64);
+        facts.note("service.rss_mb", looked.memory_mb);
+        facts.note("unit.memory_percent", 100.0 * looked.memory_mb / target.max_mb.unwrap_or(MEMORY_MB).max(1) as f64);
+        let process = (pid, looked.main.stat.start_ticks);
+        let share = looked.files.and_then(|count| known.share_of_files(process, count));
         facts.maybe("unit.fd_percent", share);
         if let Some(most) = target.max_count.filter(|most| *most > 0) {
-            let threads: u64 = tree.processes.iter().map(|one| one.stat.threads).sum();
-            facts.note("unit.thread_percent", 100.0 * threads as f64 / most as f64);
+            facts.note("unit.thread_percent", 100.0 * looked.threads as f64 / most as f64);
         }
-        facts.maybe("unit.deleted_maps", process::deleted_maps(pid).map(|count| count as f64));
+        let gone = known.holds_gone(process, now, self.gone_after);
+        facts.maybe("unit.deleted_maps", gone.map(|gone| gone.mapped as f64));
         let most = target.max_mb.unwrap_or(DELETED_MB).max(1) as f64;
-        facts.maybe("unit.deleted_open_percent", files.map(|(_, mb)| 100.0 * mb / most));
-        let wanted = tree.wanted_ns;
+        facts.maybe("unit.deleted_open_percent", gone.map(|gone| 100.0 * gone.held_mb / most));
+        let wanted = looked.wanted_ns;
+        known.looked = Some(looked);
         let at = Instant::now();
         if let Some((before, then)) = known.busy.replace((wanted, at)) {
             let passed = at.duration_since(then).as_secs_f64().max(0.001);
@@ -452,5 +468,29 @@ fn counters(path: &Path, known: &mut Known, facts: &mut Facts<'_>) {
         facts.note("counters.moving", moving as f64);
         facts.note("work.category_starved", counters.classes.values().filter(|count| **count == 0).count() as f64);
         known.classes = counters.classes;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_held_nothing_is_looked_at_again_after_a_while_and_one_that_did_each_time() {
+        let own = (std::process::id(), 1);
+        let nothing = Gone { held_mb: 0.0, mapped: 0 };
+        let something = Gone { held_mb: 7.5, mapped: 3 };
+        for (last, now, looks) in [
+            (Some((own, 100, nothing)), 399, false),
+            (Some((own, 100, nothing)), 400, true),
+            (Some(((own.0, 2), 100, nothing)), 101, true),
+            (Some((own, 100, something)), 101, true),
+            (None, 101, true),
+        ] {
+            let mut known = Known { gone: last, ..Known::default() };
+            let found = known.holds_gone(own, now, 300).expect("this process");
+            assert_ne!(found, something);
+            assert_eq!(known.gone.map(|(of, at, _)| (of, at)), Some((own, if looks { now } else { 100 })), "{last:?}");
+        }
     }
 }
