@@ -67,6 +67,7 @@ struct Wanted {
 
 /// Opens the home and audits what was asked for: with no path and no configured root, the current folder.
 pub(super) fn open_and_run(context: &Context, ask: &Ask) -> Outcome {
+    crate::sys::memory::take_ahead();
     let started = Instant::now();
     let mut home = context.open()?;
     let now = home.now();

@@ -17,6 +17,7 @@ use super::id::{EntryId, Slug};
 use super::intervention::State;
 use super::lesson::{Lesson, Risk, parse_span};
 use super::outcome::{Measured, Prediction, window};
+use super::source_marks::without_common_ends;
 use super::trust::Grant;
 
 /// What a file holds: BLAKE3 of its bytes.
@@ -238,8 +239,7 @@ impl FixPlan {
     /// Lines taken out plus lines put in.
     #[must_use]
     pub fn changed_lines(&self) -> usize {
-        let diff = TextDiff::from_lines(&self.before, &self.after);
-        diff.iter_all_changes().filter(|change| change.tag() != ChangeTag::Equal).count()
+        self.each_change(|_, _| ()).len()
     }
 
     /// What it does, whatever the words and line numbers around it: lesson, place, and each line that goes or comes,
@@ -250,15 +250,26 @@ impl FixPlan {
         for part in [self.lesson.as_str().as_bytes(), self.root.as_os_str().as_encoded_bytes(), self.path.as_bytes()] {
             hash.update(&(part.len() as u64).to_le_bytes()).update(part);
         }
-        let diff = TextDiff::from_lines(&self.before, &self.after);
-        for change in diff.iter_all_changes().filter(|change| change.tag() != ChangeTag::Equal) {
-            hash.update(if change.tag() == ChangeTag::Delete { b"-" } else { b"+" });
-            for word in change.value().split_whitespace() {
+        self.each_change(|tag, line| {
+            hash.update(if tag == ChangeTag::Delete { b"-" } else { b"+" });
+            for word in line.split_whitespace() {
                 hash.update(word.as_bytes()).update(b" ");
             }
             hash.update(b"\n");
-        }
+        });
         ActionHash(*hash.finalize().as_bytes())
+    }
+
+    /// Each line that goes or comes, in the order of the diff. Most of a file is not looked at: what both texts begin and
+    /// end with is no change.
+    fn each_change<T>(&self, mut tell: impl FnMut(ChangeTag, &str) -> T) -> Vec<T> {
+        // The diff ends lines at a bare carriage return too, so it aligns other pieces there.
+        let plain = !self.before.contains('\r') && !self.after.contains('\r');
+        let both = (self.before.as_str(), self.after.as_str());
+        let (before, after) = if plain { without_common_ends(both.0, both.1) } else { both };
+        let diff = TextDiff::from_lines(before, after);
+        let changes = diff.iter_all_changes().filter(|change| change.tag() != ChangeTag::Equal);
+        changes.map(|change| tell(change.tag(), change.value())).collect()
     }
 
     /// What the lesson predicts of the change, watched for at least `least`. `before` is what its claim comes to now.

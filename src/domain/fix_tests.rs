@@ -67,3 +67,22 @@ fn a_diff_counts_both_sides_and_keeps_a_missing_last_line_break() {
     plan.after = "a\nb".to_owned();
     assert!(plan.diff().contains("\\ No newline at end of file"));
 }
+
+proptest::proptest! {
+    #[test]
+    fn what_both_texts_begin_and_end_with_changes_nothing_of_what_an_action_is(
+        parts in proptest::collection::vec("[ab\r]{0,2}\n?", 0..8),
+        more in proptest::collection::vec("[ab\r]{0,2}\n?", 0..8),
+        at in 0..8_usize,
+        out in 0..4_usize,
+    ) {
+        let at = at.min(parts.len());
+        let rest = &parts[(at + out).min(parts.len())..];
+        let (before, after) = (parts.concat(), [&parts[..at], &more, rest].concat().concat());
+        let diff = TextDiff::from_lines(&before, &after);
+        let whole = diff.iter_all_changes().filter(|change| change.tag() != ChangeTag::Equal);
+        let whole: Vec<_> = whole.map(|change| (change.tag(), change.value().to_owned())).collect();
+        let plan = FixPlan { before: before.clone(), after: after.clone(), ..plan("", "a.py") };
+        proptest::prop_assert_eq!(plan.each_change(|tag, line| (tag, line.to_owned())), whole);
+    }
+}

@@ -74,7 +74,7 @@ pub fn suppressions_added(before: &str, after: &str) -> Option<&'static str> {
 }
 
 /// Both texts without the whole lines that they begin with alike, and those that they end with alike.
-fn without_common_ends<'t>(one: &'t str, other: &'t str) -> (&'t str, &'t str) {
+pub(super) fn without_common_ends<'t>(one: &'t str, other: &'t str) -> (&'t str, &'t str) {
     let alike = one.bytes().zip(other.bytes()).take_while(|(one, other)| one == other).count();
     let start = one.as_bytes()[..alike].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
     let (one, other) = (&one[start..], &other[start..]);

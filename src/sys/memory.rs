@@ -5,6 +5,10 @@
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const POOLS: i32 = 2;
 
+/// Bytes that a command that soon ends takes at once.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+const AHEAD: i32 = 4 * 1024 * 1024;
+
 /// Has all threads share a few pools of memory. Otherwise nearly each gets one of its own, and every pool keeps what its
 /// threads once needed. To be called before there are threads.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
@@ -17,6 +21,19 @@ pub fn share_pools() {
 /// Has all threads share a few pools of memory.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 pub const fn share_pools() {}
+
+/// Takes memory from the system in larger pieces than usual: for a command that soon ends, and for which a turn of the system
+/// for each few pages is a large part of what it does.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[expect(unsafe_code, reason = "the allocator is told in no other way")]
+pub fn take_ahead() {
+    // SAFETY: it takes two numbers, and may be called at any time; it refuses what it does not know.
+    unsafe { libc::mallopt(libc::M_TOP_PAD, AHEAD) };
+}
+
+/// Takes memory from the system in larger pieces than usual.
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+pub const fn take_ahead() {}
 
 /// Gives back what is free, and lets go of the pages of the program's own file. Those stay in the system's cache of files, from
 /// where they come back without the disk when they are used again; until then they are no longer this process's, and the
