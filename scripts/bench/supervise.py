@@ -49,11 +49,12 @@ def cpu(pid):
 
 
 def wakeups(pid):
-    total = 0
+    """How often each thread has waited so far."""
+    counts = {}
     for task in Path(f"/proc/{pid}/task").iterdir():
         text = (task / "status").read_text()
-        total += int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", text, re.M).group(1))
-    return total
+        counts[task.name] = int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", text, re.M).group(1))
+    return counts
 
 
 class Voice:
@@ -267,11 +268,14 @@ def idle(tools, counts, window):
                     except TimeoutError:
                         pass
                 under.settle()
-                time.sleep(5)
+                # What belongs to the start is over by then.
+                time.sleep(30)
                 pid = under.process.pid
-                at, woken = cpu(pid), wakeups(pid)
+                at, before = cpu(pid), wakeups(pid)
                 time.sleep(window)
-                figures[kind.name] = (rss_mb(pid), (cpu(pid) - at) * 3600 / window, (wakeups(pid) - woken) / window)
+                # Threads that ended are not known of any more.
+                woken = sum(count - before.get(task, 0) for task, count in wakeups(pid).items())
+                figures[kind.name] = (rss_mb(pid), (cpu(pid) - at) * 3600 / window, woken / window)
             finally:
                 under.end()
             rss, used, woken = figures[kind.name]
