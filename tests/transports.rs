@@ -200,7 +200,7 @@ fn a_damaged_cache_is_made_anew() {
 }
 
 #[test]
-fn k3_a_cache_that_has_grown_for_long_is_made_anew_on_every_transport() {
+fn k3_a_cache_that_has_grown_for_long_is_put_into_one_pack_on_every_transport() {
     for kind in [Kind::Local, Kind::Http] {
         let site = Site::new(kind);
         let mut a = site.user("a");
@@ -219,6 +219,44 @@ fn k3_a_cache_that_has_grown_for_long_is_made_anew_on_every_transport() {
         let file = BranchCache::new(site.cache("a")).file(tip, &branch_path::head(host(1)), 10).expect("read");
         assert_eq!(file, Blob::Found(b"x".to_vec()));
     }
+}
+
+#[test]
+fn k3_many_packs_become_one_and_nothing_is_fetched_again() {
+    let mut site = Site::new(Kind::Local);
+    let (address, requests) = http_backend(site.dir.path(), None);
+    site.config = config(&format!("{address}/mesh.git"));
+    let (mut writer, mut reader) = (site.user("writer"), site.user("reader"));
+    let entry = |n: u8, seq| (branch_path::entry(host(n), seq), entry_text(n, seq).into_bytes());
+    let files = (1..=40).flat_map(|n| (1..=3).map(move |seq| (n, seq))).map(|(n, seq)| entry(n, seq));
+    let tip = writer.publish(&files.collect(), "m").expect("published");
+    assert_eq!(reader.fetch().expect("fetched"), Some(tip));
+    let folder = site.cache("reader").join("objects/pack");
+    let packs = |ending: &str| {
+        let entries = fs::read_dir(&folder).expect("there").flatten().map(|entry| entry.path());
+        entries.filter(|path| path.extension().is_some_and(|extension| extension == ending)).collect::<Vec<_>>()
+    };
+    let only = packs("pack").pop().expect("one").with_extension("");
+    for n in 0..limits::CACHE_PACKS {
+        for extension in ["pack", "idx"] {
+            let copy = folder.join(format!("pack-{n:040x}")).with_extension(extension);
+            fs::copy(only.with_extension(extension), copy).expect("copied");
+        }
+    }
+    requests.try_iter().for_each(drop);
+    assert_eq!(reader.fetch().expect("fetched"), Some(tip));
+    let fetched = requests.try_iter().filter(|request| request.path.ends_with("/git-upload-pack")).count();
+    assert_eq!((fetched, packs("pack").len(), packs("idx").len()), (0, 1, 1));
+    let branch = BranchCache::new(site.cache("reader"));
+    for n in 1..=40 {
+        let wanted: Vec<Blob> = (1..=3).map(|seq| Blob::Found(entry_text(n, seq).into_bytes())).collect();
+        assert_eq!(branch.log(tip, host(n), 1, 9).expect("read").blobs, wanted, "{n}");
+    }
+    // And it goes on from there.
+    let next = writer.publish(&BTreeMap::from([entry(7, 4)]), "more").expect("published");
+    assert_eq!(reader.fetch().expect("fetched"), Some(next));
+    assert_eq!(branch.log(next, host(7), 4, 9).expect("read").blobs, [Blob::Found(entry_text(7, 4).into_bytes())]);
+    assert_eq!(packs("pack").len(), 2);
 }
 
 #[test]

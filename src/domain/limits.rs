@@ -60,10 +60,12 @@ pub const TREE_BYTES: usize = 4 * 1024 * 1024;
 pub const LARGEST_FILE: usize = ROSTER_BYTES;
 /// Most log directories of one host that are opened in search of an entry beyond a hole.
 pub const LOG_CHUNKS_SEARCHED: usize = 64;
-/// Received packs after which the cache is made anew: libgit2 never joins them.
+/// Received packs after which they are put into one: libgit2 never joins them.
 pub const CACHE_PACKS: usize = 256;
-/// Objects in files of their own after which the cache is made anew: more than twice as many as one fetch may bring.
-pub const CACHE_LOOSE: usize = 200_000;
+/// Objects in files of their own after which they are put into one pack.
+pub const CACHE_LOOSE: usize = 10_000;
+/// Most objects that are put into one pack: more would take too long for the process that does it.
+pub const JOINED_OBJECTS: usize = 500_000;
 /// Time to reach a git server.
 pub const CONNECT: Duration = Duration::from_secs(15);
 /// Time a git server may be silent in the middle of a conversation.

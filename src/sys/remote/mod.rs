@@ -10,6 +10,7 @@ mod daemon;
 mod hosts;
 mod http;
 mod local;
+mod one_pack;
 /// What a git server says around a push.
 pub mod packets;
 mod packs;

@@ -72,7 +72,7 @@ pub(super) fn hold_oversized(cache: &Path, known: &BTreeSet<OsString>) -> Result
     oversized
 }
 
-fn failed(cache: &Path, why: &str) -> RemoteError {
+pub(super) fn failed(cache: &Path, why: &str) -> RemoteError {
     RemoteError::Cache(shown(&format!("{}: {why}", cache.display())))
 }
 

@@ -10,6 +10,7 @@ use super::daemon::Daemon;
 use super::hosts::{self, Listing};
 use super::http::Http;
 use super::local;
+use super::one_pack;
 use super::packs;
 use super::push::{News, Place, Pushed, Way};
 use super::request::{Limits, RemoteConfig, Request, shown};
@@ -323,15 +324,25 @@ fn open_repository(path: &Path) -> Result<Repository, git2::Error> {
 
 fn open_cache(path: &Path) -> Result<Repository, RemoteError> {
     let Ok(cache) = open_repository(path) else { return packs::make_anew(path) };
-    let packs = packs::tidy(path).len();
+    packs::tidy(path);
     let whole = match cache.refname_to_id(MIRROR) {
         Ok(tip) => is_readable(path, tip),
         Err(error) => error.code() == git2::ErrorCode::NotFound,
     };
-    let small = packs <= limits::CACHE_PACKS && packs::loose(path) <= limits::CACHE_LOOSE;
-    if whole && small && !packs::are_unvetted(path) {
-        return Ok(cache);
+    if !whole || packs::are_unvetted(path) {
+        drop(cache);
+        return packs::make_anew(path);
     }
-    drop(cache);
-    packs::make_anew(path)
+    if one_pack::counted(path) > limits::CACHE_PACKS || packs::loose(path) > limits::CACHE_LOOSE {
+        let mut tips: Vec<Oid> = cache.refname_to_id(MIRROR).into_iter().collect();
+        if let Some((listing, tip)) = hosts::joined(path) {
+            tips.extend(listing.hosts.values().copied().chain([tip]));
+        }
+        // Where that fails, all is here as before, and the next fetch tries again.
+        drop(one_pack::make(&cache, &tips, limits::JOINED_OBJECTS));
+        drop(cache);
+        // Opened again: what it knew of packs is no longer so.
+        return open_repository(path).map_err(|error| cache_error(path, error.message()));
+    }
+    Ok(cache)
 }

@@ -100,7 +100,9 @@ fn repo_facts(last: &mut Last, file: &FileFacts, bytes: &[u8]) -> RepoFacts {
         Err(why) => return RepoFacts::Unusable(format!("the repository cannot be used: {why}")),
     };
     let folder = file.real_path.parent().unwrap_or(&file.real_root);
-    if !Repository::discover(folder).is_ok_and(|inner| inner.path() == repo.path()) {
+    // Where it is is enough: to open it reads its configuration again for each file.
+    let inner = Repository::discover_path(folder, &[] as &[&Path]);
+    if !inner.is_ok_and(|inner| inner == repo.path()) {
         let why = "the file is in a submodule or another repository inside the root: make that a root of its own";
         return RepoFacts::Unusable(why.to_owned());
     }
