@@ -44,6 +44,11 @@ pub(super) fn make(cache: &Repository, tips: &[Oid], most: usize) -> Result<(), 
     let name = walk.builder.name().map_err(git_failed)?;
     let name = name.ok_or_else(|| failed(path, "the new pack has no name"))?;
     let new = format!("pack-{name}");
+    // A ref to what goes, such as one to an earlier push, would end every later fetch.
+    let led_to: Vec<git2::Reference<'_>> = cache.references().and_then(|refs| refs.collect()).map_err(git_failed)?;
+    for mut led in led_to.into_iter().filter(|led| led.target().is_some_and(|target| !walk.seen.contains(&target))) {
+        led.delete().map_err(git_failed)?;
+    }
     let replaced = || -> io::Result<()> {
         let mut unsaved = Unsaved::new(true);
         for extension in ["pack", "idx"] {
@@ -51,6 +56,10 @@ pub(super) fn make(cache: &Repository, tips: &[Oid], most: usize) -> Result<(), 
         }
         unsaved.add_at(&folder)?;
         unsaved.save()?;
+        // What came before the tips goes. Where git is not told, it looks for it, finds none, and has everything sent again.
+        let cut_off: String = tips.iter().filter(|tip| walk.seen.contains(tip)).map(|tip| format!("{tip}\n")).collect();
+        fs::write(path.join("shallow.new"), cut_off)?;
+        fs::rename(path.join("shallow.new"), path.join("shallow"))?;
         for pack in old.iter().filter(|pack| **pack != *OsStr::new(&new)) {
             // The index first: without it the pack is nothing to git.
             for extension in ["idx", "pack", "rev", "keep"] {
