@@ -47,6 +47,35 @@ fn position_of_a(world: &World) -> Position {
 }
 
 #[test]
+fn k3_entries_are_packed_when_there_is_time_and_come_back_byte_for_byte() {
+    let kept = |world: &World, reader: usize| {
+        let database = rusqlite::Connection::open(world.hosts[reader].home.database()).expect("opened");
+        let mut rows = database.prepare("SELECT envelope FROM entries ORDER BY seq").expect("prepared");
+        let rows = rows.query_map([], |row| row.get::<_, Vec<u8>>(0)).expect("read");
+        rows.map(|row| row.expect("a blob")).collect::<Vec<_>>()
+    };
+    let mut world = with_lessons_of_a(3, 5);
+    let signed = world.hosts[A].signed();
+    let size = |kept: &[Vec<u8>]| kept.iter().map(Vec::len).sum::<usize>();
+    let raw: usize = world.hosts[A].db().own_entries().expect("read").iter().map(|entry| entry.envelope.len()).sum();
+    assert_eq!(world.sync(B).received, 5);
+    let packed = kept(&world, B);
+    assert!(packed.iter().all(|entry| entry[0] == 1) && size(&packed) * 2 < raw, "{} of {raw}", size(&packed));
+    assert_eq!(world.hosts[B].entries_of(world.id(A)), signed);
+    // A host that catches up packs none; then so many at a time, and around again.
+    let (files, end) = chain_files(&key_of_a(), Position::default(), 70, world.now);
+    let mut other = World::of(2);
+    publish_chain(&other, 1, &files, end, 1);
+    assert_eq!(other.sync(B).received, 70);
+    assert!(kept(&other, B).iter().all(|entry| entry[0] == b'{'));
+    let turns = [(); 5].map(|()| other.hosts[B].db_mut().pack_entries(32).expect("packed"));
+    assert_eq!(turns, [32, 32, 6, 0, 0]);
+    let whole: Vec<_> = files.into_iter().map(|(_, file)| file).collect();
+    let back = other.hosts[B].db().peer_entries(key_of_a().host(), 1, 99).expect("read");
+    assert_eq!(back.into_iter().map(|entry| entry.envelope).collect::<Vec<_>>(), whole);
+}
+
+#[test]
 fn a_lesson_of_one_host_reaches_every_other() {
     let mut world = with_lessons_of_a(3, 2);
     for reader in [B, C] {

@@ -228,12 +228,15 @@ struct EnvelopeFile {
     signatures: Vec<SignatureFile>,
 }
 
+/// A signature, and before it the key that it claims to be made with.
+pub type ClaimedSignature = (String, [u8; 64]);
+
 /// An envelope as it arrived: well-formed, nothing in it believed yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Envelope {
     payload_type: String,
     payload: Vec<u8>,
-    signatures: Vec<(String, [u8; 64])>,
+    signatures: Vec<ClaimedSignature>,
 }
 
 /// A payload whose signature was checked with a known key. Only [`Envelope::verify`] makes one.
@@ -366,6 +369,18 @@ impl Envelope {
             })
             .collect::<Result<_, EnvelopeError>>()?;
         Ok(Self { payload_type, payload, signatures })
+    }
+
+    /// The payload's type, the payload, and each signature with the claimed key.
+    #[must_use]
+    pub fn into_parts(self) -> (String, Vec<u8>, Vec<ClaimedSignature>) {
+        (self.payload_type, self.payload, self.signatures)
+    }
+
+    /// What [`Envelope::into_parts`] gave, put together again.
+    #[must_use]
+    pub const fn of_parts(payload_type: String, payload: Vec<u8>, signatures: Vec<ClaimedSignature>) -> Self {
+        Self { payload_type, payload, signatures }
     }
 
     /// The envelope as a file: standard base64, pretty-printed, ending in a line break.

@@ -26,6 +26,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0014_model.sql"),
     include_str!("migrations/0015_cases.sql"),
     include_str!("migrations/0016_proposals.sql"),
+    include_str!("migrations/0017_packed_entries.sql"),
 ];
 
 /// Why the database cannot be used.

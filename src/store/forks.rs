@@ -6,6 +6,7 @@ use rusqlite::{OptionalExtension as _, Transaction, params};
 
 use super::db::{Db, DbError};
 use super::own_log::{column, seq_of};
+use super::packed_entry::EntryFile;
 use crate::domain::fork::ForkProof;
 use crate::domain::id::{EntryId, HostId};
 use crate::domain::limits;
@@ -168,7 +169,7 @@ impl Db {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(TO_SHOW)?;
             let rows =
-                statement.query_map([], |row| Ok((EntryId::from_bytes(row.get(0)?), row.get::<_, Vec<u8>>(1)?)))?;
+                statement.query_map([], |row| Ok((EntryId::from_bytes(row.get(0)?), row.get::<_, EntryFile>(1)?.0)))?;
             rows.collect()
         })
     }

@@ -26,6 +26,7 @@ pub mod notices;
 pub mod notify_config;
 mod outcomes;
 pub mod own_log;
+mod packed_entry;
 pub mod peer_log;
 pub mod proposal;
 pub mod proposals;

@@ -5,6 +5,7 @@ use rusqlite::OptionalExtension as _;
 
 use super::db::{Db, DbError};
 use super::own_log::{column, seq_of, time_of};
+use super::packed_entry::{self, EntryFile};
 use super::{attestations, forks, gossip, rotations};
 use crate::domain::attest::Attestation;
 use crate::domain::chain::{PeerState, Position};
@@ -48,6 +49,9 @@ impl PeerRow {
         }
     }
 }
+
+/// Where the last look for entries to pack ended.
+const PACKED_FACT: &str = "entries:packed";
 
 /// A verified entry.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -349,7 +353,57 @@ impl Db {
             connection
                 .query_row("SELECT envelope FROM entries WHERE id = ?1", [id.as_bytes()], |row| row.get(0))
                 .optional()
+                .map(|file: Option<EntryFile>| file.map(|EntryFile(file)| file))
         })
+    }
+
+    /// Looks at the next `most` entries, from the last one of the previous call on and around again, and packs those that
+    /// are still as they arrived. Returns how many.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub fn pack_entries(&mut self, most: u32) -> Result<usize, DbError> {
+        let last = self.fact(PACKED_FACT)?.unwrap_or_default();
+        let (host, seq) = last.split_once(' ').unwrap_or_default();
+        let host = host.parse().map_or([0; 32], |host: HostId| *host.as_bytes());
+        let seq = seq.parse::<i64>().unwrap_or(0);
+        let (seen, files) = self.read(|connection| {
+            let looks = "SELECT host, seq, substr(envelope, 1, 1) = x'7b' FROM entries WHERE (host, seq) > (?1, ?2)
+                         ORDER BY host, seq LIMIT ?3";
+            let mut looks = connection.prepare_cached(looks)?;
+            let seen = looks.query_map(rusqlite::params![host, seq, most], |row| {
+                Ok((row.get::<_, [u8; 32]>(0)?, row.get::<_, i64>(1)?, row.get::<_, bool>(2)?))
+            })?;
+            let seen = seen.collect::<rusqlite::Result<Vec<_>>>()?;
+            let mut file = connection.prepare_cached("SELECT envelope FROM entries WHERE host = ?1 AND seq = ?2")?;
+            let raw = seen.iter().filter(|(_, _, is_raw)| *is_raw);
+            let files = raw.map(|(host, seq, _)| {
+                let EntryFile(file) = file.query_row(rusqlite::params![host, seq], |row| row.get(0))?;
+                Ok((*host, *seq, file))
+            });
+            let files = files.collect::<rusqlite::Result<Vec<_>>>()?;
+            Ok((seen, files))
+        })?;
+        let packed: Vec<_> =
+            files.iter().filter_map(|(host, seq, file)| Some((host, seq, packed_entry::packed(file)?))).collect();
+        let whole = u32::try_from(seen.len()).is_ok_and(|seen| seen == most);
+        let next = match seen.last().filter(|_| whole) {
+            Some(&(host, seq, _)) => format!("{} {seq}", HostId::from_bytes(host)),
+            None => String::new(),
+        };
+        // Where all fit into one look and nothing is left to do, nothing is written.
+        if packed.is_empty() && next == self.fact(PACKED_FACT)?.unwrap_or_default() {
+            return Ok(0);
+        }
+        self.write(|transaction| {
+            let mut keep =
+                transaction.prepare_cached("UPDATE entries SET envelope = ?3 WHERE host = ?1 AND seq = ?2")?;
+            for (host, seq, packed) in &packed {
+                keep.execute(rusqlite::params![host, seq, packed])?;
+            }
+            transaction.prepare_cached(super::db::SET_FACT)?.execute([PACKED_FACT, &next]).map(drop)
+        })?;
+        Ok(packed.len())
     }
 
     /// Verified entries of a peer from `from` on, at most `count`, in order.
@@ -367,7 +421,7 @@ impl Db {
             rows.collect::<rusqlite::Result<Vec<_>>>()
         })?;
         rows.into_iter()
-            .map(|(seq, id, payload_type, envelope)| {
+            .map(|(seq, id, payload_type, EntryFile(envelope))| {
                 Ok(EntryRow { seq: seq_of(seq)?, id: EntryId::from_bytes(id), payload_type, envelope })
             })
             .collect()

@@ -121,6 +121,11 @@ pub const SYNCED_FACT: &str = "remote.synced_at";
 /// The peers that were enrolled when the branch was last read, as a digest.
 const ENROLLED_FACT: &str = "remote.enrolled";
 
+/// News of a sync that leaves time to pack entries: a host that catches up packs none.
+const FEW: u64 = 64;
+/// Entries that a sync looks at to pack them.
+const PACKED_AT_ONCE: u32 = 256;
+
 /// Runs one sync. A remote that is down, slow, rewound or hostile is in the report, and so is a host that
 /// may not sign; everything that was verified before stays.
 ///
@@ -136,6 +141,9 @@ pub fn sync(exchange: &mut Exchange<'_>, now: Timestamp) -> Result<SyncReport, E
         Err(Stop::Here(error)) => return Err(error),
     }
     ingest::refresh_freshness(exchange, &mut report, now)?;
+    if report.received <= FEW {
+        exchange.db.pack_entries(PACKED_AT_ONCE)?;
+    }
     Ok(report)
 }
 
