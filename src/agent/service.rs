@@ -223,6 +223,8 @@ async fn rounds(
             Err(error) => tell(Note::Failed(error)),
         }
         tell_notes(&running, tell);
+        // With all its lessons it would be held until the next one.
+        drop(round);
         tell(Note::Waiting(wait));
         let mut waited = pin!(tokio::time::sleep(wait));
         let mut settled = pin!(tokio::time::sleep(SETTLED));
