@@ -10,6 +10,8 @@ import time
 
 from fleet import Failed, Fleet, lesson, quiet_lesson, together
 
+# The part of the time in which hosts publish.
+PUBLISHING = 0.7
 NAMES = ["alpha", "bravo", "charlie", "delta"]
 # alpha is never ended: its memory is watched.
 MORTAL = NAMES[1:]
@@ -98,16 +100,20 @@ def main(minutes, seed):
     published = {name: [] for name in NAMES}
     published["alpha"].append("state-in-one-step")
     fleet.converged(published)
-    end, memory, number = time.monotonic() + 60 * minutes, [], 0
+    # Later on nobody publishes any more: memory is to stay as it is while what a host knows stays as it is.
+    begun, memory, still, number = time.monotonic(), [], [], 0
     for number, authors, fault, victim, seconds in plan(seed):
-        if time.monotonic() > end:
+        passed = (time.monotonic() - begun) / (60 * minutes)
+        if passed > 1:
             break
-        print(f"soak: {number}: {' and '.join(authors)} publish, {fault.__name__} {victim} {seconds}", flush=True)
+        if passed > PUBLISHING:
+            authors = []
+        print(f"soak: {number}: {' and '.join(authors) or 'nobody'} publish, {fault.__name__} {victim} {seconds}", flush=True)
         for name in authors:
             fleet.all[name].publish(f"{name}-{number}", quiet_lesson(f"{name}-{number}"))
             published[name].append(f"{name}-{number}")
         fault(fleet, fleet.all[victim], seconds)
-        memory.append(fleet.alpha.rss_mb())
+        (memory if authors else still).append(fleet.alpha.rss_mb())
     try:
         together(lambda host: host.tries("systemctl reset-failed mesh.service; systemctl start mesh.service"), fleet.hosts)
         fleet.converged(published)
@@ -118,14 +124,14 @@ def main(minutes, seed):
             states = {peer["state"] for peer in host.json("peers")["peers"]}
             if states != {"ok"}:
                 raise Failed(f"{host.name}: {host.json('peers')}")
-        quarter = max(1, len(memory) // 4)
-        early, late = statistics.median(memory[quarter:2 * quarter] or memory), statistics.median(memory[-quarter:])
-        print(f"soak: alpha's memory: {early:.1f} MB in the second quarter, {late:.1f} MB in the last one")
+        third = max(1, len(still) // 3)
+        first, early, late = (statistics.median(part) for part in (memory[:10], still[:third], still[-third:]))
+        lessons = sum(len(lessons) for lessons in published.values())
+        print(f"soak: alpha's memory: {first:.1f} MB with the first lessons; with {lessons} of them {early:.1f} MB, and later {late:.1f} MB")
         if late > early * 1.1 + 2:
             raise Failed("alpha's memory grows")
     except Failed as error:
         sys.exit(f"soak: seed {seed} after {number} faults: {error}\nsoak: what the hosts say of it is in {fleet.keep('soak')}")
-    lessons = sum(len(lessons) for lessons in published.values())
     print(f"soak: {number - 1} faults, {lessons} lessons by 4 hosts: none lost, none doubled, nothing changed, all converged")
 
 
