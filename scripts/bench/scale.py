@@ -3,6 +3,7 @@
 
     scripts/bench/scale.py pushes HOSTS [SECONDS [ROWS]]   every host has news: spread over SECONDS, and all at the same instant
     scripts/bench/scale.py history                         one cycle with one new entry, by how many entries the branch holds
+    target/venv/bin/python scripts/bench/scale.py year [HOSTS]   how large the home of a reader is after a year of so many hosts
 
 ROWS are some of branch-spread, branch-once, refs-once, refs-spread and bare, in this order and joined by commas; all of them when
 nothing is said.
@@ -25,6 +26,12 @@ import time
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 MESH = os.environ.get("MESH", str(REPOSITORY / "target/debug/mesh"))
+ATTESTATION = {
+    "outcome": "validated", "short_window": False,
+    "predicted": {"expr": "last(\"log.records\") > 0", "within": "7d"}, "n": 1,
+    "observed": {"check": "true", "finding": "true", "signal": "true"},
+    "environment": {"os": "linux", "arch": "x86_64", "distro": "debian"},
+}
 LESSON = (REPOSITORY / "src/founding/rename-without-fsync.toml").read_text()
 
 
@@ -316,6 +323,98 @@ def history(folder):
         shutil.rmtree(below)
 
 
+class Signer:
+    """A host that nobody runs: its key, and where its log stands."""
+
+    def __init__(self, simulator):
+        self.simulator, self.key, self.seq, self.tip = simulator, simulator.Key(), 0, None
+
+    def entry(self, kind, body):
+        header = {"mesh": "scale", "host": self.key.id, "seq": self.seq + 1, "prev": self.tip, "issued_at": self.simulator.now()}
+        file = self.simulator.seal(kind, self.simulator.to_bytes({**header, **body}), self.key)
+        self.seq, self.tip = self.seq + 1, self.simulator.entry_id(file)
+        return self.simulator.entry_path(self.key.id, self.seq), file
+
+    def head(self, n):
+        body = {"mesh": "scale", "host": self.key.id, "n": n, "seq": self.seq, "tip": self.tip, "issued_at": self.simulator.now(),
+                "expires_at": self.simulator.now(48), "roster": None, "agent": "bench/1", "seen": []}
+        return f"{self.simulator.directory(self.key.id)}/head.json", self.simulator.seal("head", self.simulator.to_bytes(body), self.key)
+
+
+def commit(repo, files):
+    stream = [b"commit refs/heads/mesh\ncommitter b <b@localhost> 1 +0000\ndata 1\nx\nfrom refs/heads/mesh^0\n"]
+    for path, file in files:
+        stream.append(f"M 100644 inline {path}\ndata {len(file)}\n".encode() + file + b"\n")
+    git("fast-import", "--quiet", cwd=repo, input=b"".join(stream))
+
+
+def year(folder, count):
+    """Each host: ten lessons a year and four attestations a week. All of it comes in 52 fetches but the last week, which comes in 300."""
+    sys.path.insert(0, str(REPOSITORY / "tests"))
+    sys.dont_write_bytecode = True
+    import mesh_simulator
+    server = Server(folder)
+    reader = Host(folder, "reader")
+    reader.mesh("init", "--name", "reader", "--mesh", "scale", "--remote", server.url)
+    hosts = [Signer(mesh_simulator) for _ in range(count)]
+    for n, host in enumerate(hosts):
+        reader.mesh("enroll", f"host-{n}", host.key.line)
+    reader.sync()
+    lessons, heads, known = 0, 0, []
+
+    def sign(host, n, week, turn):
+        nonlocal lessons
+        if turn is None:
+            slug = f"lesson-{lessons}"
+            lessons += 1
+            file = host.entry("lesson", mesh_simulator.lesson(slug))
+            known.append((slug, host.tip))
+            return file
+        slug, entry = known[(week * 31 + n * 17 + turn * 7) % len(known)]
+        about = {"lesson": slug, "entry": entry, "intervention": f"{host.seq + 1:08x}.1"}
+        return host.entry("attestation", {**ATTESTATION, **about})
+
+    def sync(files):
+        commit(server.repo, files)
+        received = 0
+        while True:
+            _, cpu, report = reader.sync()
+            if report["remote"] or report["refused"]:
+                raise SystemExit(f"{report}")
+            received += report["received"]
+            if report["received"] == 0:
+                return received, cpu
+
+    def size(path):
+        out = subprocess.run(["du", "-sk", str(path)], check=True, stdout=subprocess.PIPE).stdout
+        return int(out.split()[0]) / 1024
+
+    expected = received = most = 0
+    for week in range(1, 53):
+        wanted = [(host, n, week, None) for n, host in enumerate(hosts) if (week * 10 + n * 7) % 52 < 10 or (week, n) == (1, 0)]
+        wanted += [(host, n, week, turn) for turn in range(4) for n, host in enumerate(hosts)]
+        expected += len(wanted)
+        parts = 300 if week == 52 else 1
+        for part in range(parts):
+            some = wanted[len(wanted) * part // parts:len(wanted) * (part + 1) // parts]
+            files = [sign(*one) for one in some]
+            heads += 1
+            files += [host.head(heads) for host in {id(one[0]): one[0] for one in some}.values()]
+            before = server.now()
+            received += sync(files)[0]
+            most = max(most, server.since(before)["sent"]) if part else 0
+        # The agent syncs 672 times a week, and packs 256 entries each time.
+        for _ in range(received // 256 + 2):
+            reader.sync()
+        if week in (4, 13, 26, 51, 52):
+            state = reader.home / "state"
+            print(f"week {week:2}: {received:6} entries   home {size(reader.home):6.1f} MiB: database {size(state / 'mesh.db'):6.1f}, "
+                  f"cache {size(state / 'cache.git'):6.1f} in {len(list((state / 'cache.git/objects/pack').glob('*.pack')))} packs"
+                  + (f"; at most {most / 1000:.1f} kB in one sync of the last week" if most else ""), flush=True)
+    if received != expected:
+        raise SystemExit(f"{received} of {expected} entries were received")
+
+
 def main(arguments):
     folder = pathlib.Path(tempfile.mkdtemp(prefix="mesh-scale-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None))
     try:
@@ -328,6 +427,10 @@ def main(arguments):
                 pushes(folder, int(count), int(seconds), rows.split(","))
             case ["history"]:
                 history(folder)
+            case ["year"]:
+                year(folder, 300)
+            case ["year", count]:
+                year(folder, int(count))
             case _:
                 raise SystemExit(__doc__)
     finally:

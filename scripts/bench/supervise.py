@@ -268,8 +268,8 @@ def idle(tools, counts, window):
                     except TimeoutError:
                         pass
                 under.settle()
-                # What belongs to the start is over by then.
-                time.sleep(30)
+                # What belongs to the start is over by then, the second look of the rules included.
+                time.sleep(90)
                 pid = under.process.pid
                 at, before = cpu(pid), wakeups(pid)
                 time.sleep(window)
