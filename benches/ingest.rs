@@ -140,7 +140,10 @@ fn main() {
     let limit = usize::try_from(mesh::domain::limits::ENTRIES_PER_PEER_PER_CYCLE).expect("small");
     let mut ratios = Vec::new();
     for run in 1..=RUNS {
+        // Each begins with a disk that has all of what came before: gigabytes are written here.
+        rustix::fs::sync();
         let floor = floor(&chains, limit).as_secs_f64();
+        rustix::fs::sync();
         let exchange = exchange(&chains, &mut world).as_secs_f64();
         ratios.push(exchange / floor);
         println!("run {run}: floor {floor:.2} s, exchange {exchange:.2} s, ratio {:.2}", exchange / floor);
