@@ -21,7 +21,7 @@ pub fn known(parts: &Parts) -> BTreeMap<String, Known> {
     let mut known: BTreeMap<String, Known> = targets.collect();
     for service in &parts.config.services {
         let one = known.entry(service.name.as_str().to_owned()).or_default();
-        one.tags.extend(service.tags.iter().chain(&parts.config.tags).cloned());
+        one.tags.extend(service.tags.iter().cloned());
         one.tags.sort();
         one.tags.dedup();
     }

@@ -143,8 +143,7 @@ impl TryFrom<String> for Tag {
     type Error = String;
 
     fn try_from(tag: String) -> Result<Self, String> {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-        if tag.is_empty() || tag.len() > 64 || !tag.bytes().all(plain) {
+        if !maintenance::is_word(&tag) {
             return Err("a tag must be 1 to 64 of A-Z, a-z, 0-9, -, _ and .".to_owned());
         }
         Ok(Self(tag))

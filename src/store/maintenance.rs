@@ -62,14 +62,19 @@ impl TryFrom<WindowText> for WindowFile {
     }
 }
 
+/// Whether it is one word of a person, such as a window's name or a tag.
+pub(super) fn is_word(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    (1..=64).contains(&text.len()) && text.bytes().all(plain)
+}
+
 /// Whether a window is about anything, and has a name to end it by.
 ///
 /// # Errors
 /// What is missing, in one sentence.
 pub fn check(window: &Window) -> Result<(), String> {
     let name = &window.name;
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if name.is_empty() || name.len() > 64 || !name.chars().all(plain) {
+    if !is_word(name) {
         return Err("a maintenance window's name must be 1 to 64 of a-z, 0-9, - _ and .".to_owned());
     }
     if window.all == (window.targets.is_empty() && window.tags.is_empty()) {

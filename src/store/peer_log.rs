@@ -392,7 +392,7 @@ impl Db {
             None => String::new(),
         };
         // Where all fit into one look and nothing is left to do, nothing is written.
-        if packed.is_empty() && next == self.fact(PACKED_FACT)?.unwrap_or_default() {
+        if packed.is_empty() && next == last {
             return Ok(0);
         }
         self.write(|transaction| {

@@ -8,8 +8,8 @@ use crate::ports::RemoteError;
 use crate::sys::cache::objects;
 use crate::sys::cache::tree::{DIRECTORY, FILE};
 
-/// Deepest directory that is copied; mesh's own paths have seven names.
-const DEPTH: u32 = 16;
+/// Deepest directory that is read; mesh's own paths have seven names.
+pub(super) const DEPTH: u32 = 16;
 
 /// A copy, and how much more it may take.
 pub(super) struct Copy<'a> {

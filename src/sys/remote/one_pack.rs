@@ -11,15 +11,13 @@ use std::path::{Path, PathBuf};
 
 use git2::{ObjectType, Odb, Oid, PackBuilder, Repository};
 
+use super::copy::DEPTH;
 use super::packs::{failed, tidy};
 use crate::domain::limits::{COMMIT_BYTES, LARGEST_FILE, TREE_BYTES};
 use crate::ports::RemoteError;
 use crate::sys::cache::objects;
 use crate::sys::cache::tree::{DIRECTORY, FILE};
 use crate::sys::disk::Unsaved;
-
-/// Deepest directory that is kept; mesh's own paths have seven names.
-const DEPTH: u32 = 16;
 
 /// Puts what `tips` need into one pack and removes all else. More than `most` objects stay as they are, and their packs are no
 /// longer counted.

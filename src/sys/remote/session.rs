@@ -324,7 +324,6 @@ fn open_repository(path: &Path) -> Result<Repository, git2::Error> {
 
 fn open_cache(path: &Path) -> Result<Repository, RemoteError> {
     let Ok(cache) = open_repository(path) else { return packs::make_anew(path) };
-    packs::tidy(path);
     let whole = match cache.refname_to_id(MIRROR) {
         Ok(tip) => is_readable(path, tip),
         Err(error) => error.code() == git2::ErrorCode::NotFound,
