@@ -134,8 +134,27 @@ fn lesson(language: &'static str, kinds: &'static [&'static str]) -> impl Strate
 /// Text of the same names: expressions that are right, and pieces that are not.
 fn text() -> impl Strategy<Value = String> {
     let joint = one_of(&[
-        ".", " . ", ".\\\n", "\\\n.", ".\n", "\n.", "\r\n ", "?.", ". ", " ", "", "!.", "..", " $ .", " $. ", " 1",
-        " 0x", "1",
+        ".",
+        " . ",
+        ".\\\n",
+        "\\\n.",
+        ".\n",
+        "\n.",
+        "\r\n ",
+        "?.",
+        ". ",
+        " ",
+        "",
+        "!.",
+        "..",
+        " $ .",
+        " $. ",
+        " 1",
+        " 0x",
+        "1",
+        "!x1",
+        "\\x41",
+        " = /re/gX",
     ]);
     let name = || one_of(NAMES);
     let dotted = (name(), proptest::collection::vec((joint, name()), 0..3))
@@ -196,6 +215,9 @@ fn soup() -> impl Strategy<Value = String> {
         "!",
         "?",
         "\\\n",
+        "\\x41",
+        "/",
+        "gX",
         "# c\n",
         "/*c*/",
         " ",

@@ -30,6 +30,15 @@ pub const fn is_word_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_'
 }
 
+/// Whether a lexer may take the first bytes of a run of such bytes for a token of its own, and so start an identifier
+/// anywhere in it: it starts with a digit, or stands behind a byte beyond ASCII, which may be a letter or not, or behind
+/// the start of an escape, of a conversion in a format string, or of a regular expression's flags. A parser that gave up
+/// a text looks for all tokens everywhere.
+#[must_use]
+pub fn may_be_split(before: Option<u8>, first: u8) -> bool {
+    first.is_ascii_digit() || before.is_some_and(|before| !before.is_ascii() || matches!(before, b'\\' | b'!' | b'/'))
+}
+
 /// An identifier as a map knows it.
 #[derive(Clone, Copy, Debug)]
 struct Hash(u64);
@@ -80,8 +89,7 @@ fn word_mask(bytes: &[u8]) -> u64 {
 
 impl Words {
     /// The identifiers of `text`. An identifier ends where no byte of one follows. It starts a run of such bytes, or stands
-    /// anywhere in a run that begins with a digit, which a lexer may end first, or behind bytes beyond ASCII, which may be
-    /// letters or not.
+    /// anywhere in a run that [may be split](may_be_split).
     #[must_use]
     pub fn of(text: &[u8]) -> Self {
         let size = (text.len() / TEXT_PER_BYTE).next_power_of_two().clamp(BYTES.0, BYTES.1);
@@ -107,7 +115,7 @@ impl Words {
     }
 
     fn add_run(&mut self, text: &[u8], from: usize, to: usize) {
-        let loose = text[from].is_ascii_digit() || from.checked_sub(1).is_some_and(|before| !text[before].is_ascii());
+        let loose = may_be_split(from.checked_sub(1).map(|before| text[before]), text[from]);
         let last = if loose { to } else { from + 1 };
         for start in (from.max(to.saturating_sub(LONGEST))..to).take_while(|start| *start < last) {
             if let Some(hash) = Hash::of(text, start, to) {
@@ -205,8 +213,20 @@ mod tests {
 
     #[test]
     fn every_identifier_is_there_wherever_it_may_start() {
-        for text in ["open", "x = open(p)", "os.open", "1open", "0xopen", "äopen", "openä", "é1open", "a\u{301}open"]
-        {
+        for text in [
+            "open",
+            "x = open(p)",
+            "os.open",
+            "1open",
+            "0xopen",
+            "äopen",
+            "openä",
+            "é1open",
+            "a\u{301}open",
+            "!xopen",
+            "\\x41open",
+            "/p/gI1open",
+        ] {
             assert!(holds(text, "open"), "{text}");
         }
     }

@@ -11,7 +11,7 @@ use regex::bytes::{RegexSet, RegexSetBuilder};
 use super::needs::{Atom, Needs};
 use super::suppress::MARKERS;
 use crate::domain::limits;
-use crate::domain::words::is_word_byte;
+use crate::domain::words::{is_word_byte, may_be_split};
 
 /// Most regular expressions that are searched for on behalf of one rule.
 const FOUND_MAX: usize = 8;
@@ -163,13 +163,11 @@ fn word_at(bytes: &[u8], at: usize, word: &str) -> bool {
     rest.starts_with(word.as_bytes()) && !rest.get(word.len()).copied().is_some_and(is_word_byte) && starts(bytes, at)
 }
 
-/// Whether an identifier can start here. After `1` or `0xf` it can: the lexer ends the number first. Where a
-/// byte beyond ASCII is near, it may be a letter or not, so it can.
+/// Whether an identifier can start here: where the run of its bytes starts, and anywhere in one that may be split.
 fn starts(bytes: &[u8], at: usize) -> bool {
     let before = &bytes[..at];
-    let run = before.iter().rev().take_while(|byte| is_word_byte(**byte) || !byte.is_ascii()).count();
-    let run = &before[at - run..];
-    run.first().is_none_or(u8::is_ascii_digit) || !run.is_ascii()
+    let from = at - before.iter().rev().take_while(|byte| is_word_byte(**byte)).count();
+    from == at || may_be_split(from.checked_sub(1).map(|before| bytes[before]), bytes[from])
 }
 
 fn chain_at(bytes: &[u8], at: usize, words: &[String], goes_on: impl Fn(usize) -> bool) -> bool {
@@ -253,6 +251,9 @@ mod tests {
         assert!(word("0xopen"));
         assert!(word("äopen"));
         assert!(word("openä"));
+        assert!(word("!x1open"));
+        assert!(word("\\x41open"));
+        assert!(word("/p/gI1open"));
         assert!(!word("reopen(p)"));
         assert!(!word("opened"));
         assert!(!word("Open(p)"));
