@@ -13,7 +13,14 @@ fn main() -> Result<(), git2::Error> {
     };
     let repository = Repository::open_bare(repository)?;
     let mut remote = repository.remote_anonymous(url)?;
-    remote.fetch(&["+refs/heads/bare/*:refs/hosts/*"], Some(&mut FetchOptions::new()), None)?;
+    // A ref that was replaced after it was listed is not there any more when it is asked for.
+    let mut tries = 0;
+    while let Err(error) = remote.fetch(&["+refs/heads/bare/*:refs/hosts/*"], Some(&mut FetchOptions::new()), None) {
+        tries += 1;
+        if tries > 20 {
+            return Err(error);
+        }
+    }
 
     let before = repository.find_reference(&format!("refs/hosts/{host}")).and_then(|found| found.peel_to_commit()).ok();
     let tree = before.as_ref().map(git2::Commit::tree).transpose()?;

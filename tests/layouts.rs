@@ -1,14 +1,17 @@
 //! Refs of single hosts beside the shared branch: who has one pushes against nobody, and all read both as one.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::Receiver;
 
 use mesh::domain::branch_path::{self, Layout};
 use mesh::domain::id::HostId;
-use mesh::ports::{Blob, Branch, Remote, Tip};
+use mesh::ports::{Blob, Branch, Remote, RemoteError, Tip};
 use mesh::sys::cache::BranchCache;
 use mesh::sys::remote::GitRemote;
 
-use crate::support::git_servers::{Kind, Site, host, http_backend, one_file};
+use crate::support::git_servers::{Kind, Seen, Site, git, host, http_backend, http_backend_after, one_file};
 
 fn user(site: &Site, name: &str, layout: Layout) -> GitRemote {
     let config = mesh::sys::remote::RemoteConfig { layout, ..site.config.clone() };
@@ -44,9 +47,11 @@ fn both_are_read_as_one(kind: Kind) {
     let cache = BranchCache::new(site.cache("c"));
     assert_eq!(cache.changed_hosts(None, first).expect("read").changed, [single, shared]);
 
-    let second = of_refs.publish(&files(single, 2), "two").expect("published");
+    of_refs.publish(&files(single, 2), "two").expect("published");
     assert_ne!(reader.tip().expect("listed"), Some(first), "news shows in the tip");
-    assert_eq!(reader.fetch().expect("fetched"), Some(second), "the same refs are the same tip everywhere");
+    let again = of_refs.fetch().expect("fetched");
+    assert_eq!(reader.fetch().expect("fetched"), again, "the same refs are the same tip everywhere");
+    let second = again.expect("a tip");
     let changed = cache.changed_hosts(Some(first), second).expect("read");
     assert_eq!((changed.changed, changed.gone, changed.ignored), (vec![single], vec![], 0));
     assert_eq!((entries(&site, "c", second, single), entries(&site, "c", second, shared)), (2, 1));
@@ -123,6 +128,78 @@ fn hosts_with_refs_of_their_own_push_at_the_same_instant_once_each() {
     assert!((1..=6).all(|writer| entries(&site, "reader", tip, host(writer)) == 1));
 }
 
+/// A site over HTTP where somebody replaces the ref of `host` each time between its listing and its fetch, as often as
+/// the number says.
+fn restless(of: HostId) -> (Site, Arc<AtomicUsize>, Receiver<Seen>) {
+    let mut site = Site::new(Kind::Local);
+    user(&site, "a", Layout::Refs).publish(&files(of, 1), "one").expect("published");
+    let (repo, own, times) = (site.repo.clone(), branch_path::host_ref("mesh", of), Arc::new(AtomicUsize::new(0)));
+    let left = Arc::clone(&times);
+    let (address, requests) = http_backend_after(site.dir.path(), None, move |request| {
+        let one_less = |left: usize| left.checked_sub(1);
+        if request.target.ends_with("/git-upload-pack")
+            && let Ok(left) = left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less)
+        {
+            let again = git(&repo, &["commit-tree", "-m", &format!("again {left}"), &format!("{own}^{{tree}}")]);
+            git(&repo, &["update-ref", &own, again.trim()]);
+        }
+    });
+    site.config = crate::support::git_servers::config(&format!("{address}/mesh.git"));
+    (site, times, requests)
+}
+
+#[test]
+fn a_ref_that_is_replaced_after_it_was_listed_is_fetched_as_it_is_then() {
+    let id = host(0xab);
+    let (site, times, _requests) = restless(id);
+    times.store(3, Ordering::SeqCst);
+    let mut reader = user(&site, "reader", Layout::Refs);
+    let tip = reader.fetch().expect("fetched").expect("a tip");
+    assert_eq!((entries(&site, "reader", tip, id), times.load(Ordering::SeqCst)), (1, 0));
+
+    times.store(100, Ordering::SeqCst);
+    let own = branch_path::host_ref("mesh", id);
+    let again = site.git(&["commit-tree", "-m", "news", &format!("{own}^{{tree}}")]);
+    site.git(&["update-ref", &own, again.trim()]);
+    let error = reader.fetch().expect_err("it is never there");
+    assert!(matches!(error, RemoteError::Protocol(_)), "{error}");
+    assert_eq!(times.load(Ordering::SeqCst), 95, "five tries and no more");
+    assert_eq!(entries(&site, "reader", tip, id), 1, "what was read stays");
+    times.store(0, Ordering::SeqCst);
+    let tip = reader.fetch().expect("fetched").expect("a tip");
+    assert_eq!(entries(&site, "reader", tip, id), 1);
+}
+
+#[test]
+fn what_was_fetched_is_pushed_onto_and_read_back_without_asking_for_it_again() {
+    for layout in [Layout::Branch, Layout::Refs] {
+        let mut site = Site::new(Kind::Local);
+        let (address, requests) = http_backend(site.dir.path(), None);
+        site.config = crate::support::git_servers::config(&format!("{address}/mesh.git"));
+        let (id, other) = (host(0xab), host(0xcd));
+        let mut owner = user(&site, "a", layout);
+        owner.publish(&files(id, 1), "one").expect("published");
+        let _earlier = requests.try_iter().count();
+        let tip = owner.publish(&files(id, 2), "two").expect("published");
+        let asked: Vec<String> = requests.try_iter().map(|request| request.path.replace("/mesh.git/", "")).collect();
+        let [pushing, listing] = ["receive", "upload"].map(|way| format!("info/refs?service=git-{way}-pack"));
+        assert_eq!(asked, [pushing.as_str(), "git-receive-pack", listing.as_str()], "{layout:?}");
+        assert_eq!(entries(&site, "a", tip, id), 2);
+        // Somebody else was quicker than it knows, or it was set back: then it looks again.
+        user(&site, "b", layout).publish(&files(other, 1), "other").expect("published");
+        let tip = owner.publish(&files(id, 3), "three").expect("published");
+        assert_eq!(entries(&site, "a", tip, id), 3);
+        let tip = owner.fetch().expect("fetched").expect("a tip");
+        assert_eq!((entries(&site, "a", tip, id), entries(&site, "a", tip, other)), (3, 1));
+        let ours = refs(&site).into_iter().find(|name| layout == Layout::Branch || name.contains(&id.to_string()));
+        site.git(&["update-ref", "-d", &ours.expect("there")]);
+        let tip = owner.publish(&files(id, 3), "three again").expect("published");
+        let third = BranchCache::new(site.cache("a")).file(tip, &branch_path::entry(id, 3), 100).expect("read");
+        assert_eq!((entries(&site, "a", tip, id), third), (0, Blob::Found(b"3\n".to_vec())), "on what is there now");
+        site.git(&["fsck", "--strict", "--full"]);
+    }
+}
+
 #[test]
 fn t10_a_ref_with_garbage_hides_nothing_of_the_branch_and_its_host_puts_it_right() {
     let site = Site::new(Kind::Http);
@@ -137,6 +214,7 @@ fn t10_a_ref_with_garbage_hides_nothing_of_the_branch_and_its_host_puts_it_right
     let mut reader = user(&site, "reader", Layout::Branch);
     let tip = reader.fetch().expect("fetched").expect("a tip");
     assert_eq!(entries(&site, "reader", tip, id), 1);
+    owner.fetch().expect("fetched");
     let tip = owner.publish(&files(id, 2), "two").expect("published");
     assert_eq!(entries(&site, "a", tip, id), 2);
     // The ref is taken away by somebody: the host's next publication finds what is missing and sends it.

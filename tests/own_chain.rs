@@ -58,15 +58,15 @@ fn nothing_is_signed_before_the_remote_was_reached() {
 }
 
 #[test]
-fn a_sync_with_nothing_new_asks_for_the_tip_and_no_more() {
+fn a_sync_with_nothing_new_asks_once() {
     let mut world = World::of(1);
     world.publish(A, &["first"]);
     world.server.calls(TO_A);
     world.sync(A);
-    assert_eq!(world.server.calls(TO_A), ["tip"]);
+    assert_eq!(world.server.calls(TO_A), ["fetch"]);
     world.wait(SignedDuration::from_hours(6));
     world.sync(A);
-    assert_eq!(world.server.calls(TO_A), ["tip", "publish head"], "the heartbeat");
+    assert_eq!(world.server.calls(TO_A), ["fetch", "publish head"], "the heartbeat");
 }
 
 #[test]

@@ -177,12 +177,15 @@ def all_push(server, hosts, offsets, what):
     took, used = time.monotonic() - begun, server.since(before)
     walls, cpu = [wall for wall, _, _ in done], [cpu for _, cpu, _ in done]
     failed = [host for host, (_, _, report) in zip(hosts, done) if report["remote"]]
+    reasons = collections.Counter(json.dumps(report["remote"]) for _, _, report in done if report["remote"])
     later = rounds_until_all_is_out(failed)
     each = len(hosts)
     print(f"{what:34} {took:7.1f} s  {60 * used['pushes'] / took:6.0f} pushes/min  {used['pushes'] / each:5.2f} attempts/host  "
           f"p50 {percentile(walls, 0.5):5.1f} s  p95 {percentile(walls, 0.95):5.1f} s  {sum(cpu) / each:5.2f} CPU s/host  "
           f"{used['sent'] / each / 1000:7.1f} kB down  {used['received'] / each / 1000:6.1f} kB up  {len(failed)} had to try again ({later} syncs)",
           flush=True)
+    for reason, times in reasons.most_common(5):
+        print(f"    {times} x {reason}", flush=True)
 
 
 def built(bench):

@@ -235,6 +235,15 @@ pub(crate) struct Seen {
 
 /// Serves all repositories below `root` by `git http-backend`; with `login` ("user:token"), only to its bearer.
 pub(crate) fn http_backend(root: &Path, login: Option<&str>) -> (String, Receiver<Seen>) {
+    http_backend_after(root, login, |_| {})
+}
+
+/// The same, where `before` is done before each request is served.
+pub(crate) fn http_backend_after(
+    root: &Path,
+    login: Option<&str>,
+    before: impl Fn(&HttpRequest) + Send + Sync + 'static,
+) -> (String, Receiver<Seen>) {
     let backend = PathBuf::from(git(root, &["--exec-path"]).trim()).join("git-http-backend");
     assert!(backend.exists(), "{} is missing; run apt-get install git", backend.display());
     let (send, receive) = mpsc::channel();
@@ -247,6 +256,7 @@ pub(crate) fn http_backend(root: &Path, login: Option<&str>) -> (String, Receive
             let refusal = "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm=x\r\nContent-Length: 0\r\n\r\n";
             return (&connection).write_all(refusal.as_bytes()).expect("client reads");
         }
+        before(&request);
         request.run_backend(&root, &connection);
     });
     (format!("http://{address}"), receive)

@@ -181,11 +181,7 @@ impl<E: Into<ExchangeError>> From<E> for Stop {
 
 fn reach(exchange: &mut Exchange<'_>, report: &mut SyncReport, now: Timestamp) -> Result<(), Stop> {
     let last = exchange.db.fact(TIP_FACT)?.as_deref().and_then(parse_tip);
-    let tip = match exchange.remote.tip()? {
-        Some(tip) if Some(tip) == last && cached(exchange, tip) => Some(tip),
-        Some(_) => exchange.remote.fetch()?,
-        None => None,
-    };
+    let tip = exchange.remote.fetch()?;
     // A tip that the cache does not have any more is as good as none: everything is compared.
     let last = last.filter(|last| cached(exchange, *last));
     // Who belongs to the mesh is settled before anybody is looked at.

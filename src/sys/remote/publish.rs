@@ -10,7 +10,7 @@ use super::hosts;
 use super::local;
 use super::push::{News, Pushed};
 use super::request::shown;
-use super::session::{Fetched, Session};
+use super::session::{Fetched, Made, Session};
 use crate::domain::branch_path::{self, ATTRIBUTES_FILE, FORMAT_FILE};
 use crate::domain::id::HostId;
 use crate::domain::limits;
@@ -23,43 +23,58 @@ const BACKOFF_UNIT: (Duration, Duration) = (Duration::from_millis(50), Duration:
 /// How often the wait doubles: about six pushers that never stop find room in the longest one.
 const BACKOFF_DOUBLINGS: u32 = 3;
 
+/// Path to bytes.
+type Files = BTreeMap<String, Vec<u8>>;
+
 /// Publishes `files`, and returns a tip, read back from the remote, that holds every one of them.
-pub(super) fn publish(
-    session: &Session<'_>,
-    files: &BTreeMap<String, Vec<u8>>,
-    message: &str,
-) -> Result<Oid, RemoteError> {
+pub(super) fn publish(session: &Session<'_>, files: &Files, message: &str) -> Result<Oid, RemoteError> {
     if let Some(path) = files.keys().find(|path| !branch_path::is_constructed(path)) {
         return Err(RemoteError::Cache(format!("{} is not a path of the shared branch", shown(path))));
     }
     let mut refusals = 0;
-    let mut last_push: Option<(Option<Oid>, Pushed)> = None;
+    // What the last push was put on top of.
+    let mut base = None;
+    let mut sent: Option<Sent> = None;
     let mut started = Instant::now();
     for attempt in 0..=limits::PUSH_TRIES {
-        if let Some((_, Pushed::Raced | Pushed::Refused(_))) = last_push {
+        if let Some(Sent { outcome: Pushed::Raced | Pushed::Refused(_), .. }) = sent {
             back_off(attempt, started.elapsed());
         }
         started = Instant::now();
-        let fetched = session.fetch()?;
+        let fetched = match &sent {
+            None => known(session, files)?,
+            Some(Sent { outcome: Pushed::Accepted, made }) => session.read_back(made)?,
+            Some(_) => None,
+        };
+        let fetched = fetched.map_or_else(|| session.fetch(), Ok)?;
         let tip = fetched.tip;
         if let Some(tip) = tip
             && holds(&fetched.cache, tip, files)?
         {
             return Ok(tip);
         }
-        if let Some((base, pushed)) = &last_push
-            && *base == tip
+        if let Some(sent) = &sent
+            && base == tip
         {
             refusals += 1;
             if refusals >= limits::PUSH_REFUSALS {
-                return Err(RemoteError::Refused(refusal(pushed)));
+                return Err(RemoteError::Refused(refusal(&sent.outcome)));
             }
         }
         if attempt < limits::PUSH_TRIES {
-            last_push = Some((tip, push(session, &fetched, files, message)?));
+            base = tip;
+            sent = Some(push(session, &fetched, files, message)?);
         }
     }
     Err(RemoteError::Contended { tries: limits::PUSH_TRIES })
+}
+
+/// What was fetched last, to be pushed onto without asking again: whether the server still has that, a push finds out.
+/// None where nothing was, or where it holds the files already, which only the server can say.
+fn known(session: &Session<'_>, files: &Files) -> Result<Option<Fetched>, RemoteError> {
+    let Some(last) = session.last_fetched() else { return Ok(None) };
+    let there = last.tip.map_or(Ok(false), |tip| holds(&last.cache, tip, files))?;
+    Ok(Some(last).filter(|_| !there))
 }
 
 fn refusal(pushed: &Pushed) -> String {
@@ -81,7 +96,7 @@ fn back_off(attempt: u32, took: Duration) {
 }
 
 /// Whether each file stands at its path below `tip` with the very same bytes.
-fn holds(cache: &Repository, tip: Oid, files: &BTreeMap<String, Vec<u8>>) -> Result<bool, RemoteError> {
+fn holds(cache: &Repository, tip: Oid, files: &Files) -> Result<bool, RemoteError> {
     let odb = objects::open(cache.path())?;
     let Ok(root) = objects::root_of(&odb, tip) else { return Ok(false) };
     Ok(files.iter().all(|(path, bytes)| match objects::follow(&odb, root, path, FILE) {
@@ -90,32 +105,43 @@ fn holds(cache: &Repository, tip: Oid, files: &BTreeMap<String, Vec<u8>>) -> Res
     }))
 }
 
-type Files = BTreeMap<String, Vec<u8>>;
+/// What was pushed, and what became of it.
+struct Sent {
+    outcome: Pushed,
+    /// The commits, where the remote is a server.
+    made: Vec<Made>,
+}
 
 /// Pushes each file to where it belongs: what is a single host's own to that host's ref, where it has one or is to have
 /// one, and all else to the shared branch.
-fn push(session: &Session<'_>, fetched: &Fetched, files: &Files, message: &str) -> Result<Pushed, RemoteError> {
+fn push(session: &Session<'_>, fetched: &Fetched, files: &Files, message: &str) -> Result<Sent, RemoteError> {
     let mut shared = Files::new();
     let mut single: BTreeMap<HostId, Files> = BTreeMap::new();
     for (path, bytes) in files {
         let host = branch_path::host_of(path).filter(|host| session.is_single(*host, &fetched.listing));
         host.map_or(&mut shared, |host| single.entry(host).or_default()).insert(path.clone(), bytes.clone());
     }
+    let mut sent = Sent { outcome: Pushed::Accepted, made: Vec::new() };
     for (host, files) in &single {
-        match push_single(session, fetched, *host, files, message)? {
-            Pushed::Accepted => {}
-            refused => return Ok(refused),
+        let (outcome, made) = push_single(session, fetched, *host, files, message)?;
+        sent.outcome = outcome;
+        sent.made.extend(made);
+        if !matches!(sent.outcome, Pushed::Accepted) {
+            return Ok(sent);
         }
     }
     if shared.is_empty() && !single.is_empty() {
-        return Ok(Pushed::Accepted);
+        return Ok(sent);
     }
     let Address::Local(path) = session.address() else {
         let from = fetched.listing.branch;
         let made = commit(&fetched.cache, from, &shared, message).map_err(|error| session.explain(&error))?;
-        return session.push(&fetched.cache, &made, from);
+        sent.outcome = session.push(&fetched.cache, &made, from)?;
+        sent.made.push(Made { host: None, commit: made.commit });
+        return Ok(sent);
     };
-    local::push(path, session.branch_ref(), |remote, tip| commit(remote, tip, &shared, message))
+    sent.outcome = local::push(path, session.branch_ref(), |remote, tip| commit(remote, tip, &shared, message))?;
+    Ok(sent)
 }
 
 /// Pushes files of one host to its own ref. Nobody else does, so there is no race to lose.
@@ -125,7 +151,7 @@ fn push_single(
     host: HostId,
     files: &Files,
     message: &str,
-) -> Result<Pushed, RemoteError> {
+) -> Result<(Pushed, Option<Made>), RemoteError> {
     let odb = objects::open(fetched.cache.path())?;
     let root = fetched.tip.and_then(|tip| objects::root_of(&odb, tip).ok());
     // What the branch has of it moves along when it gets its ref.
@@ -135,9 +161,13 @@ fn push_single(
     });
     let Address::Local(path) = session.address() else {
         let made = hosts::alone(&fetched.cache, host, directory, files, message);
-        return session.push_single(&fetched.cache, host, &made.map_err(|error| session.explain(&error))?);
+        let made = made.map_err(|error| session.explain(&error))?;
+        let from = fetched.listing.hosts.get(&host).copied();
+        let pushed = session.push_single(&fetched.cache, host, &made, from)?;
+        return Ok((pushed, Some(Made { host: Some(host), commit: made.commit })));
     };
-    local::replace(path, &session.host_ref(host), |remote| hosts::alone(remote, host, directory, files, message))
+    let alone = |remote: &Repository| hosts::alone(remote, host, directory, files, message);
+    local::replace(path, &session.host_ref(host), alone).map(|pushed| (pushed, None))
 }
 
 /// A commit on top of `tip` with `files` added.

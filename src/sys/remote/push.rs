@@ -31,8 +31,8 @@ pub(super) struct News {
 pub(super) struct Place<'a> {
     /// The ref's whole name.
     pub(super) name: &'a str,
-    /// Where it must lead until then; not looked at where the ref is nobody else's.
-    pub(super) from: Option<Option<Oid>>,
+    /// Where it must lead until then; none where there must be none.
+    pub(super) from: Option<Oid>,
 }
 
 /// The way to a server.
@@ -61,7 +61,7 @@ impl Way {
         let broken = |error: std::io::Error| failures.explain_stream(&error);
         let mut stream = self.transport.action("", Service::ReceivePackLs).map_err(explain)?;
         let before = ground(&mut stream, place.name, refs).map_err(unheard)?;
-        if place.from.is_some_and(|from| from != before.tip) {
+        if place.from != before.tip {
             if !self.stateless {
                 let _farewell = stream.write_all(END).and_then(|()| stream.flush());
             }

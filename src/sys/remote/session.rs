@@ -1,5 +1,6 @@
 //! One conversation with the remote, inside the worker: what it has, what of it the cache lacks, what we add.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use git2::transport::SmartSubtransport;
@@ -38,6 +39,13 @@ pub(super) struct Fetched {
     pub(super) listing: Listing,
     /// All of it as one tip.
     pub(super) tip: Option<Oid>,
+}
+
+/// A commit that was pushed.
+pub(super) struct Made {
+    /// The host whose ref it stands on; none on the shared branch.
+    pub(super) host: Option<HostId>,
+    pub(super) commit: Oid,
 }
 
 /// The remote, ready to be spoken to.
@@ -150,8 +158,8 @@ impl<'a> Session<'a> {
 
     /// Brings what the remote has into the cache, which is made anew once when it turns out to be damaged.
     pub(super) fn fetch(&self) -> Result<Fetched, RemoteError> {
-        let listing = match open_cache(self.cache_path).and_then(|cache| self.fetch_into(&cache)) {
-            Err(RemoteError::Cache(_)) => self.fetch_into(&packs::make_anew(self.cache_path)?)?,
+        let listing = match open_cache(self.cache_path).and_then(|cache| self.fetch_all(&cache)) {
+            Err(RemoteError::Cache(_)) => self.fetch_all(&packs::make_anew(self.cache_path)?)?,
             listing => listing?,
         };
         // Opened again: libgit2 would go on with what it knew before of where the history is cut off.
@@ -164,7 +172,64 @@ impl<'a> Session<'a> {
         Ok(Fetched { cache, listing, tip })
     }
 
-    fn fetch_into(&self, cache: &Repository) -> Result<Listing, RemoteError> {
+    /// What was fetched last, if all of it is here; the remote is not asked.
+    pub(super) fn last_fetched(&self) -> Option<Fetched> {
+        let cache = self.way.as_ref().and_then(|_| open_repository(self.cache_path).ok())?;
+        let branch = cache.refname_to_id(MIRROR).ok();
+        let (listing, tip) = match hosts::joined(self.cache_path) {
+            Some((joined, tip)) if joined.branch == branch => (joined, tip),
+            Some(_) => return None,
+            None => (Listing { branch, hosts: BTreeMap::new() }, branch?),
+        };
+        let whole = !packs::are_unvetted(self.cache_path) && is_readable(self.cache_path, tip);
+        whole.then_some(Fetched { cache, listing, tip: Some(tip) })
+    }
+
+    /// What was fetched last with what was `made` on top of it, if the remote lists just that. What others pushed meanwhile to
+    /// refs of their own is for the next fetch.
+    pub(super) fn read_back(&self, made: &[Made]) -> Result<Option<Fetched>, RemoteError> {
+        let Some(Fetched { cache, mut listing, .. }) = self.last_fetched().filter(|_| !made.is_empty()) else {
+            return Ok(None);
+        };
+        let remote = self.list()?;
+        for Made { host, commit } in made {
+            let shown = host.map_or(remote.branch, |host| remote.hosts.get(&host).copied());
+            // A ref that came meanwhile hides what was put on the branch beside it.
+            let hidden = || host.is_none() && remote.hosts.keys().any(|host| !listing.hosts.contains_key(host));
+            if shown != Some(*commit) || hidden() {
+                return Ok(None);
+            }
+            if let Some(host) = host {
+                listing.hosts.insert(*host, *commit);
+            } else {
+                let mirrored = cache.reference(MIRROR, *commit, true, "mesh");
+                mirrored.map_err(|error| cache_error(self.cache_path, error.message()))?;
+                listing.branch = Some(*commit);
+            }
+        }
+        let tip = hosts::join(&cache, &listing)?;
+        Ok(Some(Fetched { cache, listing, tip }))
+    }
+
+    /// Fetches until what was listed is there when it is asked for: the ref of a host is replaced, not moved on, and over HTTP
+    /// the server then does not have any more what it showed.
+    fn fetch_all(&self, cache: &Repository) -> Result<Listing, RemoteError> {
+        let mut tries = limits::MOVED_TRIES;
+        loop {
+            let mut listed = None;
+            match self.fetch_into(cache, &mut listed) {
+                Err(RemoteError::Protocol(_)) if tries > 0 && self.has_moved(listed.as_ref()) => tries -= 1,
+                fetched => return fetched,
+            }
+        }
+    }
+
+    fn has_moved(&self, listed: Option<&Listing>) -> bool {
+        let listed = listed.filter(|listed| !listed.hosts.is_empty());
+        listed.is_some_and(|listed| self.list().is_ok_and(|now| now.hosts != listed.hosts))
+    }
+
+    fn fetch_into(&self, cache: &Repository, listed: &mut Option<Listing>) -> Result<Listing, RemoteError> {
         if let Address::Local(path) = &self.config.address {
             return self.copy_into(cache, path);
         }
@@ -173,8 +238,9 @@ impl<'a> Session<'a> {
         let mut remote = cache.remote_anonymous(setup::URL).map_err(explain)?;
         let mut connection = remote.connect_auth(Direction::Fetch, Some(self.callbacks()), None).map_err(explain)?;
         let listing = self.listed(connection.list().map_err(explain)?)?;
+        *listed = Some(listing.clone());
         let news = self.unknown(&listing);
-        let branch = listing.branch.filter(|tip| cache.refname_to_id(MIRROR).ok() != Some(*tip));
+        let branch = Self::unfetched(cache, &listing);
         if branch.is_none() && news.is_empty() {
             return Ok(listing);
         }
@@ -239,6 +305,11 @@ impl<'a> Session<'a> {
         fetched.map_err(explain).map(|()| received)
     }
 
+    /// The branch's tip, where it is not what was fetched last.
+    fn unfetched(cache: &Repository, listing: &Listing) -> Option<Oid> {
+        listing.branch.filter(|tip| cache.refname_to_id(MIRROR).ok() != Some(*tip))
+    }
+
     /// Refs of hosts whose commit is not what was joined last.
     fn unknown(&self, listing: &Listing) -> Vec<(HostId, Oid)> {
         let known = hosts::joined(self.cache_path).map(|(known, _)| known.hosts).unwrap_or_default();
@@ -260,10 +331,11 @@ impl<'a> Session<'a> {
     fn copy_into(&self, cache: &Repository, remote: &Path) -> Result<Listing, RemoteError> {
         let listing = self.list()?;
         let news = self.unknown(&listing);
-        for tip in listing.branch.iter().chain(news.iter().map(|(_, oid)| oid)) {
+        let branch = Self::unfetched(cache, &listing);
+        for tip in branch.iter().chain(news.iter().map(|(_, oid)| oid)) {
             local::copy(remote, cache, *tip, &self.limits)?;
         }
-        if let Some(tip) = listing.branch {
+        if let Some(tip) = branch {
             let mirrored = cache.reference(MIRROR, tip, true, "mesh");
             mirrored.map_err(|error| cache_error(self.cache_path, error.message()))?;
         }
@@ -281,12 +353,18 @@ impl<'a> Session<'a> {
 
     /// Offers `news`, which stand in the cache on top of `from`, as the branch's new tip.
     pub(super) fn push(&self, cache: &Repository, news: &News, from: Option<Oid>) -> Result<Pushed, RemoteError> {
-        self.push_as(cache, news, &Place { name: &self.branch_ref, from: Some(from) })
+        self.push_as(cache, news, &Place { name: &self.branch_ref, from })
     }
 
-    /// Puts `news` in the place of what stands on the ref of `host`.
-    pub(super) fn push_single(&self, cache: &Repository, host: HostId, news: &News) -> Result<Pushed, RemoteError> {
-        self.push_as(cache, news, &Place { name: &self.host_ref(host), from: None })
+    /// Puts `news` in the place of `from` on the ref of `host`.
+    pub(super) fn push_single(
+        &self,
+        cache: &Repository,
+        host: HostId,
+        news: &News,
+        from: Option<Oid>,
+    ) -> Result<Pushed, RemoteError> {
+        self.push_as(cache, news, &Place { name: &self.host_ref(host), from })
     }
 
     fn push_as(&self, cache: &Repository, news: &News, place: &Place<'_>) -> Result<Pushed, RemoteError> {
