@@ -13,14 +13,7 @@ fn main() -> Result<(), git2::Error> {
     };
     let repository = Repository::open_bare(repository)?;
     let mut remote = repository.remote_anonymous(url)?;
-    // A ref that was replaced after it was listed is not there any more when it is asked for.
-    let mut tries = 0;
-    while let Err(error) = remote.fetch(&["+refs/heads/bare/*:refs/hosts/*"], Some(&mut FetchOptions::new()), None) {
-        tries += 1;
-        if tries > 20 {
-            return Err(error);
-        }
-    }
+    remote.fetch(&["+refs/heads/bare/*:refs/hosts/*"], Some(&mut FetchOptions::new()), None)?;
 
     let before = repository.find_reference(&format!("refs/hosts/{host}")).and_then(|found| found.peel_to_commit()).ok();
     let tree = before.as_ref().map(git2::Commit::tree).transpose()?;
@@ -28,10 +21,10 @@ fn main() -> Result<(), git2::Error> {
     builder.insert(text, repository.blob(text.repeat(512).as_bytes())?, 0o100_644)?;
     let tree = repository.find_tree(builder.write()?)?;
     let author = Signature::now("bare", "bare@localhost")?;
-    let commit = repository.commit(None, &author, &author, "one more\n", &tree, &[])?;
+    let commit = repository.commit(None, &author, &author, "one more\n", &tree, &before.iter().collect::<Vec<_>>())?;
     repository.reference("refs/push", commit, true, "bare")?;
     let name = format!("refs/heads/bare/{host}");
-    remote.push(&[format!("+refs/push:{name}")], Some(PushOptions::new().packbuilder_parallelism(1)))?;
+    remote.push(&[format!("refs/push:{name}")], Some(PushOptions::new().packbuilder_parallelism(1)))?;
 
     let mut remote = repository.remote_anonymous(url)?;
     let connection = remote.connect_auth(Direction::Fetch, None, None)?;

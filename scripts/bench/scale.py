@@ -87,7 +87,11 @@ class Server:
                     self.send_header(name, value)
                 self.send_header("Content-Length", str(len(answer)))
                 self.end_headers()
-                self.wfile.write(answer)
+                try:
+                    self.wfile.write(answer)
+                except (BrokenPipeError, ConnectionResetError):
+                    # Whoever asked has given up.
+                    self.close_connection = True
 
             do_GET = do_POST = serve
 

@@ -21,7 +21,7 @@ pub enum Layout {
     /// On the branch that all hosts push to: one history, in which everybody waits for everybody.
     #[default]
     Branch,
-    /// On a ref of its own, which nobody else pushes to and which has no history.
+    /// On a ref of its own, which nobody else pushes to.
     Refs,
 }
 

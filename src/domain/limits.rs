@@ -72,8 +72,6 @@ pub const CONNECT: Duration = Duration::from_secs(15);
 pub const SERVER_SILENCE: Duration = Duration::from_secs(60);
 /// Most tries to push against other pushers.
 pub const PUSH_TRIES: u32 = 12;
-/// Most times that a fetch begins again because what the server listed was replaced before it was asked for.
-pub const MOVED_TRIES: u32 = 4;
 /// Refusals of the same push, with nobody else's push in between, that are believed.
 pub const PUSH_REFUSALS: u32 = 3;
 /// Longest text of a server that is kept, in characters.

@@ -235,11 +235,11 @@ pub(crate) struct Seen {
 
 /// Serves all repositories below `root` by `git http-backend`; with `login` ("user:token"), only to its bearer.
 pub(crate) fn http_backend(root: &Path, login: Option<&str>) -> (String, Receiver<Seen>) {
-    http_backend_after(root, login, |_| {})
+    http_backend_before(root, login, |_| {})
 }
 
 /// The same, where `before` is done before each request is served.
-pub(crate) fn http_backend_after(
+pub(crate) fn http_backend_before(
     root: &Path,
     login: Option<&str>,
     before: impl Fn(&HttpRequest) + Send + Sync + 'static,

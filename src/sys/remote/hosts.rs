@@ -52,6 +52,11 @@ impl Listing {
         listing
     }
 
+    /// The commits that are listed.
+    pub(super) fn tips(&self) -> impl Iterator<Item = Oid> {
+        self.branch.into_iter().chain(self.hosts.values().copied())
+    }
+
     /// A name for what is listed where it was not joined yet: the tip of nothing that a cache holds.
     pub(super) fn name(&self) -> Oid {
         let mut digest = Sha256::new();
@@ -116,10 +121,12 @@ fn join_trees(cache: &Repository, listing: &Listing) -> Result<Oid, git2::Error>
     cache.commit(None, &nobody, &nobody, "joined", &tree, &[])
 }
 
-/// A commit without history that holds one host's `directory`, as it was, with `files` added.
+/// A commit that holds one host's `directory`, as it was, with `files` added, and nothing else. It comes after the one that
+/// the ref leads to `before`: over HTTP, who was shown that one is given it as long as the ref leads to it in some way.
 pub(super) fn alone(
     repository: &Repository,
     host: HostId,
+    before: Option<Oid>,
     directory: Option<Oid>,
     files: &BTreeMap<String, Vec<u8>>,
     message: &str,
@@ -138,6 +145,8 @@ pub(super) fn alone(
     let mut objects = Vec::new();
     let tree = repository.find_tree(additions.write(&odb, None, &mut objects)?)?;
     let author = Signature::now("mesh", "mesh@localhost")?;
-    let commit = repository.commit(None, &author, &author, message, &tree, &[])?;
+    // What somebody else put there need not be a commit, and need not be here.
+    let before = before.and_then(|before| repository.find_commit(before).ok());
+    let commit = repository.commit(None, &author, &author, message, &tree, &before.iter().collect::<Vec<_>>())?;
     Ok(News { commit, objects })
 }

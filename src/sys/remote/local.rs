@@ -49,14 +49,16 @@ pub(super) fn copy(path: &Path, cache: &Repository, tip: Oid, limits: &Limits) -
     Copy { from: &from, to: &to, objects: limits.objects, bytes: limits.bytes }.tip(tip)
 }
 
-/// Lets `name` lead to what `commit` makes, whatever it leads to now: it is one host's own.
+/// Lets `name` lead to what `commit` makes of where it leads now: it is one host's own.
 pub(super) fn replace(
     path: &Path,
     name: &str,
-    commit: impl FnOnce(&Repository) -> Result<News, git2::Error>,
+    commit: impl FnOnce(&Repository, Option<Oid>) -> Result<News, git2::Error>,
 ) -> Result<Pushed, RemoteError> {
     let remote = open(path)?;
-    let moved = commit(&remote).and_then(|new| remote.reference(name, new.commit, true, "mesh: publish").map(drop));
+    let before = remote.refname_to_id(name).ok();
+    let moved =
+        commit(&remote, before).and_then(|new| remote.reference(name, new.commit, true, "mesh: publish").map(drop));
     Ok(match moved {
         Ok(()) => Pushed::Accepted,
         Err(error) if error.code() == ErrorCode::Locked => Pushed::Raced,

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use git2::{ObjectType, Odb, Oid, PackBuilder, Repository};
 
 use super::copy::DEPTH;
-use super::packs::{failed, tidy};
+use super::packs::{cut_off, failed, tidy};
 use crate::domain::limits::{COMMIT_BYTES, LARGEST_FILE, TREE_BYTES};
 use crate::ports::RemoteError;
 use crate::sys::cache::objects;
@@ -55,9 +55,7 @@ pub(super) fn make(cache: &Repository, tips: &[Oid], most: usize) -> Result<(), 
         unsaved.add_at(&folder)?;
         unsaved.save()?;
         // What came before the tips goes. Where git is not told, it looks for it, finds none, and has everything sent again.
-        let cut_off: String = tips.iter().filter(|tip| walk.seen.contains(tip)).map(|tip| format!("{tip}\n")).collect();
-        fs::write(path.join("shallow.new"), cut_off)?;
-        fs::rename(path.join("shallow.new"), path.join("shallow"))?;
+        cut_off(path, tips.iter().copied().filter(|tip| walk.seen.contains(tip)))?;
         for pack in old.iter().filter(|pack| **pack != *OsStr::new(&new)) {
             // The index first: without it the pack is nothing to git.
             for extension in ["idx", "pack", "rev", "keep"] {

@@ -10,7 +10,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use git2::{Odb, Repository};
+use git2::{Odb, Oid, Repository};
 
 use super::copy::Copy;
 use super::hosts::Listing;
@@ -110,16 +110,22 @@ pub(super) fn replace_by_tips(cache: &Path, mirror: &str, tips: &Listing) -> Res
     let git_failed = |error: git2::Error| failed(cache, error.message());
     let (from, to) = (objects::open(cache)?, fresh.odb().map_err(git_failed)?);
     let mut copy = Copy { from: &from, to: &to, objects: u64::MAX, bytes: u64::MAX };
-    tips.branch.iter().chain(tips.hosts.values()).try_for_each(|tip| copy.tip(*tip))?;
-    let mut shallow = String::new();
+    tips.tips().try_for_each(|tip| copy.tip(tip))?;
     if let Some(tip) = tips.branch {
         fresh.reference(mirror, tip, true, "mesh").map_err(git_failed)?;
-        shallow = format!("{tip}\n");
     }
-    fs::write(fresh_path.join("shallow"), shallow)
+    cut_off(&fresh_path, tips.tips())
         .and_then(|()| remove_if_there(cache))
         .and_then(|()| fs::rename(&fresh_path, cache))
         .map_err(|error| failed(cache, &error.to_string()))
+}
+
+/// Tells git that nothing of what comes before these commits is here. It notes each commit that it fetches without its history, and
+/// tells the server of all of them for ever.
+pub(super) fn cut_off(cache: &Path, tips: impl Iterator<Item = Oid>) -> io::Result<()> {
+    let lines: BTreeSet<String> = tips.map(|tip| format!("{tip}\n")).collect();
+    fs::write(cache.join("shallow.new"), lines.into_iter().collect::<String>())?;
+    fs::rename(cache.join("shallow.new"), cache.join("shallow"))
 }
 
 /// An empty cache in place of whatever is at `path`.

@@ -160,13 +160,13 @@ fn push_single(
         Found::Missing | Found::Refused(_) => None,
     });
     let Address::Local(path) = session.address() else {
-        let made = hosts::alone(&fetched.cache, host, directory, files, message);
-        let made = made.map_err(|error| session.explain(&error))?;
         let from = fetched.listing.hosts.get(&host).copied();
+        let made = hosts::alone(&fetched.cache, host, from, directory, files, message);
+        let made = made.map_err(|error| session.explain(&error))?;
         let pushed = session.push_single(&fetched.cache, host, &made, from)?;
         return Ok((pushed, Some(Made { host: Some(host), commit: made.commit })));
     };
-    let alone = |remote: &Repository| hosts::alone(remote, host, directory, files, message);
+    let alone = |remote: &Repository, before| hosts::alone(remote, host, before, directory, files, message);
     local::replace(path, &session.host_ref(host), alone).map(|pushed| (pushed, None))
 }
 

@@ -158,8 +158,8 @@ impl<'a> Session<'a> {
 
     /// Brings what the remote has into the cache, which is made anew once when it turns out to be damaged.
     pub(super) fn fetch(&self) -> Result<Fetched, RemoteError> {
-        let listing = match open_cache(self.cache_path).and_then(|cache| self.fetch_all(&cache)) {
-            Err(RemoteError::Cache(_)) => self.fetch_all(&packs::make_anew(self.cache_path)?)?,
+        let listing = match open_cache(self.cache_path).and_then(|cache| self.fetch_into(&cache)) {
+            Err(RemoteError::Cache(_)) => self.fetch_into(&packs::make_anew(self.cache_path)?)?,
             listing => listing?,
         };
         // Opened again: libgit2 would go on with what it knew before of where the history is cut off.
@@ -211,25 +211,7 @@ impl<'a> Session<'a> {
         Ok(Some(Fetched { cache, listing, tip }))
     }
 
-    /// Fetches until what was listed is there when it is asked for: the ref of a host is replaced, not moved on, and over HTTP
-    /// the server then does not have any more what it showed.
-    fn fetch_all(&self, cache: &Repository) -> Result<Listing, RemoteError> {
-        let mut tries = limits::MOVED_TRIES;
-        loop {
-            let mut listed = None;
-            match self.fetch_into(cache, &mut listed) {
-                Err(RemoteError::Protocol(_)) if tries > 0 && self.has_moved(listed.as_ref()) => tries -= 1,
-                fetched => return fetched,
-            }
-        }
-    }
-
-    fn has_moved(&self, listed: Option<&Listing>) -> bool {
-        let listed = listed.filter(|listed| !listed.hosts.is_empty());
-        listed.is_some_and(|listed| self.list().is_ok_and(|now| now.hosts != listed.hosts))
-    }
-
-    fn fetch_into(&self, cache: &Repository, listed: &mut Option<Listing>) -> Result<Listing, RemoteError> {
+    fn fetch_into(&self, cache: &Repository) -> Result<Listing, RemoteError> {
         if let Address::Local(path) = &self.config.address {
             return self.copy_into(cache, path);
         }
@@ -238,7 +220,6 @@ impl<'a> Session<'a> {
         let mut remote = cache.remote_anonymous(setup::URL).map_err(explain)?;
         let mut connection = remote.connect_auth(Direction::Fetch, Some(self.callbacks()), None).map_err(explain)?;
         let listing = self.listed(connection.list().map_err(explain)?)?;
-        *listed = Some(listing.clone());
         let news = self.unknown(&listing);
         let branch = Self::unfetched(cache, &listing);
         if branch.is_none() && news.is_empty() {
@@ -258,12 +239,15 @@ impl<'a> Session<'a> {
         received.branch = received.branch.and(cache.refname_to_id(MIRROR).ok());
         if oversized {
             packs::replace_by_tips(self.cache_path, MIRROR, &received)?;
+        } else {
+            let pushed = cache.refname_to_id(OUTGOING).ok();
+            let cut_off = packs::cut_off(self.cache_path, received.tips().chain(pushed));
+            cut_off.map_err(|error| cache_error(self.cache_path, &error.to_string()))?;
         }
         self.readable(received)
     }
 
-    /// Receives the branch and then the refs of hosts, over the connection that is there or, for the second of both, a new
-    /// one. Returns where the latter lead.
+    /// Receives the branch and the refs of hosts, over the connection that is there. Returns where the latter lead.
     fn receive(
         &self,
         cache: &Repository,
@@ -271,29 +255,13 @@ impl<'a> Session<'a> {
         branch: bool,
         news: &[(HostId, Oid)],
     ) -> Result<Vec<(HostId, Oid)>, RemoteError> {
-        let explain = |error| self.failures.explain(&error);
-        let options = || {
-            let mut options = FetchOptions::new();
-            options.download_tags(AutotagOption::None).update_fetchhead(false).remote_callbacks(self.callbacks());
-            options
-        };
-        if branch {
-            // Only the newest tree is read. The whole history would not fit the limits after some weeks.
-            let (refspec, mut options) = (format!("+{}:{MIRROR}", self.branch_ref), options());
-            connected.fetch(&[refspec.as_str()], Some(options.depth(1)), None).map_err(explain)?;
-        }
-        if news.is_empty() {
-            return Ok(Vec::new());
-        }
         self.hold_out(cache, news)?;
-        let refspecs: Vec<String> =
-            news.iter().map(|(host, _)| format!("+{}:{HELD}{host}", self.host_ref(*host))).collect();
-        let fetched = if branch {
-            let mut again = cache.remote_anonymous(setup::URL).map_err(explain)?;
-            again.fetch(&refspecs, Some(&mut options()), None)
-        } else {
-            connected.fetch(&refspecs, Some(&mut options()), None)
-        };
+        let hosts = news.iter().map(|(host, _)| format!("+{}:{HELD}{host}", self.host_ref(*host)));
+        let refspecs: Vec<String> = hosts.chain(branch.then(|| format!("+{}:{MIRROR}", self.branch_ref))).collect();
+        let mut options = FetchOptions::new();
+        options.download_tags(AutotagOption::None).update_fetchhead(false).remote_callbacks(self.callbacks());
+        // Only the newest trees are read. The whole history would not fit the limits after some weeks.
+        let fetched = connected.fetch(&refspecs, Some(options.depth(1)), None);
         let mut received = Vec::new();
         for (host, _) in news {
             if let Ok(mut held) = cache.find_reference(&format!("{HELD}{host}")) {
@@ -302,7 +270,7 @@ impl<'a> Session<'a> {
                 drop(held.delete());
             }
         }
-        fetched.map_err(explain).map(|()| received)
+        fetched.map_err(|error| self.failures.explain(&error)).map(|()| received)
     }
 
     /// The branch's tip, where it is not what was fetched last.
