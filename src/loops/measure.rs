@@ -1,8 +1,8 @@
-//! Measuring: each check that is due is asked in a thread of its own, within its own deadline, and what it
-//! says is stored and shown. One that hangs delays no other, and is not asked again until it returns.
+//! Measuring: each check that is due is asked in a thread that has nothing else to do, within its own deadline, and what
+//! it says is stored and shown. One that hangs delays no other, and is not asked again until it returns.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SendError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -30,6 +30,8 @@ const TIDY: Duration = Duration::from_secs(3_600);
 const SETTLED: Duration = Duration::from_secs(2);
 /// Stack of a thread that asks.
 const STACK: usize = 512 * 1024;
+/// Time without a question after which no thread waits for one.
+const QUIET: Duration = Duration::from_secs(1);
 /// Longest reason that is shown, in characters.
 const WHY_CHARS: usize = 200;
 /// The signal that `host.disk.eta_hours` is worked out from.
@@ -88,6 +90,16 @@ pub struct Answer {
     readings: Vec<Reading>,
     remarks: Vec<(SeriesName, String)>,
     mark: Option<String>,
+    asker: Sender<Question>,
+}
+
+/// A check that is asked.
+struct Question {
+    round: u64,
+    index: usize,
+    probe: Box<dyn Probe>,
+    /// The way to the thread that is asked. It comes back with the answer, and that thread ends when nobody has it any more.
+    asker: Sender<Question>,
 }
 
 /// What is shown after each step.
@@ -123,6 +135,8 @@ struct Measuring<'a, C> {
     clock: &'a C,
     db: &'a mut Db,
     answers: Sender<Event>,
+    /// Threads that wait for a question. They end when they are let go of.
+    askers: Vec<Sender<Question>>,
     checks: Vec<Standing>,
     /// Answers of earlier sets of checks are not taken.
     round: u64,
@@ -141,8 +155,8 @@ pub fn run<C: Clock>(
     publish: &mut dyn FnMut(&Measured),
 ) {
     let shown = Measured::default();
-    let (checks, samples, marks) = (Vec::new(), Vec::new(), Vec::new());
-    let mut measuring = Measuring { clock, db, answers, checks, round: 0, shown, samples, marks, tidied: None };
+    let (askers, checks, samples, marks) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut measuring = Measuring { clock, db, answers, askers, checks, round: 0, shown, samples, marks, tidied: None };
     let mut next = Instant::now();
     let mut published: Option<Instant> = None;
     loop {
@@ -166,6 +180,9 @@ pub fn run<C: Clock>(
             }
         }
         next = measuring.ask();
+        if next.saturating_duration_since(Instant::now()) > QUIET {
+            measuring.askers.clear();
+        }
         // Many answers one by one are stored and published together: both cost as much for one as for all.
         match published.map(|at| at + GATHER).filter(|end| Instant::now() < *end) {
             Some(end) => next = next.min(end),
@@ -255,7 +272,7 @@ impl<C: Clock> Measuring<'_, C> {
                 next = next.min(now + check.deadline);
                 let Some(probe) = check.probe.take() else { continue };
                 (check.asked, check.given_up) = (Some(now), false);
-                if let Err(why) = start(probe, self.round, index, self.answers.clone()) {
+                if let Err(why) = put(probe, (self.round, index), &mut self.askers, &self.answers) {
                     // The probe went with the thread that could not be made: it comes back with the next checks.
                     self.shown.problems = vec![format!("{} cannot be measured: {why}", check.label)];
                 }
@@ -282,6 +299,7 @@ impl<C: Clock> Measuring<'_, C> {
     }
 
     fn take(&mut self, answer: Answer) {
+        self.askers.push(answer.asker);
         if answer.round != self.round {
             return;
         }
@@ -413,12 +431,30 @@ fn fit(text: &str) -> String {
     display_line(text).chars().take(WHY_CHARS).collect()
 }
 
-/// Asks in a thread of its own. An answer that nobody waits for any more is dropped.
-fn start(mut probe: Box<dyn Probe>, round: u64, index: usize, answers: Sender<Event>) -> std::io::Result<()> {
+/// Puts a question to a thread that waits for one, or to a new one.
+fn put(
+    mut probe: Box<dyn Probe>,
+    (round, index): (u64, usize),
+    askers: &mut Vec<Sender<Question>>,
+    answers: &Sender<Event>,
+) -> std::io::Result<()> {
+    while let Some(asker) = askers.pop() {
+        match asker.send(Question { round, index, probe, asker: asker.clone() }) {
+            Ok(()) => return Ok(()),
+            // It broke at an earlier question.
+            Err(SendError(question)) => probe = question.probe,
+        }
+    }
+    let (asker, questions) = channel();
+    drop(asker.send(Question { round, index, probe, asker: asker.clone() }));
+    let answers = answers.clone();
     let ask = move || {
-        let readings = probe.read();
-        let (remarks, mark) = (probe.remarks(), probe.mark());
-        drop(answers.send(Event::Answer(Answer { round, index, probe, readings, remarks, mark })));
+        while let Ok(Question { round, index, mut probe, asker }) = questions.recv() {
+            let readings = probe.read();
+            let (remarks, mark) = (probe.remarks(), probe.mark());
+            // An answer that nobody waits for any more is dropped, and the thread ends.
+            drop(answers.send(Event::Answer(Answer { round, index, probe, readings, remarks, mark, asker })));
+        }
     };
     thread::Builder::new().name("probe".to_owned()).stack_size(STACK).spawn(ask).map(drop)
 }
@@ -427,7 +463,6 @@ fn start(mut probe: Box<dyn Probe>, round: u64, index: usize, answers: Sender<Ev
 mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::sync::mpsc::channel;
 
     use super::*;
 
