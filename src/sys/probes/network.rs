@@ -16,6 +16,8 @@ const PORTS: &str = "host.ports.used_percent";
 const LINKS: usize = 32;
 /// Most bytes that are read of a table of sockets; a million sockets have about 150 MB.
 const TABLE_BYTES: u64 = 32 * 1024 * 1024;
+/// Percent of the ports up to which it is enough to know that no more can be in use.
+const FEW: f64 = 5.0;
 /// What stands in a mark for the default route; no interface may be called so.
 const ROUTE: &str = "/";
 
@@ -81,12 +83,18 @@ impl NetworkProbe {
         self.seen.contains(ROUTE).then(|| f64::from(u8::from(v4 || v6)))
     }
 
-    fn ports(&self) -> Result<f64, String> {
+    fn ports(&mut self) -> Result<f64, String> {
         let range = self.file("sys/net/ipv4/ip_local_port_range").ok_or("the kernel does not tell its local ports")?;
         let mut ends = range.split_ascii_whitespace().filter_map(|end| end.parse::<u16>().ok());
         let (Some(first), Some(last)) = (ends.next(), ends.next()) else {
             return Err("the range of local ports is not two numbers".to_owned());
         };
+        let all = f64::from(last.saturating_sub(first)) + 1.0;
+        if let Some(most) = self.sockets().map(|sockets| percent(sockets, all)).filter(|most| *most <= FEW) {
+            let name = SeriesName::of(PORTS, Subject::default());
+            self.remarks.push((name, "at most: sockets are counted, whatever their ports".to_owned()));
+            return Ok(most);
+        }
         let mut used = BTreeSet::new();
         for table in ["net/tcp", "net/tcp6"] {
             // Without version 6 there is no such file, and nothing to count.
@@ -101,7 +109,21 @@ impl NetworkProbe {
                 return Err("more sockets than are counted".to_owned());
             }
         }
-        Ok(percent(used.len() as f64, f64::from(last.saturating_sub(first)) + 1.0))
+        Ok(percent(used.len() as f64, all))
+    }
+
+    /// How many sockets of TCP there are, whatever their ports: the kernel counts them. To have it list them, it looks through a
+    /// table as large as its memory suggests, however few there are.
+    fn sockets(&self) -> Option<f64> {
+        let v4 = self.file("net/sockstat")?;
+        let v6 = self.file("net/sockstat6").unwrap_or_default();
+        let count = |text: &str, protocol: &str, name: &str| -> Option<f64> {
+            let fields = text.lines().find_map(|line| line.strip_prefix(protocol))?;
+            let mut fields = fields.split_ascii_whitespace().skip_while(|field| *field != name);
+            fields.nth(1).and_then(number)
+        };
+        let here = count(&v4, "TCP:", "inuse")? + count(&v6, "TCP6:", "inuse").unwrap_or_default();
+        Some(here + count(&v4, "TCP:", "orphan")? + count(&v4, "TCP:", "tw")?)
     }
 }
 
@@ -113,7 +135,8 @@ impl Probe for NetworkProbe {
         readings.extend(self.file("net/dev").map(|text| host("host.net.errors", Ok(errors(&text)))));
         self.links(&mut readings);
         readings.extend(self.route().map(|there| host("host.net.route", Ok(there))));
-        readings.push(host(PORTS, self.ports()));
+        let ports = self.ports();
+        readings.push(host(PORTS, ports));
         let tracked = |name: &str| number(&self.file(&format!("sys/net/netfilter/{name}"))?);
         match (tracked("nf_conntrack_count"), tracked("nf_conntrack_max")) {
             (Some(count), Some(most)) => readings.push(host(CONNTRACK, Ok(percent(count, most)))),
@@ -240,6 +263,27 @@ mod tests {
         put(dir.path(), "sys/net/netfilter/nf_conntrack_max", "100\n");
         assert_eq!(value(&probe.read(), CONNTRACK), Some(95.0));
         assert_eq!(probe.remarks(), []);
+    }
+
+    #[test]
+    fn b19_ports_are_not_looked_at_one_by_one_while_few_sockets_are_open() {
+        let dir = tempfile::tempdir().expect("a temp dir");
+        put(dir.path(), "sys/net/ipv4/ip_local_port_range", "32768\t33767\n");
+        put(dir.path(), "net/tcp", "  sl\n   0: 0100007F:8000 00000000:0000 0A\n");
+        let mut probe = NetworkProbe::new(dir.path(), dir.path().join("class"), None);
+        for (waiting, v6, expected) in
+            [(8, "", 4.0), (8, "TCP6: inuse 10\n", 5.0), (8, "TCP6: inuse 11\n", 0.1), (60, "", 0.1)]
+        {
+            let text =
+                format!("sockets: used 24\nTCP: inuse 30 orphan 2 tw {waiting} alloc 99 mem 14\nUDP: inuse 9 mem 0\n");
+            put(dir.path(), "net/sockstat", &text);
+            put(dir.path(), "net/sockstat6", v6);
+            assert_eq!(value(&probe.read(), PORTS), Some(expected), "{waiting} {v6}");
+            let remarked = probe.remarks().iter().any(|(name, _)| name.to_string() == PORTS);
+            assert_eq!(remarked, expected >= 1.0, "{waiting} {v6}");
+        }
+        put(dir.path(), "net/sockstat", "TCP: inuse\n");
+        assert_eq!(value(&probe.read(), PORTS), Some(0.1), "who does not count lists them");
     }
 
     #[test]
