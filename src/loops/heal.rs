@@ -244,8 +244,7 @@ impl<E: Eyes, H: Hands> Healer<E, H> {
         let records = records.filter(|(key, record)| self.written.records.get(*key) != Some(*record));
         let (rules, targets) = (&self.setting.rules, &self.setting.targets);
         let explained = told.iter().map(|(one, _)| one.explain(rules, targets, &self.facts, wall));
-        db.keep_rule_state(records, incidents, explained)?;
-        db.count_on_with(moment, LOOKED, &wall.to_string())?;
+        db.keep_look(records, incidents, explained, moment, (LOOKED, &wall.to_string()))?;
         for (one, came_to) in told {
             let targets = self.written.explained.entry(self.setting.rules[one.rule].number).or_default();
             targets.insert(self.setting.targets[one.target].name.as_str().to_owned(), (came_to, wall));

@@ -28,7 +28,7 @@ impl Db {
     pub fn cases(&self, since: i64) -> Result<Vec<KnownCase>, DbError> {
         self.read(|connection| {
             connection
-                .prepare("SELECT body FROM cases WHERE began >= ?1 ORDER BY began DESC, name")?
+                .prepare_cached("SELECT body FROM cases WHERE began >= ?1 ORDER BY began DESC, name")?
                 .query_map([since], |row| super::heal::body(row, 0))?
                 .collect()
         })

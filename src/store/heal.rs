@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
 use serde::de::DeserializeOwned;
 
-use super::db::{Db, DbError};
+use super::db::{Db, DbError, SET_FACT};
 use super::fixes::json;
+use super::ledger::tick;
 use crate::domain::heal::drill::DrillVerdict;
 use crate::domain::heal::engine::{Explained, Key, Record};
 use crate::domain::heal::incident::{Incident, State};
 use crate::domain::ledger::RuleStep;
+use crate::domain::running::Moment;
 
 /// Incidents that are over are kept for this many seconds.
 const KEPT: i64 = 365 * 86_400;
@@ -39,6 +41,37 @@ pub struct InvariantRow {
 
 /// What an engine goes on with: records, incidents that are not over, and the last incident's number.
 pub type RuleState = (BTreeMap<Key, Record>, Vec<Incident>, u64);
+
+fn keep<'a>(
+    transaction: &Transaction<'_>,
+    records: impl Iterator<Item = (&'a Key, &'a Record)>,
+    incidents: impl Iterator<Item = &'a Incident>,
+    explained: impl IntoIterator<Item = Explained>,
+) -> rusqlite::Result<()> {
+    let mut keep = transaction.prepare_cached(
+        "INSERT INTO rule_records (rule, target, body) VALUES (?1, ?2, ?3) \
+         ON CONFLICT (rule, target) DO UPDATE SET body = ?3",
+    )?;
+    for ((rule, target), record) in records {
+        keep.execute(params![rule, target, json(record)])?;
+    }
+    for one in incidents {
+        let mut one = one.clone();
+        // What a person said since the engine read it must not be lost.
+        if let Some(stored) = incident(transaction, one.id)? {
+            one.hear(&stored);
+        }
+        put(transaction, &one)?;
+    }
+    let mut keep = transaction.prepare_cached(
+        "INSERT INTO rule_records (rule, target, body, explained) VALUES (?1, ?2, '', ?3) \
+         ON CONFLICT (rule, target) DO UPDATE SET explained = ?3",
+    )?;
+    for one in explained {
+        keep.execute(params![one.rule, one.target, json(&one)])?;
+    }
+    Ok(())
+}
 
 fn incident(connection: &Connection, id: u64) -> rusqlite::Result<Option<Incident>> {
     let id = i64::try_from(id).unwrap_or(i64::MAX);
@@ -87,30 +120,26 @@ impl Db {
         incidents: impl Iterator<Item = &'a Incident>,
         explained: impl IntoIterator<Item = Explained>,
     ) -> Result<(), DbError> {
+        self.write(|transaction| keep(transaction, records, incidents, explained))
+    }
+
+    /// The same at the end of a look, and counts the clock on and remembers a small named fact in the same step: each is
+    /// a turn of the disk.
+    ///
+    /// # Errors
+    /// SQLite refused; none of it is stored.
+    pub fn keep_look<'a>(
+        &mut self,
+        records: impl Iterator<Item = (&'a Key, &'a Record)>,
+        incidents: impl Iterator<Item = &'a Incident>,
+        explained: impl IntoIterator<Item = Explained>,
+        moment: &Moment,
+        (fact, value): (&str, &str),
+    ) -> Result<(), DbError> {
         self.write(|transaction| {
-            let mut keep = transaction.prepare_cached(
-                "INSERT INTO rule_records (rule, target, body) VALUES (?1, ?2, ?3) \
-                 ON CONFLICT (rule, target) DO UPDATE SET body = ?3",
-            )?;
-            for ((rule, target), record) in records {
-                keep.execute(params![rule, target, json(record)])?;
-            }
-            for one in incidents {
-                let mut one = one.clone();
-                // What a person said since the engine read it must not be lost.
-                if let Some(stored) = incident(transaction, one.id)? {
-                    one.hear(&stored);
-                }
-                put(transaction, &one)?;
-            }
-            let mut keep = transaction.prepare_cached(
-                "INSERT INTO rule_records (rule, target, body, explained) VALUES (?1, ?2, '', ?3) \
-                 ON CONFLICT (rule, target) DO UPDATE SET explained = ?3",
-            )?;
-            for one in explained {
-                keep.execute(params![one.rule, one.target, json(&one)])?;
-            }
-            Ok(())
+            transaction.prepare_cached(SET_FACT)?.execute([fact, value])?;
+            tick(transaction, moment)?;
+            keep(transaction, records, incidents, explained)
         })
     }
 
@@ -149,7 +178,7 @@ impl Db {
         let most = i64::try_from(most).unwrap_or(i64::MAX);
         self.read(|connection| {
             connection
-                .prepare("SELECT body FROM incidents WHERE ?1 OR state <> 'resolved' ORDER BY id DESC LIMIT ?2")?
+                .prepare_cached("SELECT body FROM incidents WHERE ?1 OR state <> 'resolved' ORDER BY id DESC LIMIT ?2")?
                 .query_map(params![all, most], |row| body(row, 0))?
                 .collect()
         })
@@ -187,7 +216,7 @@ impl Db {
     pub fn drills(&self) -> Result<BTreeMap<u32, DrillVerdict>, DbError> {
         self.read(|connection| {
             connection
-                .prepare("SELECT rule, body FROM drills")?
+                .prepare_cached("SELECT rule, body FROM drills")?
                 .query_map([], |row| Ok((row.get(0)?, body(row, 1)?)))?
                 .collect()
         })

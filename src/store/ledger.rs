@@ -115,12 +115,14 @@ pub(super) fn signed(clock: Running) -> i64 {
 /// Where the clock stands.
 fn counted_at(connection: &Connection, moment: &Moment) -> rusqlite::Result<Counted> {
     let last = connection
-        .query_row("SELECT boot, uptime, running FROM running_clock", [], |row| {
+        .prepare_cached("SELECT boot, uptime, running FROM running_clock")?
+        .query_row([], |row| {
             Ok(Counted { boot: row.get(0)?, uptime: number(row, 1)?, running: Running::from_millis(number(row, 2)?) })
         })
         .optional()?;
     let newest = connection
-        .query_row("SELECT clock FROM ledger ORDER BY seq DESC LIMIT 1", [], |row| number(row, 0))
+        .prepare_cached("SELECT clock FROM ledger ORDER BY seq DESC LIMIT 1")?
+        .query_row([], |row| number(row, 0))
         .optional()?;
     let mut counted = count(last.as_ref(), moment);
     // Whatever became of the row beside it, the ledger's own clock never runs back.
@@ -129,12 +131,12 @@ fn counted_at(connection: &Connection, moment: &Moment) -> rusqlite::Result<Coun
 }
 
 /// Counts the clock on, and returns where it stands.
-fn tick(transaction: &Transaction<'_>, moment: &Moment) -> rusqlite::Result<Running> {
+pub(super) fn tick(transaction: &Transaction<'_>, moment: &Moment) -> rusqlite::Result<Running> {
     let counted = counted_at(transaction, moment)?;
-    transaction.execute(
-        "INSERT OR REPLACE INTO running_clock (id, boot, uptime, running) VALUES (1, ?1, ?2, ?3)",
-        params![counted.boot, i64::try_from(counted.uptime).unwrap_or(i64::MAX), signed(counted.running)],
-    )?;
+    let uptime = i64::try_from(counted.uptime).unwrap_or(i64::MAX);
+    transaction
+        .prepare_cached("INSERT OR REPLACE INTO running_clock (id, boot, uptime, running) VALUES (1, ?1, ?2, ?3)")?
+        .execute(params![counted.boot, uptime, signed(counted.running)])?;
     Ok(counted.running)
 }
 
