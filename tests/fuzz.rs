@@ -216,6 +216,13 @@ fn fuzz_push_answers() {
             let ok = format!("ok {NAME}");
             assert!(bytes.windows(ok.len()).any(|part| part == ok.as_bytes()), "taken only where it says so");
         }
+        for is_cut_off in [false, true] {
+            let mut rest = bytes;
+            if packets::before_pack(&mut rest, is_cut_off).is_ok() {
+                let read = &bytes[..bytes.len() - rest.len()];
+                assert!(read.windows(3).any(|part| matches!(part, b"ACK" | b"NAK")), "a pack only where it says so");
+            }
+        }
     });
 }
 

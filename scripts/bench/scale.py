@@ -186,7 +186,7 @@ def all_push(server, hosts, offsets, what):
     each = len(hosts)
     print(f"{what:34} {took:7.1f} s  {60 * used['pushes'] / took:6.0f} pushes/min  {used['pushes'] / each:5.2f} attempts/host  "
           f"p50 {percentile(walls, 0.5):5.1f} s  p95 {percentile(walls, 0.95):5.1f} s  {sum(cpu) / each:5.2f} CPU s/host  "
-          f"{used['sent'] / each / 1000:7.1f} kB down  {used['received'] / each / 1000:6.1f} kB up  {len(failed)} had to try again ({later} syncs)",
+          f"{used['requests'] / each:5.1f} requests  {used['sent'] / each / 1000:7.1f} kB down  {used['received'] / each / 1000:6.1f} kB up  {len(failed)} had to try again ({later} syncs)",
           flush=True)
     for reason, times in reasons.most_common(5):
         print(f"    {times} x {reason}", flush=True)
@@ -200,22 +200,30 @@ def built(bench):
     return found[0]
 
 
-def bare_pushes(folder, count, program, times):
-    """The floor: as many processes with git2 alone fetch, push one ref each and list it, all at the same instant. Their server is another
-    one, and they come to it a second time as hosts do: with a ref of their own, and with news of all others."""
+def bare_pushes(folder, source, program, times):
+    """The floor: as many processes with git2 alone fetch, push one ref each and list it, all at the same instant. Their server is
+    another one, and what they push are the very files that the hosts pushed, an entry more each time."""
+    refs = git("for-each-ref", "--format=%(refname)", "refs/heads/mesh-host/", cwd=source.repo).decode().split()
+    if not refs:
+        raise SystemExit("bare needs refs-once or refs-spread before it: it pushes what they pushed")
     folder.mkdir()
     server = Server(folder)
-    for n in range(count):
+    for n, ref in enumerate(refs):
         git("init", "-q", "--bare", str(folder / f"bare-{n}"))
+        (folder / f"files-{n}").mkdir()
+        archive = git("archive", ref, cwd=source.repo)
+        subprocess.run(["tar", "-x", "-C", str(folder / f"files-{n}")], input=archive, check=True)
 
-    def one(n, text):
-        subprocess.run([program, str(folder / f"bare-{n}"), server.url, f"{n:04}", text], check=True)
+    def one(n, turn):
+        subprocess.run([program, str(folder / f"bare-{n}"), server.url, f"{n:04}", str(folder / f"files-{n}"), str(turn)], check=True)
 
-    for time_number in range(times):
-        begun = time.monotonic()
-        many(lambda n: one(n, f"{n}-{time_number}"), range(count), workers=count)
-        took = time.monotonic() - begun
-        print(f"{f'git2 alone, refs, all at once ({time_number + 1})':34} {took:7.1f} s  {60 * count / took:6.0f} pushes/min", flush=True)
+    for turn in range(1, times + 1):
+        before, begun = server.now(), time.monotonic()
+        many(lambda n: one(n, turn), range(len(refs)), workers=len(refs))
+        took, used, each = time.monotonic() - begun, server.since(before), len(refs)
+        print(f"{f'git2 alone, refs, all at once ({turn})':34} {took:7.1f} s  {60 * each / took:6.0f} pushes/min  "
+              f"{used['requests'] / each:5.1f} requests  {used['sent'] / each / 1000:7.1f} kB down  {used['received'] / each / 1000:6.1f} kB up",
+              flush=True)
 
 
 ROWS = ["branch-spread", "branch-once", "refs-once", "refs-spread", "bare"]
@@ -250,12 +258,13 @@ def pushes(folder, count, seconds, rows):
         for host in hosts:
             host.layout("refs")
     if "refs-once" in rows:
-        round_of([0] * count, "refs, all at once (first time)")
-        round_of([0] * count, "refs, all at once")
+        round_of([0] * count, "refs, all at once (1)")
+        for time_number in (2, 3):
+            round_of([0] * count, f"refs, all at once ({time_number})")
     if "refs-spread" in rows:
         round_of(places, f"refs, spread over {seconds} s")
     if bare:
-        bare_pushes(folder / "bare", count, bare, 3)
+        bare_pushes(folder / "bare", server, bare, number)
     reader, entries = hosts[-1], {}
     before = server.now()
     _, cpu, _ = reader.sync()

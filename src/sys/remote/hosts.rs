@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use git2::{ObjectType, Oid, RemoteHead, Repository, Signature, Time};
+use git2::{ObjectType, Oid, Repository, Signature, Time};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -34,11 +34,6 @@ pub(super) struct Listing {
 
 impl Listing {
     /// Takes from all refs those that are read.
-    pub(super) fn of(heads: &[RemoteHead<'_>], branch: &str) -> Self {
-        Self::of_names(heads.iter().map(|head| (head.name(), head.oid())), branch)
-    }
-
-    /// The same of names and commits.
     pub(super) fn of_names<'a>(refs: impl Iterator<Item = (&'a str, Oid)>, branch: &str) -> Self {
         let (shared, single) = (format!("refs/heads/{branch}"), branch_path::host_refs(branch));
         let mut listing = Self::default();

@@ -16,6 +16,7 @@ pub mod packets;
 mod packs;
 mod publish;
 mod push;
+mod receive;
 mod request;
 mod session;
 mod setup;

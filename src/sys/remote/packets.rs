@@ -1,4 +1,4 @@
-//! What a git server says around a push, read packet by packet. All of it is a stranger's, and each part has its bound.
+//! What a git server says around a fetch and a push, read packet by packet. All of it is a stranger's, and each part has its bound.
 
 use std::io::{self, Read};
 
@@ -17,6 +17,8 @@ pub enum Unheard {
     Stream(io::Error),
     /// It says something else, or tells of an error of its own.
     Said(String),
+    /// It says more than is heard.
+    Many(String),
 }
 
 impl From<io::Error> for Unheard {
@@ -38,53 +40,100 @@ pub struct Ground {
     pub reports: bool,
 }
 
-/// Reads the list of refs before a push, of at most `refs` of them, and finds `name` in it.
+/// Everything that a server has, by name, and what it can do.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Listed {
+    /// Refs and where they lead.
+    pub refs: Vec<(String, Oid)>,
+    abilities: Vec<String>,
+}
+
+impl Listed {
+    /// Whether the server can do this.
+    #[must_use]
+    pub fn has(&self, ability: &str) -> bool {
+        self.abilities.iter().any(|one| one == ability)
+    }
+}
+
+/// Reads the list of refs, of at most `most` of them. Names that are not UTF-8 are nobody's here.
 ///
 /// # Errors
 /// It is no such list, or too long.
-pub fn ground(from: &mut impl Read, name: &str, refs: u64) -> Result<Ground, Unheard> {
+pub fn listed(from: &mut impl Read, most: u64) -> Result<Listed, Unheard> {
     let mut first = packet(from)?;
     // Over HTTP the service is named first.
-    if first.as_deref().is_some_and(|text| text.starts_with(b"# service=git-receive-pack")) {
+    if first.as_deref().is_some_and(|text| text.starts_with(b"# service=git-")) {
         if packet(from)?.is_some() {
             return Err(said("its list of branches does not begin"));
         }
         first = packet(from)?;
     }
-    let mut found = Ground { tip: None, reports: false };
+    let mut listed = Listed::default();
     let mut next = first;
     let mut lines = 0;
     while let Some(line) = next {
         lines += 1;
-        if lines > refs {
-            return Err(said(format!("it has more than {refs} branches and tags")));
+        if lines > most {
+            return Err(Unheard::Many(format!("it has more than {most} branches and tags")));
         }
         let mut parts = line.splitn(2, |byte| *byte == 0);
         let text = parts.next().unwrap_or_default();
         if let Some(abilities) = parts.next().filter(|_| lines == 1) {
-            let has = |wanted: &[u8]| abilities.split(|byte| byte.is_ascii_whitespace()).any(|one| one == wanted);
-            found.reports = has(b"report-status");
-            if has(b"object-format=sha256") {
+            let abilities = String::from_utf8_lossy(abilities);
+            listed.abilities = abilities.split_ascii_whitespace().map(str::to_owned).collect();
+            if listed.has("object-format=sha256") {
                 return Err(said("it names objects by SHA-256, which is not supported: make it anew with SHA-1"));
             }
         }
-        if let Some(error) = text.strip_prefix(b"ERR ") {
-            return Err(said(shown(&String::from_utf8_lossy(error))));
-        }
+        refuse_error(text)?;
         let text = text.strip_suffix(b"\n").unwrap_or(text);
         let known = text.split_at_checked(40).and_then(|(hex, rest)| Some((hex, rest.strip_prefix(b" ")?)));
-        if let Some((hex, found_name)) = known {
+        if let Some((hex, name)) = known {
             let oid = str::from_utf8(hex).ok().and_then(|hex| Oid::from_str(hex).ok());
             let oid = oid.ok_or_else(|| said("its list of branches names no objects"))?;
-            if found_name == name.as_bytes() {
-                found.tip = Some(oid);
-            }
+            listed.refs.extend(str::from_utf8(name).ok().map(|name| (name.to_owned(), oid)));
         } else if !text.starts_with(b"shallow ") {
             return Err(said("its list of branches cannot be read"));
         }
         next = packet(from)?;
     }
-    Ok(found)
+    Ok(listed)
+}
+
+fn refuse_error(text: &[u8]) -> Result<(), Unheard> {
+    let error = text.strip_prefix(b"ERR ").map(|error| shown(&String::from_utf8_lossy(error)));
+    error.map_or(Ok(()), |error| Err(said(error)))
+}
+
+/// Reads the list of refs before a push, of at most `refs` of them, and finds `name` in it.
+///
+/// # Errors
+/// It is no such list, or too long.
+pub fn ground(from: &mut impl Read, name: &str, refs: u64) -> Result<Ground, Unheard> {
+    let listed = listed(from, refs)?;
+    let tip = listed.refs.iter().rev().find(|(found, _)| found == name).map(|(_, oid)| *oid);
+    Ok(Ground { tip, reports: listed.has("report-status") })
+}
+
+/// Reads what comes before a pack that was asked for: where the history is cut off, if that was wished for, and whether
+/// the server knows anything that was said to be here.
+///
+/// # Errors
+/// It says something else, or that it will not send it.
+pub fn before_pack(from: &mut impl Read, is_cut_off: bool) -> Result<(), Unheard> {
+    while let Some(line) = if is_cut_off { packet(from)? } else { None } {
+        refuse_error(&line)?;
+        if !line.starts_with(b"shallow ") && !line.starts_with(b"unshallow ") {
+            return Err(said("it does not say where the history that it sends is cut off"));
+        }
+    }
+    let line = packet(from)?.unwrap_or_default();
+    refuse_error(&line)?;
+    if line.starts_with(b"ACK ") || line.starts_with(b"NAK") {
+        return Ok(());
+    }
+    Err(said("it does not say what of the history it knows"))
 }
 
 /// Reads what became of a push to `name`: nothing when it was taken, else the server's reason.
@@ -149,6 +198,18 @@ mod tests {
         lines.iter().flat_map(|line| wrapped(line)).chain(END.iter().copied()).collect()
     }
 
+    #[test]
+    fn names_that_are_not_text_are_left_out_of_the_list() {
+        let line = |name: &[u8]| {
+            let text = [OLD.as_bytes(), b" ", name, b"\n"].concat();
+            [format!("{:04x}", text.len() + DIGITS).into_bytes(), text].concat()
+        };
+        let bytes = [line(b"refs/heads/\xff"), line(b"refs/heads/mesh"), END.to_vec()].concat();
+        let listed = listed(&mut &*bytes, 4).expect("read");
+        assert_eq!(listed.refs, [("refs/heads/mesh".to_owned(), Oid::from_str(OLD).expect("an id"))]);
+        assert!(!listed.has("shallow"));
+    }
+
     fn found(bytes: &[u8]) -> Result<Ground, Unheard> {
         ground(&mut &*bytes, "refs/heads/mesh", 4)
     }
@@ -178,7 +239,7 @@ mod tests {
     #[test]
     fn what_is_no_list_of_refs_is_named_and_nothing_is_taken_from_it() {
         let why = |bytes: &[u8]| match found(bytes).expect_err("refused") {
-            Unheard::Said(why) => why,
+            Unheard::Said(why) | Unheard::Many(why) => why,
             Unheard::Stream(error) => error.kind().to_string(),
         };
         let line = format!("{OLD} refs/heads/x\n");
@@ -193,6 +254,28 @@ mod tests {
         assert!(found(&list(&[line.as_str(); 4])).is_ok(), "at the limit");
         let sha256 = format!("{OLD} refs/heads/x\0report-status object-format=sha256\n");
         assert!(why(&list(&[&sha256])).contains("SHA-256"));
+    }
+
+    #[test]
+    fn what_comes_before_a_pack_is_read_to_its_end_and_no_further() {
+        let cut_off = list(&[&format!("shallow {OLD}\n"), &format!("unshallow {OTHER}\n")]);
+        for answer in [format!("ACK {OLD}\n"), "NAK\n".to_owned()] {
+            let bytes = [cut_off.clone(), wrapped(&answer), b"PACK".to_vec()].concat();
+            let mut rest = bytes.as_slice();
+            assert!(before_pack(&mut rest, true).is_ok());
+            assert_eq!(rest, b"PACK");
+            assert!(before_pack(&mut wrapped(&answer).as_slice(), false).is_ok());
+        }
+        let error = wrapped("ERR upload-pack: not our ref\n");
+        let why = |bytes: &[u8], is_cut_off| match before_pack(&mut &*bytes, is_cut_off).expect_err("refused") {
+            Unheard::Said(why) | Unheard::Many(why) => why,
+            Unheard::Stream(error) => error.kind().to_string(),
+        };
+        assert!(why(&error, true).contains("not our ref") && why(&error, false).contains("not our ref"));
+        assert!(why(&[cut_off.clone(), error].concat(), true).contains("not our ref"));
+        assert!(why(&wrapped("NAK\n"), true).contains("cut off"));
+        assert!(why(&[cut_off.clone(), END.to_vec()].concat(), true).contains("knows"));
+        assert_eq!(why(&cut_off, true), io::ErrorKind::UnexpectedEof.to_string());
     }
 
     #[test]

@@ -57,6 +57,7 @@ impl Way {
         let unheard = |error: Unheard| match error {
             Unheard::Stream(error) => failures.explain_stream(&error),
             Unheard::Said(what) => RemoteError::Protocol(what),
+            Unheard::Many(what) => RemoteError::Limit(what),
         };
         let broken = |error: std::io::Error| failures.explain_stream(&error);
         let mut stream = self.transport.action("", Service::ReceivePackLs).map_err(explain)?;

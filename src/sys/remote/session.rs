@@ -1,10 +1,10 @@
 //! One conversation with the remote, inside the worker: what it has, what of it the cache lacks, what we add.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use git2::transport::SmartSubtransport;
-use git2::{AutotagOption, Direction, FetchOptions, Oid, RemoteCallbacks, Repository, RepositoryOpenFlags};
+use git2::{Oid, Repository, RepositoryOpenFlags};
 
 use super::address::Address;
 use super::daemon::Daemon;
@@ -14,11 +14,11 @@ use super::local;
 use super::one_pack;
 use super::packs;
 use super::push::{News, Place, Pushed, Way};
+use super::receive::Conversation;
 use super::request::{Limits, RemoteConfig, Request, shown};
-use super::setup;
 use super::ssh::Ssh;
 use super::token;
-use super::traffic::{Failures, Traffic, traffic};
+use super::traffic::{Failures, traffic};
 use crate::domain::branch_path::{self, Layout};
 use crate::domain::id::HostId;
 use crate::domain::limits;
@@ -27,8 +27,6 @@ use crate::sys::cache::objects;
 
 /// The cache's own name for what it last fetched.
 const MIRROR: &str = "refs/mesh/remote";
-/// Where the cache names, for the time of a fetch, what it has of hosts with refs of their own.
-const HELD: &str = "refs/mesh/host/";
 /// The cache's own name for what it last pushed.
 const OUTGOING: &str = "refs/mesh/push";
 /// What a fetch brought.
@@ -56,7 +54,6 @@ pub(super) struct Session<'a> {
     branch_ref: String,
     /// None where the remote is a folder of this machine.
     way: Option<Way>,
-    traffic: Traffic,
     failures: Failures,
 }
 
@@ -71,23 +68,23 @@ impl<'a> Session<'a> {
         let way = match &config.address {
             Address::Http(base) => {
                 let token = config.token.as_ref().map(token::read).transpose()?;
-                Some(way(Http::new(base, config, token, &limits, traffic.clone())?, true)?)
+                Some(way(Http::new(base, config, token, &limits, traffic.clone())?, true))
             }
             Address::Ssh { login, port, path } => {
                 let (login, port, path) = (login.clone(), *port, path.clone());
                 let options = config.ssh_options.clone();
-                Some(way(Ssh { login, port, path, options, traffic: traffic.clone() }, false)?)
+                Some(way(Ssh { login, port, path, options, traffic: traffic.clone() }, false))
             }
             Address::Daemon { host, port, path } => {
                 let (host, port, path) = (host.clone(), *port, path.clone());
-                Some(way(Daemon { host, port, path, traffic: traffic.clone() }, false)?)
+                Some(way(Daemon { host, port, path, traffic: traffic.clone() }, false))
             }
             Address::Local(path) if !path.is_dir() => {
                 return Err(RemoteError::Unreachable(format!("there is no directory {}", config.address)));
             }
             Address::Local(_) => None,
         };
-        Ok(Self { config, limits, cache_path: &request.cache, branch_ref, way, traffic, failures })
+        Ok(Self { config, limits, cache_path: &request.cache, branch_ref, way, failures })
     }
 
     pub(super) fn address(&self) -> &Address {
@@ -123,37 +120,25 @@ impl<'a> Session<'a> {
     }
 
     fn list(&self) -> Result<Listing, RemoteError> {
-        if let Address::Local(path) = &self.config.address {
-            return local::list(path, &self.config.branch);
-        }
-        let explain = |error| self.failures.explain(&error);
-        self.failures.forget();
-        let mut remote = git2::Remote::create_detached(setup::URL).map_err(explain)?;
-        let connection = remote.connect_auth(Direction::Fetch, Some(self.callbacks()), None).map_err(explain)?;
-        self.listed(connection.list().map_err(explain)?)
-    }
-
-    fn listed(&self, heads: &[git2::RemoteHead<'_>]) -> Result<Listing, RemoteError> {
-        if heads.len() as u64 > self.limits.objects {
-            return Err(RemoteError::Limit(format!("it has {} branches and tags", heads.len())));
-        }
-        Ok(Listing::of(heads, &self.config.branch))
-    }
-
-    fn callbacks(&self) -> RemoteCallbacks<'_> {
-        let mut callbacks = RemoteCallbacks::new();
-        // What the server says on the side is for nobody.
-        callbacks.sideband_progress(|_| true);
-        callbacks.transfer_progress(|progress| {
-            let objects = progress.total_objects() as u64;
-            if objects > self.limits.objects {
-                let text = format!("it sends {objects} objects, and at most {} are taken", self.limits.objects);
-                let _for_libgit2 = self.traffic.fail(RemoteError::Limit(text));
-                return false;
+        match (&self.config.address, &self.way) {
+            (Address::Local(path), _) => local::list(path, &self.config.branch),
+            (_, Some(way)) => {
+                let conversation = way.converse(self.limits.objects, &self.failures)?;
+                let listing = self.listing(&conversation);
+                conversation.end();
+                Ok(listing)
             }
-            true
-        });
-        callbacks
+            (_, None) => Err(self.is_here()),
+        }
+    }
+
+    fn listing(&self, conversation: &Conversation<'_>) -> Listing {
+        let refs = conversation.listed.refs.iter().map(|(name, oid)| (name.as_str(), *oid));
+        Listing::of_names(refs, &self.config.branch)
+    }
+
+    fn is_here(&self) -> RemoteError {
+        RemoteError::Address(format!("{} is on this machine", self.config.address))
     }
 
     /// Brings what the remote has into the cache, which is made anew once when it turns out to be damaged.
@@ -202,8 +187,7 @@ impl<'a> Session<'a> {
             if let Some(host) = host {
                 listing.hosts.insert(*host, *commit);
             } else {
-                let mirrored = cache.reference(MIRROR, *commit, true, "mesh");
-                mirrored.map_err(|error| cache_error(self.cache_path, error.message()))?;
+                self.mirror(&cache, *commit)?;
                 listing.branch = Some(*commit);
             }
         }
@@ -215,62 +199,50 @@ impl<'a> Session<'a> {
         if let Address::Local(path) = &self.config.address {
             return self.copy_into(cache, path);
         }
-        let explain = |error| self.failures.explain(&error);
-        self.failures.forget();
-        let mut remote = cache.remote_anonymous(setup::URL).map_err(explain)?;
-        let mut connection = remote.connect_auth(Direction::Fetch, Some(self.callbacks()), None).map_err(explain)?;
-        let listing = self.listed(connection.list().map_err(explain)?)?;
+        let way = self.way.as_ref().ok_or_else(|| self.is_here())?;
+        let conversation = way.converse(self.limits.objects, &self.failures)?;
+        let listing = self.listing(&conversation);
         let news = self.unknown(&listing);
         let branch = Self::unfetched(cache, &listing);
-        if branch.is_none() && news.is_empty() {
+        let wanted: BTreeSet<Oid> = news.values().copied().chain(branch).collect();
+        if wanted.is_empty() {
+            conversation.end();
             return Ok(listing);
         }
         let known_packs = packs::tidy(self.cache_path);
         packs::expect_new(self.cache_path)?;
-        let fetched = self.receive(cache, connection.remote(), branch.is_some(), &news);
-        drop(connection);
+        let (wanted, held) = (Vec::from_iter(wanted), self.held(cache, &news));
+        let received = conversation.receive(cache, &wanted, &held, self.limits.objects);
         let oversized = packs::hold_oversized(self.cache_path, &known_packs)?;
         if !oversized {
             packs::all_vetted(self.cache_path)?;
         }
-        // What was pushed between the listing and the fetch may have come along.
-        let mut received = listing;
-        received.hosts.extend(fetched?);
-        received.branch = received.branch.and(cache.refname_to_id(MIRROR).ok());
+        received?;
         if oversized {
-            packs::replace_by_tips(self.cache_path, MIRROR, &received)?;
-        } else {
-            let pushed = cache.refname_to_id(OUTGOING).ok();
-            let cut_off = packs::cut_off(self.cache_path, received.tips().chain(pushed));
-            cut_off.map_err(|error| cache_error(self.cache_path, &error.to_string()))?;
+            packs::replace_by_tips(self.cache_path, MIRROR, &listing)?;
+            return self.readable(listing);
         }
-        self.readable(received)
+        let listing = self.readable(listing)?;
+        let pushed = cache.refname_to_id(OUTGOING).ok();
+        let cut_off = packs::cut_off(self.cache_path, listing.tips().chain(pushed));
+        cut_off.map_err(|error| cache_error(self.cache_path, &error.to_string()))?;
+        if let Some(tip) = branch {
+            self.mirror(cache, tip)?;
+        }
+        Ok(listing)
     }
 
-    /// Receives the branch and the refs of hosts, over the connection that is there. Returns where the latter lead.
-    fn receive(
-        &self,
-        cache: &Repository,
-        connected: &mut git2::Remote<'_>,
-        branch: bool,
-        news: &[(HostId, Oid)],
-    ) -> Result<Vec<(HostId, Oid)>, RemoteError> {
-        self.hold_out(cache, news)?;
-        let hosts = news.iter().map(|(host, _)| format!("+{}:{HELD}{host}", self.host_ref(*host)));
-        let refspecs: Vec<String> = hosts.chain(branch.then(|| format!("+{}:{MIRROR}", self.branch_ref))).collect();
-        let mut options = FetchOptions::new();
-        options.download_tags(AutotagOption::None).update_fetchhead(false).remote_callbacks(self.callbacks());
-        // Only the newest trees are read. The whole history would not fit the limits after some weeks.
-        let fetched = connected.fetch(&refspecs, Some(options.depth(1)), None);
-        let mut received = Vec::new();
-        for (host, _) in news {
-            if let Ok(mut held) = cache.find_reference(&format!("{HELD}{host}")) {
-                received.extend(held.target().map(|oid| (*host, oid)));
-                // One that stays is offered for nothing.
-                drop(held.delete());
-            }
-        }
-        fetched.map_err(|error| self.failures.explain(&error)).map(|()| received)
+    fn mirror(&self, cache: &Repository, tip: Oid) -> Result<(), RemoteError> {
+        let mirrored = cache.reference(MIRROR, tip, true, "mesh").map(drop);
+        mirrored.map_err(|error| cache_error(self.cache_path, error.message()))
+    }
+
+    /// What is here of the branch, of what was pushed last, and of the hosts that changed.
+    fn held(&self, cache: &Repository, news: &BTreeMap<HostId, Oid>) -> Vec<Oid> {
+        let known = hosts::joined(self.cache_path).map(|(known, _)| known.hosts).unwrap_or_default();
+        let named = [MIRROR, OUTGOING].into_iter().filter_map(|name| cache.refname_to_id(name).ok());
+        let held = named.chain(news.keys().filter_map(|host| known.get(host).copied()));
+        BTreeSet::from_iter(held).into_iter().collect()
     }
 
     /// The branch's tip, where it is not what was fetched last.
@@ -279,33 +251,21 @@ impl<'a> Session<'a> {
     }
 
     /// Refs of hosts whose commit is not what was joined last.
-    fn unknown(&self, listing: &Listing) -> Vec<(HostId, Oid)> {
+    fn unknown(&self, listing: &Listing) -> BTreeMap<HostId, Oid> {
         let known = hosts::joined(self.cache_path).map(|(known, _)| known.hosts).unwrap_or_default();
         let news = listing.hosts.iter().filter(|(host, oid)| known.get(host) != Some(oid));
         news.map(|(host, oid)| (*host, *oid)).collect()
-    }
-
-    /// Lets refs lead to what is here of the hosts that changed, and to nothing else: libgit2 offers the server some of what
-    /// refs lead to, and what it does not offer is sent again.
-    fn hold_out(&self, cache: &Repository, news: &[(HostId, Oid)]) -> Result<(), RemoteError> {
-        let known = hosts::joined(self.cache_path).map(|(known, _)| known.hosts).unwrap_or_default();
-        for (host, oid) in news.iter().filter_map(|(host, _)| known.get(host).map(|oid| (host, oid))) {
-            let made = cache.reference(&format!("{HELD}{host}"), *oid, true, "mesh");
-            made.map_err(|error| cache_error(self.cache_path, error.message()))?;
-        }
-        Ok(())
     }
 
     fn copy_into(&self, cache: &Repository, remote: &Path) -> Result<Listing, RemoteError> {
         let listing = self.list()?;
         let news = self.unknown(&listing);
         let branch = Self::unfetched(cache, &listing);
-        for tip in branch.iter().chain(news.iter().map(|(_, oid)| oid)) {
+        for tip in branch.iter().chain(news.values()) {
             local::copy(remote, cache, *tip, &self.limits)?;
         }
         if let Some(tip) = branch {
-            let mirrored = cache.reference(MIRROR, tip, true, "mesh");
-            mirrored.map_err(|error| cache_error(self.cache_path, error.message()))?;
+            self.mirror(cache, tip)?;
         }
         self.readable(listing)
     }
@@ -337,7 +297,7 @@ impl<'a> Session<'a> {
 
     fn push_as(&self, cache: &Repository, news: &News, place: &Place<'_>) -> Result<Pushed, RemoteError> {
         let Some(way) = &self.way else {
-            return Err(RemoteError::Address(format!("{} is on this machine", self.config.address)));
+            return Err(self.is_here());
         };
         // When it is read back, the server is told that it is here.
         let held = cache.reference(OUTGOING, news.commit, true, "mesh");
@@ -346,11 +306,8 @@ impl<'a> Session<'a> {
     }
 }
 
-/// The way over `transport`, which libgit2 takes as well.
-fn way<T: SmartSubtransport + Clone + Sync>(transport: T, stateless: bool) -> Result<Way, RemoteError> {
-    let registered = setup::register(transport.clone(), stateless);
-    registered.map_err(|error| RemoteError::Cache(shown(error.message())))?;
-    Ok(Way { transport: Box::new(transport), stateless })
+fn way(transport: impl SmartSubtransport, stateless: bool) -> Way {
+    Way { transport: Box::new(transport), stateless }
 }
 
 fn cache_error(path: &Path, why: &str) -> RemoteError {
