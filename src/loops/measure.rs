@@ -472,6 +472,8 @@ mod tests {
         Hangs(Receiver<()>),
         Panics,
         Counts(Arc<AtomicUsize>),
+        /// Tells in which thread it is asked.
+        Tells(Sender<thread::ThreadId>),
     }
 
     impl Probe for Fake {
@@ -484,6 +486,10 @@ mod tests {
                     vec![Reading { name, value: Ok(1.0) }]
                 }
                 Self::Panics => panic!("told to"),
+                Self::Tells(to) => {
+                    to.send(thread::current().id()).expect("open");
+                    Vec::new()
+                }
                 Self::Counts(asked) => {
                     let before = asked.fetch_add(1, Ordering::SeqCst);
                     vec![Reading { name, value: Ok(f64::from(u8::try_from(before.min(200)).expect("small"))) }]
@@ -575,6 +581,31 @@ mod tests {
             "no hung one has said anything: {:?}",
             shown.signals
         );
+    }
+
+    #[test]
+    fn a_thread_that_has_answered_is_asked_again_and_ends_when_it_is_let_go() {
+        let (answers, heard) = channel();
+        let (tell, told) = channel();
+        let mut askers = Vec::new();
+        let answer = |heard: &Receiver<Event>| match heard.recv().expect("answered") {
+            Event::Answer(answer) => answer,
+            _ => panic!("no answer"),
+        };
+        let ask = |askers: &mut Vec<Sender<Question>>| {
+            put(Box::new(Fake::Tells(tell.clone())), (0, 0), askers, &answers).expect("asked");
+        };
+        ask(&mut askers);
+        askers.push(answer(&heard).asker);
+        ask(&mut askers);
+        // While that one is asked, another question needs a thread of its own.
+        ask(&mut askers);
+        let threads: Vec<_> = told.iter().take(3).collect();
+        assert!(threads[0] == threads[1] && threads[1] != threads[2], "{threads:?}");
+        askers.extend([answer(&heard).asker, answer(&heard).asker]);
+        askers.clear();
+        drop(answers);
+        assert!(heard.recv().is_err(), "both have ended");
     }
 
     #[test]
