@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 /// Pages that [`Db::open_small`] keeps in memory, in KiB; SQLite keeps up to 2,000 otherwise.
@@ -115,9 +114,6 @@ impl Db {
     fn prepare(path: &Path, mut connection: Connection) -> Result<Self, DbError> {
         let fail = |cause| DbError::Sqlite { path: path.to_owned(), cause };
         connection.busy_timeout(Duration::from_secs(10)).map_err(fail)?;
-        // Nothing is known here of how values are spread, so no plan depends on what is asked for. Without this, SQLite
-        // makes the plan of many a statement anew for each value.
-        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(fail)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
         connection
             .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")
@@ -211,19 +207,6 @@ pub(super) const SET_FACT: &str = "INSERT OR REPLACE INTO facts (name, value) VA
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_plan_of_a_statement_holds_for_every_value() {
-        let db = Db::in_memory().expect("opened");
-        let again = db.read(|connection| {
-            let mut statement = connection.prepare("SELECT count(*) FROM ledger WHERE word = ?1 AND clock > ?2")?;
-            for n in 0..5 {
-                statement.query_row(rusqlite::params![n.to_string(), n], |row| row.get::<_, i64>(0))?;
-            }
-            Ok(statement.get_status(rusqlite::StatementStatus::RePrepare))
-        });
-        assert_eq!(again.expect("counted"), 0);
-    }
 
     #[test]
     fn a_database_of_a_newer_version_is_refused_and_kept() {
