@@ -3,12 +3,12 @@
 //! libgit2 would find out by itself what is new, for which it reads every directory that the server has: then a push costs the
 //! more the longer the history is. Whoever makes a commit here knows what is new in it.
 
-use std::io::Write as _;
+use std::io::Write;
 
 use git2::transport::{Service, SmartSubtransport};
 use git2::{Oid, Repository};
 
-use super::packets::{END, Unheard, ground, report, wrapped};
+use super::packets::{END, ground, report, wrapped};
 use super::traffic::Failures;
 use crate::ports::RemoteError;
 
@@ -43,6 +43,13 @@ pub(super) struct Way {
 }
 
 impl Way {
+    /// Ends a conversation in which only the list of refs was wanted.
+    pub(super) fn part(&self, stream: &mut impl Write) {
+        if !self.stateless {
+            let _farewell = stream.write_all(END).and_then(|()| stream.flush());
+        }
+    }
+
     /// Offers what is new in `repository`. The server lists at most `refs` refs.
     pub(super) fn push(
         &self,
@@ -54,18 +61,12 @@ impl Way {
     ) -> Result<Pushed, RemoteError> {
         failures.forget();
         let explain = |error: git2::Error| failures.explain(&error);
-        let unheard = |error: Unheard| match error {
-            Unheard::Stream(error) => failures.explain_stream(&error),
-            Unheard::Said(what) => RemoteError::Protocol(what),
-            Unheard::Many(what) => RemoteError::Limit(what),
-        };
+        let unheard = |error| failures.explain_unheard(error);
         let broken = |error: std::io::Error| failures.explain_stream(&error);
         let mut stream = self.transport.action("", Service::ReceivePackLs).map_err(explain)?;
         let before = ground(&mut stream, place.name, refs).map_err(unheard)?;
         if place.from != before.tip {
-            if !self.stateless {
-                let _farewell = stream.write_all(END).and_then(|()| stream.flush());
-            }
+            self.part(&mut stream);
             return Ok(Pushed::Raced);
         }
         if self.stateless {

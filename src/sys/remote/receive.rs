@@ -8,7 +8,7 @@ use std::io::{Read as _, Write as _};
 use git2::transport::{Service, SmartSubtransportStream};
 use git2::{Oid, Repository};
 
-use super::packets::{END, Listed, Unheard, before_pack, listed, wrapped};
+use super::packets::{END, Listed, before_pack, listed, wrapped};
 use super::push::Way;
 use super::traffic::Failures;
 use crate::ports::RemoteError;
@@ -32,25 +32,15 @@ impl Way {
         failures.forget();
         let opened = self.transport.action("", Service::UploadPackLs);
         let mut stream = opened.map_err(|error| failures.explain(&error))?;
-        let listed = listed(&mut stream, refs).map_err(|error| unheard(failures, error))?;
+        let listed = listed(&mut stream, refs).map_err(|error| failures.explain_unheard(error))?;
         Ok(Conversation { way: self, failures, stream, listed })
-    }
-}
-
-fn unheard(failures: &Failures, error: Unheard) -> RemoteError {
-    match error {
-        Unheard::Stream(error) => failures.explain_stream(&error),
-        Unheard::Said(what) => RemoteError::Protocol(what),
-        Unheard::Many(what) => RemoteError::Limit(what),
     }
 }
 
 impl Conversation<'_> {
     /// Ends it with nothing received.
     pub(super) fn end(mut self) {
-        if !self.way.stateless {
-            let _farewell = self.stream.write_all(END).and_then(|()| self.stream.flush());
-        }
+        self.way.part(&mut self.stream);
     }
 
     /// Receives the commits `wanted` without what comes before them, as one pack of at most `most` objects. Of the commits `held`
@@ -71,7 +61,7 @@ impl Conversation<'_> {
         let is_cut_off = self.listed.has("shallow");
         self.stream.write_all(&self.wish(wanted, held, is_cut_off)).map_err(broken)?;
         self.stream.flush().map_err(broken)?;
-        before_pack(&mut self.stream, is_cut_off).map_err(|error| unheard(failures, error))?;
+        before_pack(&mut self.stream, is_cut_off).map_err(|error| failures.explain_unheard(error))?;
 
         let mut head = [0; PACK_HEAD];
         self.stream.read_exact(&mut head).map_err(broken)?;

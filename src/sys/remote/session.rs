@@ -202,7 +202,8 @@ impl<'a> Session<'a> {
         let way = self.way.as_ref().ok_or_else(|| self.is_here())?;
         let conversation = way.converse(self.limits.objects, &self.failures)?;
         let listing = self.listing(&conversation);
-        let news = self.unknown(&listing);
+        let known = self.known_hosts();
+        let news = unknown(&known, &listing);
         let branch = Self::unfetched(cache, &listing);
         let wanted: BTreeSet<Oid> = news.values().copied().chain(branch).collect();
         if wanted.is_empty() {
@@ -211,7 +212,8 @@ impl<'a> Session<'a> {
         }
         let known_packs = packs::tidy(self.cache_path);
         packs::expect_new(self.cache_path)?;
-        let (wanted, held) = (Vec::from_iter(wanted), self.held(cache, &news));
+        let held = held(cache, news.keys().filter_map(|host| known.get(host).copied()));
+        let wanted = Vec::from_iter(wanted);
         let received = conversation.receive(cache, &wanted, &held, self.limits.objects);
         let oversized = packs::hold_oversized(self.cache_path, &known_packs)?;
         if !oversized {
@@ -237,29 +239,19 @@ impl<'a> Session<'a> {
         mirrored.map_err(|error| cache_error(self.cache_path, error.message()))
     }
 
-    /// What is here of the branch, of what was pushed last, and of the hosts that changed.
-    fn held(&self, cache: &Repository, news: &BTreeMap<HostId, Oid>) -> Vec<Oid> {
-        let known = hosts::joined(self.cache_path).map(|(known, _)| known.hosts).unwrap_or_default();
-        let named = [MIRROR, OUTGOING].into_iter().filter_map(|name| cache.refname_to_id(name).ok());
-        let held = named.chain(news.keys().filter_map(|host| known.get(host).copied()));
-        BTreeSet::from_iter(held).into_iter().collect()
-    }
-
     /// The branch's tip, where it is not what was fetched last.
     fn unfetched(cache: &Repository, listing: &Listing) -> Option<Oid> {
         listing.branch.filter(|tip| cache.refname_to_id(MIRROR).ok() != Some(*tip))
     }
 
-    /// Refs of hosts whose commit is not what was joined last.
-    fn unknown(&self, listing: &Listing) -> BTreeMap<HostId, Oid> {
-        let known = hosts::joined(self.cache_path).map(|(known, _)| known.hosts).unwrap_or_default();
-        let news = listing.hosts.iter().filter(|(host, oid)| known.get(host) != Some(oid));
-        news.map(|(host, oid)| (*host, *oid)).collect()
+    /// Where the refs of hosts led that were joined last.
+    fn known_hosts(&self) -> BTreeMap<HostId, Oid> {
+        hosts::joined(self.cache_path).map(|(known, _)| known.hosts).unwrap_or_default()
     }
 
     fn copy_into(&self, cache: &Repository, remote: &Path) -> Result<Listing, RemoteError> {
         let listing = self.list()?;
-        let news = self.unknown(&listing);
+        let news = unknown(&self.known_hosts(), &listing);
         let branch = Self::unfetched(cache, &listing);
         for tip in branch.iter().chain(news.values()) {
             local::copy(remote, cache, *tip, &self.limits)?;
@@ -304,6 +296,18 @@ impl<'a> Session<'a> {
         held.map_err(|error| cache_error(self.cache_path, error.message()))?;
         way.push(cache, news, place, self.limits.objects, &self.failures)
     }
+}
+
+/// Refs of hosts whose commit is not the one that is known.
+fn unknown(known: &BTreeMap<HostId, Oid>, listing: &Listing) -> BTreeMap<HostId, Oid> {
+    let news = listing.hosts.iter().filter(|(host, oid)| known.get(host) != Some(oid));
+    news.map(|(host, oid)| (*host, *oid)).collect()
+}
+
+/// What is here: of the branch, of what was pushed last, and `more`.
+fn held(cache: &Repository, more: impl Iterator<Item = Oid>) -> Vec<Oid> {
+    let named = [MIRROR, OUTGOING].into_iter().filter_map(|name| cache.refname_to_id(name).ok());
+    BTreeSet::from_iter(named.chain(more)).into_iter().collect()
 }
 
 fn way(transport: impl SmartSubtransport, stateless: bool) -> Way {

@@ -9,6 +9,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 
 use git2::{ErrorClass, ErrorCode};
 
+use super::packets::Unheard;
 use super::request::shown;
 use crate::ports::RemoteError;
 
@@ -86,6 +87,15 @@ impl Failures {
             io::ErrorKind::UnexpectedEof => RemoteError::Protocol("it broke off in the middle".to_owned()),
             _ => broken(error),
         })
+    }
+
+    /// What is wrong where something else was heard than a git server says.
+    pub(super) fn explain_unheard(&self, error: Unheard) -> RemoteError {
+        match error {
+            Unheard::Stream(error) => self.explain_stream(&error),
+            Unheard::Said(what) => RemoteError::Protocol(what),
+            Unheard::Many(what) => RemoteError::Limit(what),
+        }
     }
 }
 
