@@ -133,7 +133,8 @@ fn matched(pattern: &Regex, others: &[u32]) -> Found {
         }
     }
     let pids: BTreeSet<u32> = all.iter().map(|one| one.pid).collect();
-    let first = |one: &&Process| !ancestors(one.pid).any(|above| pids.contains(&above));
+    // Nothing stands above one that has ended meanwhile.
+    let first = |one: &&Process| !ancestors(one.pid).any(|above| pids.contains(&above)) && process::is_alive(**one);
     let tops: Vec<Process> = all.iter().filter(first).copied().collect();
     match tops.as_slice() {
         [] => Found::None,
