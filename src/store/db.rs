@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 /// Pages that [`Db::open_small`] keeps in memory, in KiB; SQLite keeps up to 2,000 otherwise.
@@ -114,6 +115,9 @@ impl Db {
     fn prepare(path: &Path, mut connection: Connection) -> Result<Self, DbError> {
         let fail = |cause| DbError::Sqlite { path: path.to_owned(), cause };
         connection.busy_timeout(Duration::from_secs(10)).map_err(fail)?;
+        // Nothing is known here of how values are spread, so no plan depends on what is asked for. Without this, SQLite plans
+        // a statement that waited in the cache anew each time, since its values were taken out of it meanwhile.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(fail)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
         connection
             .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")
@@ -207,6 +211,21 @@ pub(super) const SET_FACT: &str = "INSERT OR REPLACE INTO facts (name, value) VA
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_statement_that_is_kept_is_planned_once() {
+        let db = Db::in_memory().expect("opened");
+        let again = db.read(|connection| {
+            let mut planned = 0;
+            for n in 0..5 {
+                let mut statement = connection.prepare_cached("SELECT min(at) FROM samples WHERE series = ?1")?;
+                statement.query_row([n], |row| row.get::<_, Option<i64>>(0))?;
+                planned = statement.get_status(rusqlite::StatementStatus::RePrepare);
+            }
+            Ok(planned)
+        });
+        assert_eq!(again.expect("counted"), 0);
+    }
 
     #[test]
     fn a_database_of_a_newer_version_is_refused_and_kept() {
