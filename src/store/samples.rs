@@ -230,29 +230,30 @@ fn hour_of(at: i64) -> i64 {
 }
 
 fn points(connection: &Connection, series: i64, start: i64, now: i64) -> rusqlite::Result<Vec<Point>> {
-    // Hours up to the first reading that is still there; from there on, readings.
-    let oldest: Option<i64> = connection
-        .prepare_cached("SELECT min(at) FROM samples WHERE series = ?1")?
-        .query_row([series], |row| row.get(0))?;
-    let oldest = oldest.unwrap_or(now + 1);
-    let mut found: Vec<Point> = Vec::new();
-    if start < oldest {
-        let hours = connection
-            .prepare_cached(
-                "SELECT from_at, until_at, missed, n, sum, min, max, first, last, grown, grown_most FROM sample_hours \
-                 WHERE series = ?1 AND until_at >= ?2 AND from_at < ?3 ORDER BY hour",
-            )?
-            .query_map([series, start, oldest], hour)?
-            .collect::<Result<Vec<_>, _>>()?;
-        found.extend(hours);
+    // The last reading before the start says that all since then are still there.
+    let mut readings: Vec<Point> = connection
+        .prepare_cached(
+            "SELECT at, value FROM samples WHERE series = ?1 AND at <= ?3 AND at >= \
+             coalesce((SELECT max(at) FROM samples WHERE series = ?1 AND at < ?2), ?2) ORDER BY at",
+        )?
+        .query_map([series, start, now], reading)?
+        .collect::<Result<_, _>>()?;
+    if readings.first().is_some_and(|first| first.from < start) {
+        readings.remove(0);
+        return Ok(readings);
     }
+    // Hours up to the first reading; from there on, readings.
+    let oldest = readings.first().map_or(now + 1, |first| first.from);
+    let mut found: Vec<Point> = connection
+        .prepare_cached(
+            "SELECT from_at, until_at, missed, n, sum, min, max, first, last, grown, grown_most FROM sample_hours \
+             WHERE series = ?1 AND until_at >= ?2 AND from_at < ?3 ORDER BY hour",
+        )?
+        .query_map([series, start, oldest], hour)?
+        .collect::<Result<_, _>>()?;
     // The hour that the retention cuts through is there whole; its readings are not told twice.
-    let from = found.last().map_or(start, |hour| start.max(hour.until + 1));
-    let readings = connection
-        .prepare_cached("SELECT at, value FROM samples WHERE series = ?1 AND at >= ?2 AND at <= ?3 ORDER BY at")?
-        .query_map([series, from, now], reading)?
-        .collect::<Result<Vec<_>, _>>()?;
-    found.extend(readings);
+    let from = found.last().map_or(start, |hour| hour.until + 1);
+    found.extend(readings.into_iter().filter(|reading| reading.from >= from));
     Ok(found)
 }
 
