@@ -449,6 +449,27 @@ fn b5_a_service_is_its_process_and_all_that_descend_from_it() {
 }
 
 #[test]
+fn b5_open_files_and_their_limit_are_those_of_the_process() {
+    let mut child = command("sh").args(["-c", "ulimit -Sn 200; exec sleep 1000 3</dev/null"]).spawn().expect("a shell");
+    let pid = child.id();
+    let find = move || Ok(Whereabouts { pid: Some(pid), cgroup: None });
+    let mut probe = ServiceProbe::new(subject(), "/proc", "/sys/fs/cgroup", Box::new(find));
+    let limit = Instant::now() + LONG;
+    while fs::read_to_string(format!("/proc/{pid}/comm")).expect("it runs").trim() != "sleep" {
+        assert!(Instant::now() < limit, "no sleep");
+        thread::yield_now();
+    }
+    let listed = fs::read_dir(format!("/proc/{pid}/fd")).expect("our own child").count() as f64;
+    assert!(listed >= 4.0, "{listed}");
+    for _ in 0..2 {
+        let readings = probe.read();
+        assert_eq!(value(&readings, "service.fds"), Ok(listed));
+        assert_eq!(value(&readings, "service.fd_used_percent"), Ok(listed / 2.0), "of 200");
+    }
+    child.kill().and_then(|()| child.wait()).expect("ended");
+}
+
+#[test]
 fn b5_the_processor_time_of_a_busy_child_is_told_and_an_end_is_unknown() {
     let mut child = command("sh").args(["-c", "while :; do :; done"]).spawn().expect("a shell");
     let pid = child.id();

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::procfs::{self, Stat};
 use super::{megabytes, percent, reading, small_file};
@@ -14,6 +14,8 @@ use crate::ports::{Probe, Reading};
 const MOST: usize = 10_000;
 /// Most cgroups below that of a service.
 const DEEPEST: usize = 1_000;
+/// A process that has been given another limit of open files is judged by the old one for no longer than this.
+const LIMITS_FOR: Duration = Duration::from_secs(3_600);
 
 /// Where a service is now. One that is nowhere does not run, which is not the same as not to be found.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -35,6 +37,9 @@ pub struct ServiceProbe {
     find: Find,
     /// Time on a processor of each process, by pid and start.
     ticks: BTreeMap<(u32, u64), u64>,
+    /// How many files each process may have open, and since when that is known.
+    limits: BTreeMap<(u32, u64), Option<f64>>,
+    limits_at: Instant,
     /// The cgroup's time on a processor and the time that it was held back, in microseconds.
     used: Option<(f64, f64)>,
     looked: Option<Instant>,
@@ -48,8 +53,21 @@ impl ServiceProbe {
     #[must_use]
     pub fn new(name: Subject, proc: impl Into<PathBuf>, cgroups: impl Into<PathBuf>, find: Find) -> Self {
         let (proc, cgroups) = (proc.into(), cgroups.into());
-        let (ticks, told) = (BTreeMap::new(), BTreeSet::from(["service.rss_mb"]));
-        Self { name, proc, cgroups, find, ticks, used: None, looked: None, remarks: Vec::new(), told }
+        let told = BTreeSet::from(["service.rss_mb"]);
+        let (ticks, limits, limits_at) = (BTreeMap::new(), BTreeMap::new(), Instant::now());
+        Self {
+            name,
+            proc,
+            cgroups,
+            find,
+            ticks,
+            limits,
+            limits_at,
+            used: None,
+            looked: None,
+            remarks: Vec::new(),
+            told,
+        }
     }
 
     fn remark(&mut self, signal: &'static str, text: String) {
@@ -61,8 +79,7 @@ impl ServiceProbe {
         (self.ticks, self.used, self.looked) = (BTreeMap::new(), None, None);
     }
 
-    fn processes(&mut self, pids: &BTreeSet<u32>, passed: Option<f64>, has_cgroup_cpu: bool) -> Vec<Reading> {
-        let stats: Vec<Stat> = pids.iter().filter_map(|pid| Stat::of(&self.proc, *pid)).collect();
+    fn processes(&mut self, stats: &[Stat], passed: Option<f64>, has_cgroup_cpu: bool) -> Vec<Reading> {
         let page = rustix::param::page_size() as u64;
         let rss = stats.iter().map(|stat| megabytes(stat.pages.saturating_mul(page))).sum();
         let threads: u64 = stats.iter().map(|stat| stat.threads).sum();
@@ -84,16 +101,22 @@ impl ServiceProbe {
         }
         let mut readings: Vec<_> =
             told.into_iter().map(|(signal, value)| reading(signal, &self.name, Ok(value))).collect();
-        let (mut open, mut worst) = (0_usize, None::<(f64, u32)>);
+        let (mut open, mut worst) = (0.0, None::<(f64, u32)>);
         let mut hidden = None;
-        for stat in &stats {
-            match fs::read_dir(self.proc.join(stat.pid.to_string()).join("fd")) {
-                Ok(entries) => {
-                    let count = entries.count();
+        let known = self.known_limits();
+        for stat in stats {
+            let dir = self.proc.join(stat.pid.to_string());
+            match open_files(&dir) {
+                Ok(count) => {
                     open += count;
-                    let limits = small_file(self.proc.join(stat.pid.to_string()).join("limits")).unwrap_or_default();
-                    if let Some(limit) = file_limit(&limits) {
-                        let used = percent(count as f64, limit);
+                    let key = (stat.pid, stat.started);
+                    let limit = known
+                        .get(&key)
+                        .copied()
+                        .unwrap_or_else(|| small_file(dir.join("limits")).as_deref().and_then(file_limit));
+                    self.limits.insert(key, limit);
+                    if let Some(limit) = limit {
+                        let used = percent(count, limit);
                         worst = Some(worst.filter(|(most, _)| *most >= used).unwrap_or((used, stat.pid)));
                     }
                 }
@@ -109,7 +132,7 @@ impl ServiceProbe {
                 }
             }
             (None, worst) => {
-                readings.push(reading("service.fds", &self.name, Ok(open as f64)));
+                readings.push(reading("service.fds", &self.name, Ok(open)));
                 if let Some((used, pid)) = worst {
                     readings.push(reading("service.fd_used_percent", &self.name, Ok(used)));
                     self.remark("service.fd_used_percent", format!("most by pid {pid}"));
@@ -117,6 +140,16 @@ impl ServiceProbe {
             }
         }
         readings
+    }
+
+    /// Limits that are believed without being read again; what this look knows is collected anew.
+    fn known_limits(&mut self) -> BTreeMap<(u32, u64), Option<f64>> {
+        let known = std::mem::take(&mut self.limits);
+        if self.limits_at.elapsed() < LIMITS_FOR {
+            return known;
+        }
+        self.limits_at = Instant::now();
+        BTreeMap::new()
     }
 
     /// What the cgroup says, and whether it tells the time on a processor.
@@ -153,7 +186,8 @@ impl Probe for ServiceProbe {
             (_, Some(cgroup)) => {
                 let dir = self.cgroups.join(cgroup.strip_prefix("/").unwrap_or(cgroup));
                 if dir.is_dir() {
-                    Ok(Some((members(&dir), Some(dir))))
+                    let stats = members(&dir).into_iter().filter_map(|pid| Stat::of(&self.proc, pid)).collect();
+                    Ok(Some((stats, Some(dir))))
                 } else {
                     Err(format!("no cgroup {}", dir.display()))
                 }
@@ -161,7 +195,7 @@ impl Probe for ServiceProbe {
             (Some(pid), None) => Ok(Some((descendants(&self.proc, *pid)?, None))),
             (None, None) => Ok(None),
         });
-        let (pids, cgroup) = match found {
+        let (stats, cgroup): (Vec<Stat>, _) = match found {
             Ok(Some(found)) => found,
             Ok(None) => {
                 self.begin_anew();
@@ -178,7 +212,7 @@ impl Probe for ServiceProbe {
         let passed = self.looked.replace(now).map(|before| (now - before).as_secs_f64()).filter(|passed| *passed > 0.0);
         let (mut readings, has_cpu) =
             cgroup.as_deref().map(|dir| self.cgroup(dir, passed)).unwrap_or((Vec::new(), false));
-        readings.extend(self.processes(&pids, passed, has_cpu));
+        readings.extend(self.processes(&stats, passed, has_cpu));
         self.told.extend(readings.iter().map(|reading| reading.name.signal.name));
         readings
     }
@@ -208,42 +242,55 @@ fn members(dir: &Path) -> BTreeSet<u32> {
 }
 
 /// A process and all that descend from it.
-fn descendants(proc: &Path, first: u32) -> Result<BTreeSet<u32>, String> {
-    if !proc.join(first.to_string()).is_dir() {
-        return Err(format!("there is no process {first}"));
-    }
-    let mut pids = BTreeSet::from([first]);
-    let mut open = vec![first];
+fn descendants(proc: &Path, first: u32) -> Result<Vec<Stat>, String> {
+    let first = Stat::of(proc, first).ok_or_else(|| format!("there is no process {first}"))?;
+    let mut pids = BTreeSet::from([first.pid]);
+    let mut found = vec![first];
     // Not every kernel lists children: then the parents of all processes say the same.
     let mut all = None;
-    while let Some(pid) = open.pop() {
-        let children = match children(proc, pid) {
+    let mut next = 0;
+    while let Some(stat) = found.get(next) {
+        next += 1;
+        let children = match children(proc, stat) {
             Some(children) => children,
             None => {
                 let all = match &all {
                     Some(all) => all,
                     None => all.insert(procfs::all(proc)?),
                 };
-                all.values().filter(|stat| stat.parent == pid).map(|stat| stat.pid).collect()
+                all.values().filter(|other| other.parent == stat.pid).map(|other| other.pid).collect()
             }
         };
-        for child in children {
-            if pids.len() < MOST && pids.insert(child) {
-                open.push(child);
-            }
-        }
+        let new: Vec<u32> = children.into_iter().filter(|child| pids.len() < MOST && pids.insert(*child)).collect();
+        found.extend(new.into_iter().filter_map(|child| Stat::of(proc, child)));
     }
-    Ok(pids)
+    Ok(found)
 }
 
 /// The children of all threads of a process; `None` where the kernel does not list them.
-fn children(proc: &Path, pid: u32) -> Option<Vec<u32>> {
+fn children(proc: &Path, of: &Stat) -> Option<Vec<u32>> {
+    let threads = proc.join(of.pid.to_string()).join("task");
+    let listed = |thread: &Path| {
+        let text = small_file(thread.join("children"))?;
+        Some(text.split_ascii_whitespace().filter_map(|pid| pid.parse::<u32>().ok()).collect::<Vec<_>>())
+    };
+    if of.threads == 1 {
+        return listed(&threads.join(of.pid.to_string()));
+    }
     let mut found = Vec::new();
-    for thread in fs::read_dir(proc.join(pid.to_string()).join("task")).ok()?.flatten() {
-        let text = small_file(thread.path().join("children"))?;
-        found.extend(text.split_ascii_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
+    for thread in fs::read_dir(threads).ok()?.flatten() {
+        found.extend(listed(&thread.path())?);
     }
     Some(found)
+}
+
+/// How many files the process of `dir` has open. Kernels since 6.2 say so without a list of them.
+fn open_files(dir: &Path) -> std::io::Result<f64> {
+    let fds = dir.join("fd");
+    match fs::metadata(&fds)?.len() {
+        0 => Ok(fs::read_dir(fds)?.count() as f64),
+        counted => Ok(counted as f64),
+    }
 }
 
 fn number(text: &str) -> Option<f64> {
