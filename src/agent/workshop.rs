@@ -1,6 +1,6 @@
 //! What audits and seeds on this host, and what neither may ever touch.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::parts::Parts;
 use crate::domain::running::Moment;
@@ -63,6 +63,11 @@ impl Workshop {
     #[must_use]
     pub const fn house(&self) -> &House {
         &self.house
+    }
+
+    /// Begins to look at `root`, which is audited soon.
+    pub fn look_ahead(&mut self, root: &Path) {
+        self.auditor.look_ahead(root);
     }
 
     /// The parts, with what remembers.

@@ -71,11 +71,6 @@ pub(super) fn open_and_run(context: &Context, ask: &Ask) -> Outcome {
     let started = Instant::now();
     let mut home = context.open()?;
     let now = home.now();
-    let library = home.library()?;
-    for (name, why) in &library.left_out {
-        out::note(format!("lesson {} is left out: {}", display_line(name), display_line(why)));
-    }
-    let lessons = chosen(library.held.iter().map(Held::known).collect(), &ask.lessons)?;
     let (mut areas, missing) = configured_areas(&home);
     for path in missing {
         let shown = display_line(&path.to_string_lossy());
@@ -87,6 +82,14 @@ pub(super) fn open_and_run(context: &Context, ask: &Ask) -> Outcome {
     let wanted = wanted(paths, &areas)?;
     let mode = if ask.seed { Mode::Seed } else { Mode::List };
     let mut workshop = Workshop::of(&home);
+    if let Some(first) = wanted.first() {
+        workshop.look_ahead(&first.area.root);
+    }
+    let library = home.library()?;
+    for (name, why) in &library.left_out {
+        out::note(format!("lesson {} is left out: {}", display_line(name), display_line(why)));
+    }
+    let lessons = chosen(library.held.iter().map(Held::known).collect(), &ask.lessons)?;
     let mut parts = workshop.with(&mut home.db);
     let mut progress = Progress::new(context.json || ask.format != Format::Text);
     let (mut roots, mut failed) = (Vec::new(), false);

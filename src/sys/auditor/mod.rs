@@ -4,6 +4,7 @@
 
 pub mod flight;
 mod known;
+mod look;
 mod mends;
 mod process;
 mod run;
@@ -14,20 +15,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use self::known::{Known, LessonDigest, digest};
+use self::known::{LessonDigest, digest};
+use self::look::{Ahead, Look};
 use self::mends::Mends;
 use self::process::{Event, Worker};
 use self::run::Run;
 use self::wire::{Answer, Request};
 use self::words::FileWords;
 use super::tree::snapshot::{self, Snapshot};
-use super::tree::{Entry, Kind, News, Tree, refresh, walk};
 use crate::domain::detect::ENGINE;
 use crate::domain::detect::LanguageName;
 use crate::domain::finding::Fingerprint;
 use crate::domain::lesson::Lesson;
-use crate::domain::limits;
-use crate::ports::{Admission, Auditor, AuditorError, Clock, Mended, ScanProgress, ScanReport, Skipped};
+use crate::ports::{Admission, Auditor, AuditorError, Clock, Mended, ScanProgress, ScanReport};
 
 /// CPU time to compile, prove and stress a lesson: 32 examples and the stress files, each well below its limit.
 const ADMIT_CPU: Duration = Duration::from_secs(20);
@@ -41,12 +41,20 @@ pub struct WorkerAuditor<C> {
     clock: C,
     /// A worker without a root, for single lessons and texts.
     rootless: Option<Worker>,
+    /// A root that is being looked at already.
+    ahead: Option<Ahead>,
 }
 
 impl<C: Clock> WorkerAuditor<C> {
     /// An auditor that runs `program audit-worker` and keeps its snapshots in the folder `state`.
     pub fn new(program: PathBuf, state: PathBuf, clock: C) -> Self {
-        Self { program, state, clock, rootless: None }
+        Self { program, state, clock, rootless: None, ahead: None }
+    }
+
+    /// Begins to look at `root` while the caller does something else. The next scan, if it is of this root, goes on from
+    /// there; what changes in between is news to the one after it.
+    pub fn look_ahead(&mut self, root: &Path) {
+        self.ahead = Some(Ahead::begin(root, &self.state, self.clock.now()));
     }
 
     /// What tells the results of this program from those of another build.
@@ -102,15 +110,10 @@ impl<C: Clock> Auditor for WorkerAuditor<C> {
         lessons: &[Lesson],
         progress: &mut dyn FnMut(ScanProgress),
     ) -> Result<ScanReport, AuditorError> {
-        let at_root = |cause| AuditorError::Root { root: root.to_owned(), cause };
-        let root = root.canonicalize().map_err(at_root)?;
-        let seen_at = i64::try_from(self.clock.now().as_nanosecond()).unwrap_or(i64::MAX);
-        let file = snapshot::path_of(&self.state, &root);
-        let old = snapshot::load(&file, &root);
-        let mut known: Known = old.as_ref().and_then(|old| serde_json::from_slice(&old.known).ok()).unwrap_or_default();
-        let old_at = old.as_ref().map(|old| old.seen_at);
-        let old = old.map(|old| (old.tree, old.seen_at));
-        let looked = Looked::at(&root, old).map_err(at_root)?;
+        let ahead = self.ahead.take().filter(|ahead| ahead.is_of(root));
+        let looked = ahead.map_or_else(|| Look::at(root, &self.state, self.clock.now()), Ahead::end);
+        let mut looked = looked.map_err(|cause| AuditorError::Root { root: root.to_owned(), cause })?;
+        let mut known = std::mem::take(&mut looked.known);
 
         let build = self.build();
         let lessons: Vec<_> = lessons.iter().map(|lesson| (digest(lesson, &build), lesson)).collect();
@@ -125,10 +128,11 @@ impl<C: Clock> Auditor for WorkerAuditor<C> {
         let (old_lessons, new_lessons): (Vec<_>, Vec<_>) =
             lessons.iter().cloned().partition(|(digest, _)| known.knows(digest));
         dirty |= !new_lessons.is_empty();
-        let words_file = file.with_extension("words");
-        let mut words = if dirty { FileWords::load(&words_file, &build, old_at) } else { FileWords::default() };
+        let words_file = looked.kept_in.with_extension("words");
+        let mut words =
+            if dirty { FileWords::load(&words_file, &build, looked.seen_before) } else { FileWords::default() };
         looked.gone().chain(changed.iter().copied()).for_each(|path| words.forget(path));
-        let mut run = Run::new(&self.program, &root, &mut known, &mut words, progress);
+        let mut run = Run::new(&self.program, &looked.root, &mut known, &mut words, progress);
         let unchanged = if new_lessons.is_empty() { files.len() - changed.len() } else { 0 };
         if new_lessons.is_empty() || changed.len() == files.len() {
             let which: Vec<&str> = if new_lessons.is_empty() { changed.into_iter().collect() } else { files.clone() };
@@ -159,9 +163,9 @@ impl<C: Clock> Auditor for WorkerAuditor<C> {
             known.tidy();
             let known = serde_json::to_vec(&known).expect("what is known is text, numbers, lists and maps");
             // The words first: without the snapshot of the same moment nobody reads them.
-            let stored = words.store(&words_file, &build, seen_at);
-            let snapshot = Snapshot { seen_at, tree: looked.tree, known };
-            if let Err(error) = stored.and_then(|()| snapshot::store(&file, &root, &snapshot)) {
+            let stored = words.store(&words_file, &build, looked.seen_at);
+            let snapshot = Snapshot { seen_at: looked.seen_at, tree: looked.tree, known };
+            if let Err(error) = stored.and_then(|()| snapshot::store(&looked.kept_in, &looked.root, &snapshot)) {
                 tracing::warn!(%error, "snapshot of the audit is not kept; the next one starts anew");
             }
         }
@@ -195,77 +199,6 @@ impl<C: Clock> Auditor for WorkerAuditor<C> {
 
 fn nonsense(answer: &Answer) -> AuditorError {
     AuditorError::Worker(format!("it answered {answer:.100?} to another question"))
-}
-
-/// The tree as it is, beside what it was.
-struct Looked {
-    tree: Tree,
-    /// The earlier tree and when it was seen; `None` as well when nothing changed.
-    old: Option<(Tree, i64)>,
-    same: bool,
-}
-
-impl Looked {
-    fn at(root: &Path, old: Option<(Tree, i64)>) -> std::io::Result<Self> {
-        let Some((tree, seen_at)) = old else {
-            return Ok(Self { tree: walk(root)?, old: None, same: false });
-        };
-        Ok(match refresh(root, &tree, seen_at)? {
-            News::Nothing => Self { tree, old: None, same: true },
-            News::Tree(new) => Self { tree: new, old: Some((tree, seen_at)), same: false },
-        })
-    }
-
-    const fn is_news(&self) -> bool {
-        !self.same
-    }
-
-    /// Files that the worker may look at.
-    fn readable(&self) -> impl Iterator<Item = &str> {
-        let readable = self.tree.entries().iter().filter(|entry| is_readable(entry));
-        readable.filter_map(|entry| std::str::from_utf8(self.tree.path(entry)).ok())
-    }
-
-    fn is_changed(&self, path: &str) -> bool {
-        if self.same {
-            return false;
-        }
-        let Some((old, seen_at)) = &self.old else { return true };
-        match (old.get(path.as_bytes()), self.tree.get(path.as_bytes())) {
-            (Some(was), Some(is)) => was.kind != is.kind || was.stat != is.stat || was.stat.is_racy(*seen_at),
-            _ => true,
-        }
-    }
-
-    /// Files that were known and are not there any more, or not to be read.
-    fn gone(&self) -> impl Iterator<Item = &str> {
-        let old = self.old.iter().flat_map(|(old, _)| old.entries().iter().map(move |entry| (old.path(entry), entry)));
-        old.filter(|(path, was)| is_readable(was) && !self.tree.get(path).is_some_and(is_readable))
-            .filter_map(|(path, _)| std::str::from_utf8(path).ok())
-    }
-
-    fn skipped(&self) -> Vec<Skipped> {
-        let reason = |kind, size| match kind {
-            Kind::Secret => Some("a key or secret by its name: only its mode is looked at"),
-            Kind::Link => Some("a symbolic link: not followed"),
-            Kind::Special => Some("not a plain file"),
-            Kind::Unnamed => Some("its name is not UTF-8"),
-            Kind::Sealed => Some("a directory that cannot be listed"),
-            Kind::File if size > limits::AUDIT_FILE_BYTES => Some("larger than 1 MiB"),
-            Kind::File | Kind::Dir | Kind::Boundary | Kind::Above => None,
-        };
-        let entries = self.tree.entries().iter();
-        entries
-            .filter_map(|entry| {
-                let reason = reason(entry.kind, entry.stat.size)?.to_owned();
-                Some(Skipped { path: String::from_utf8_lossy(self.tree.path(entry)).into_owned(), reason })
-            })
-            .collect()
-    }
-}
-
-fn is_readable(entry: &Entry) -> bool {
-    entry.kind == Kind::Secret || entry.kind == Kind::File && entry.stat.size <= limits::AUDIT_FILE_BYTES
 }
 
 /// Lessons by their id, for answers that name them.
