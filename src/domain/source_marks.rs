@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use aho_corasick::AhoCorasick;
+use aho_corasick::{AhoCorasick, AhoCorasickKind};
 
 /// Texts that silence a checker, in lower case.
 const SUPPRESSIONS: [&str; 34] = [
@@ -45,7 +45,9 @@ const SUPPRESSIONS: [&str; 34] = [
 
 /// Finds [`SUPPRESSIONS`].
 static SEARCHER: LazyLock<AhoCorasick> = LazyLock::new(|| {
-    let searcher = AhoCorasick::builder().ascii_case_insensitive(true).build(SUPPRESSIONS);
+    // Only the lines of a fix are searched: an automaton that searches faster takes longer to make than that.
+    let kind = Some(AhoCorasickKind::NoncontiguousNFA);
+    let searcher = AhoCorasick::builder().ascii_case_insensitive(true).kind(kind).build(SUPPRESSIONS);
     searcher.expect("a few short texts make an automaton")
 });
 
@@ -75,10 +77,10 @@ pub fn suppressions_added(before: &str, after: &str) -> Option<&'static str> {
 
 /// Both texts without the whole lines that they begin with alike, and those that they end with alike.
 pub(super) fn without_common_ends<'t>(one: &'t str, other: &'t str) -> (&'t str, &'t str) {
-    let alike = one.bytes().zip(other.bytes()).take_while(|(one, other)| one == other).count();
+    let alike = alike_at_start(one.as_bytes(), other.as_bytes());
     let start = one.as_bytes()[..alike].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
     let (one, other) = (&one[start..], &other[start..]);
-    let alike = one.bytes().rev().zip(other.bytes().rev()).take_while(|(one, other)| one == other).count();
+    let alike = alike_at_end(one.as_bytes(), other.as_bytes());
     let begins_a_line = |text: &str| matches!(text.as_bytes()[..text.len() - alike].last(), None | Some(b'\n'));
     let tail = &one.as_bytes()[one.len() - alike..];
     let lines = if begins_a_line(one) && begins_a_line(other) {
@@ -87,6 +89,24 @@ pub(super) fn without_common_ends<'t>(one: &'t str, other: &'t str) -> (&'t str,
         tail.iter().position(|byte| *byte == b'\n').map_or(0, |at| tail.len() - at - 1)
     };
     (&one[..one.len() - lines], &other[..other.len() - lines])
+}
+
+/// Bytes that are compared at once.
+const PIECE: usize = 256;
+
+/// How many bytes both begin with alike.
+fn alike_at_start(one: &[u8], other: &[u8]) -> usize {
+    let pieces = one.chunks_exact(PIECE).zip(other.chunks_exact(PIECE)).take_while(|(one, other)| one == other).count();
+    let whole = pieces * PIECE;
+    whole + one[whole..].iter().zip(&other[whole..]).take_while(|(one, other)| one == other).count()
+}
+
+/// How many bytes both end with alike.
+fn alike_at_end(one: &[u8], other: &[u8]) -> usize {
+    let pieces =
+        one.rchunks_exact(PIECE).zip(other.rchunks_exact(PIECE)).take_while(|(one, other)| one == other).count();
+    let (one, other) = (&one[..one.len() - pieces * PIECE], &other[..other.len() - pieces * PIECE]);
+    pieces * PIECE + one.iter().rev().zip(other.iter().rev()).take_while(|(one, other)| one == other).count()
 }
 
 /// Parts of a path that hold what other people or programs wrote, in lower case.
@@ -150,6 +170,19 @@ mod tests {
         assert_eq!(suppressions_added(&file, &format!("x\n{file}")), None);
         assert_eq!(suppressions_added(&file, &format!("{file}g()  # noqa\n")), Some("noqa"));
         assert_eq!(suppressions_added(&file, &format!("{file}f()  # noqa: E1\n")), Some("noqa"));
+    }
+
+    #[test]
+    fn long_texts_are_compared_to_the_byte() {
+        for length in [0, 1, PIECE - 1, PIECE, PIECE + 1, 3 * PIECE] {
+            for more in [0, 1, PIECE, PIECE + 7] {
+                let (alike, one, other) = (vec![b'a'; length], vec![b'b'; more], vec![b'c'; 2 * more]);
+                let (begin, end) = ([&alike[..], &one].concat(), [&one[..], &alike].concat());
+                assert_eq!(alike_at_start(&begin, &[&alike[..], &other].concat()), length, "{length} {more}");
+                assert_eq!(alike_at_end(&end, &[&other[..], &alike].concat()), length, "{length} {more}");
+                assert_eq!((alike_at_start(&begin, &begin), alike_at_end(&end, &end)), (length + more, length + more));
+            }
+        }
     }
 
     #[test]
