@@ -287,11 +287,18 @@ def pushes(folder, count, seconds, rows):
         raise SystemExit(1)
 
 
-def strangers_history(repo, entries):
-    """A branch with so many small entries of 500 hosts that nobody here knows, as one commit."""
+# A host that joins reads at most 100,000 objects, trees among them.
+JOINS = 90_000
+
+
+def strangers_history(repo, numbers):
+    """Small entries of 500 hosts that nobody here knows, as one commit on the branch."""
     stream = [b"commit refs/heads/mesh\ncommitter b <b@localhost> 1 +0000\ndata 1\nx\n"]
-    stream.append(b"M 100644 inline mesh-format\ndata 14\nmesh-branch/1\n\nM 100644 inline .gitattributes\ndata 8\n* -text\n\n")
-    for n in range(entries):
+    if numbers.start == 0:
+        stream.append(b"M 100644 inline mesh-format\ndata 14\nmesh-branch/1\n\nM 100644 inline .gitattributes\ndata 8\n* -text\n\n")
+    else:
+        stream.append(b"from refs/heads/mesh^0\n")
+    for n in numbers:
         host, seq = n % 500, n // 500 + 1
         name = f"{host:064x}"[::-1]
         text = f"{n * 2654435761 % 2**32:08x}"
@@ -302,11 +309,12 @@ def strangers_history(repo, entries):
 
 def history(folder):
     print(f"one cycle with one new entry, {os.cpu_count()} processors, load {os.getloadavg()[0]:.0f}; best of 5")
-    for entries in (1_000, 10_000, 90_000):
+    for entries in (1_000, 10_000, 100_000):
         below = folder / str(entries)
         below.mkdir()
         server = Server(below)
-        strangers_history(server.repo, entries)
+        joined = min(entries, JOINS)
+        strangers_history(server.repo, range(joined))
         author, reader = Host(below, "author"), Host(below, "reader")
         for host in (author, reader):
             host.mesh("init", "--name", host.name, "--mesh", "scale", "--remote", server.url)
@@ -317,6 +325,9 @@ def history(folder):
         if report["remote"]:
             raise SystemExit(f"{entries}: {report['remote']}")
         author.sync()
+        if joined < entries:
+            strangers_history(server.repo, range(joined, entries))
+            author.sync()
         reader.sync()
         rows = []
         for n in range(5):
@@ -335,7 +346,7 @@ def history(folder):
         idle = server.since(before)
         best = [min(row[k] for row in rows) for k in range(4)]
         print(f"{entries:6} entries: publish {best[0]:.3f} CPU s {best[1] / 1000:6.1f} kB   read {best[2]:.3f} CPU s {best[3] / 1000:6.1f} kB   "
-              f"no news {idle_cpu:.3f} CPU s {(idle['sent'] + idle['received']) / 1000:.1f} kB   first read {first_cpu:.2f} CPU s {first['sent'] / 1e6:.1f} MB", flush=True)
+              f"no news {idle_cpu:.3f} CPU s {(idle['sent'] + idle['received']) / 1000:.1f} kB   first read of {joined} {first_cpu:.2f} CPU s {first['sent'] / 1e6:.1f} MB", flush=True)
         shutil.rmtree(below)
 
 
