@@ -32,6 +32,11 @@ const SETTLED: Duration = Duration::from_secs(2);
 const STACK: usize = 512 * 1024;
 /// Time without a question after which no thread waits for one.
 const QUIET: Duration = Duration::from_secs(1);
+/// Questions that are open at once while they are young: most are answered in less than the time that it takes to make a
+/// thread. One that is older hangs, or works, and keeps nobody waiting.
+const CROWD: usize = 4;
+/// So long a question is young.
+const AT_ONCE: Duration = Duration::from_millis(20);
 /// Longest reason that is shown, in characters.
 const WHY_CHARS: usize = 200;
 /// The signal that `host.disk.eta_hours` is worked out from.
@@ -247,6 +252,8 @@ impl<C: Clock> Measuring<'_, C> {
     fn ask(&mut self) -> Instant {
         let now = Instant::now();
         let mut next = now + SWEEP;
+        let is_fresh = |check: &Standing| check.asked.is_some_and(|asked| asked + AT_ONCE > now);
+        let mut crowd = self.checks.iter().filter(|check| is_fresh(check)).count();
         let (mut late, mut left_out) = (Vec::new(), Vec::new());
         for (index, check) in self.checks.iter_mut().enumerate() {
             if let Some(asked) = check.asked {
@@ -262,6 +269,9 @@ impl<C: Clock> Measuring<'_, C> {
                 }
                 check.due = check.due.max(now) + check.every;
                 next = next.min(check.due);
+            } else if check.due <= now && crowd >= CROWD && self.askers.is_empty() {
+                // An answer comes any moment, and its thread is free then; if not, there is room for one more.
+                next = next.min(now + AT_ONCE);
             } else if check.due <= now {
                 check.due = now + check.every;
                 if !check.times.hold(self.clock.now()) {
@@ -272,6 +282,7 @@ impl<C: Clock> Measuring<'_, C> {
                 next = next.min(now + check.deadline);
                 let Some(probe) = check.probe.take() else { continue };
                 (check.asked, check.given_up) = (Some(now), false);
+                crowd += 1;
                 if let Err(why) = put(probe, (self.round, index), &mut self.askers, &self.answers) {
                     // The probe went with the thread that could not be made: it comes back with the next checks.
                     self.shown.problems = vec![format!("{} cannot be measured: {why}", check.label)];
@@ -606,6 +617,39 @@ mod tests {
         askers.clear();
         drop(answers);
         assert!(heard.recv().is_err(), "both have ended");
+    }
+
+    #[test]
+    fn a_few_are_asked_at_once_and_those_that_hang_keep_the_others_waiting_for_a_moment_only() {
+        let mut db = Db::in_memory().expect("made");
+        let (answers, heard) = channel();
+        let clock = Noon;
+        let mut measuring = Measuring {
+            clock: &clock,
+            db: &mut db,
+            answers,
+            askers: Vec::new(),
+            checks: Vec::new(),
+            round: 0,
+            shown: Measured::default(),
+            samples: Vec::new(),
+            marks: Vec::new(),
+            tidied: None,
+        };
+        let (gates, hung): (Vec<_>, Vec<_>) = (0..2 * CROWD).map(|_| channel::<()>()).unzip();
+        measuring.replace(hung.into_iter().map(|gate| check("hung", 60_000, Fake::Hangs(gate))).collect());
+        measuring.checks.iter_mut().for_each(|check| check.due = Instant::now());
+        let asked =
+            |measuring: &Measuring<'_, Noon>| measuring.checks.iter().filter(|check| check.asked.is_some()).count();
+        let again = measuring.ask();
+        assert_eq!(asked(&measuring), CROWD);
+        thread::sleep(again.saturating_duration_since(Instant::now()));
+        measuring.ask();
+        assert_eq!(asked(&measuring), 2 * CROWD);
+        drop(gates);
+        for _ in 0..2 * CROWD {
+            assert!(matches!(heard.recv(), Ok(Event::Answer(_))));
+        }
     }
 
     #[test]
