@@ -47,7 +47,8 @@ pub struct Children {
     cgroups: Option<Cgroups>,
     watcher: Watcher,
     definitions: Receiver<Vec<Child>>,
-    wanted: BTreeMap<ServiceName, Child>,
+    /// With what tells the definition from another.
+    wanted: BTreeMap<ServiceName, (Child, String)>,
     running: BTreeMap<ServiceName, Running>,
     /// What cannot be run, because it is not known whether it runs.
     unknown: BTreeMap<ServiceName, String>,
@@ -153,7 +154,7 @@ impl Children {
 
     /// Looks after a process from now on.
     fn keep(&mut self, name: &ServiceName, process: Process, pidfd: OwnedFd, definition: String, own: bool) {
-        let Some(child) = self.wanted.get(name) else { return };
+        let Some((child, _)) = self.wanted.get(name) else { return };
         let cgroup = self.cgroups.as_ref().and_then(|cgroups| cgroups.of(name, child.memory).ok());
         // One that was started before there were cgroups is in none.
         let cgroup = cgroup.filter(|cgroup| cgroup.pids().contains(&process.pid));
@@ -183,7 +184,9 @@ impl Children {
         if self.running.get(name).is_some_and(Running::is_alive) {
             return Ok(());
         }
-        let Some(child) = self.wanted.get(name) else { return Err("it is not in the configuration".to_owned()) };
+        let Some((child, definition)) = self.wanted.get(name) else {
+            return Err("it is not in the configuration".to_owned());
+        };
         let logs = Logs::of(&self.logs, name);
         let cgroup = match &self.cgroups {
             Some(cgroups) => Some(cgroups.anew(name, child.memory).map_err(|error| format!("its cgroup: {error}"))?),
@@ -192,7 +195,7 @@ impl Children {
         let around =
             Surroundings { home: &self.home, logs: &logs, notify: self.notify.as_deref(), cgroup: cgroup.as_ref() };
         let pid = spawn::spawn(child, &around)?;
-        let definition = definition_of(child);
+        let definition = definition.clone();
         // It is our child and not waited for: its pid is its own, whether it still runs or not.
         let raw = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(|| format!("impossible pid {pid}"))?;
         let pidfd = pidfd_open(raw, PidfdFlags::empty()).map_err(|error| {
@@ -236,7 +239,7 @@ impl Children {
 
     fn reload(&self, name: &ServiceName) -> Result<(), String> {
         let running = self.running.get(name).filter(|running| running.is_alive()).ok_or("it does not run")?;
-        process::reload(&running.pidfd, self.wanted.get(name).and_then(|child| child.reload))?;
+        process::reload(&running.pidfd, self.wanted.get(name).and_then(|(child, _)| child.reload))?;
         self.teller.tell(Told::Reloaded(name.clone()));
         Ok(())
     }
@@ -244,7 +247,7 @@ impl Children {
     fn tell(&self, name: &ServiceName) {
         let seen = match self.running.get(name) {
             Some(running) if running.is_alive() => {
-                let changed = self.wanted.get(name).is_some_and(|child| definition_of(child) != running.definition);
+                let changed = self.wanted.get(name).is_some_and(|(_, definition)| *definition != running.definition);
                 Observation {
                     process: Some(running.process),
                     since: process::since(running.process, SystemClock.now()),
@@ -267,7 +270,8 @@ impl Children {
 impl Manager for Children {
     fn watch(&mut self, targets: &[Target]) {
         while let Ok(children) = self.definitions.try_recv() {
-            self.wanted = children.into_iter().map(|child| (child.name.clone(), child)).collect();
+            let wanted = |child: Child| (child.name.clone(), (child.clone(), definition_of(&child)));
+            self.wanted = children.into_iter().map(wanted).collect();
         }
         let wanted = |name: &ServiceName| targets.iter().any(|target| target.service == *name);
         let gone: Vec<ServiceName> = self.running.keys().filter(|name| !wanted(name)).cloned().collect();
