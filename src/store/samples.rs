@@ -51,11 +51,21 @@ impl Db {
         self.write(|transaction| {
             let mut recorded = Recorded::default();
             for sample in samples {
+                let value = sample.value.filter(|value| value.is_finite());
+                let (signal, subject) = (sample.name.signal.name, sample.name.subject.as_str());
+                let known = transaction
+                    .prepare_cached(
+                        "INSERT OR REPLACE INTO samples (series, at, value) SELECT id, ?4, ?5 FROM series \
+                         WHERE signal = ?1 AND subject = ?2 AND every_s = ?3",
+                    )?
+                    .execute(params![signal, subject, seconds_of(sample.every), sample.at, value])?;
+                if known == 1 {
+                    continue;
+                }
                 let Some(series) = series_id(transaction, sample)? else {
                     recorded.refused += 1;
                     continue;
                 };
-                let value = sample.value.filter(|value| value.is_finite());
                 transaction
                     .prepare_cached("INSERT OR REPLACE INTO samples (series, at, value) VALUES (?1, ?2, ?3)")?
                     .execute(params![series, sample.at, value])?;
@@ -169,8 +179,13 @@ fn every_of(seconds: i64) -> Duration {
     Duration::from_secs(u64::try_from(seconds).unwrap_or(1).max(1))
 }
 
+fn seconds_of(every: Duration) -> i64 {
+    i64::try_from(every.as_secs()).unwrap_or(i64::MAX).max(1)
+}
+
+/// The series of a sample, with the time between two readings as it is now; a new one where there is none yet.
 fn series_id(transaction: &Transaction<'_>, sample: &Sample) -> rusqlite::Result<Option<i64>> {
-    let every = i64::try_from(sample.every.as_secs()).unwrap_or(i64::MAX).max(1);
+    let every = seconds_of(sample.every);
     let (signal, subject) = (sample.name.signal.name, sample.name.subject.as_str());
     let known: Option<(i64, i64)> = transaction
         .prepare_cached("SELECT id, every_s FROM series WHERE signal = ?1 AND subject = ?2")?
