@@ -247,12 +247,10 @@ fn deleted_mb(pid: u32) -> Option<f64> {
 
 fn deleted_maps(pid: u32) -> Option<usize> {
     let maps = fs::read_to_string(format!("/proc/{pid}/maps")).ok()?;
-    let gone = |line: &&str| {
-        let mut fields = line.split_ascii_whitespace();
-        let runs = fields.nth(1).is_some_and(|rights| rights.contains('x'));
-        runs && line.ends_with(" (deleted)") && !["/memfd:", "/dev/", "/SYSV"].iter().any(|not| line.contains(not))
-    };
-    Some(maps.lines().filter(gone).count())
+    let runs = |line: &str| line.split_ascii_whitespace().nth(1).is_some_and(|rights| rights.contains('x'));
+    let is_file = |line: &str| !["/memfd:", "/dev/", "/SYSV"].iter().any(|not| line.contains(not));
+    let gone = maps.lines().filter(|line| line.ends_with(" (deleted)"));
+    Some(gone.filter(|line| runs(line) && is_file(line)).count())
 }
 
 /// Whether any process holds a lock on the file, as the kernel lists them.

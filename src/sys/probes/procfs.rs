@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use super::small_file;
+use crate::sys::managers::process;
 
+/// More than the line of any process has.
+const STAT_BYTES: usize = 1_024;
 /// Most processes that are looked at.
 const MOST: usize = 100_000;
 /// The flag of threads of the kernel's own.
@@ -32,7 +34,10 @@ pub(super) struct Stat {
 impl Stat {
     /// Of a process that is there.
     pub(super) fn of(proc: &Path, pid: u32) -> Option<Self> {
-        Self::parse(&small_file(proc.join(pid.to_string()).join("stat"))?)
+        let mut room = [0; STAT_BYTES];
+        let line = process::whole(&format!("{}/{pid}/stat", proc.display()), &mut room)?;
+        // A process names itself, and need not do so in UTF-8.
+        Self::parse(&String::from_utf8_lossy(line))
     }
 
     /// The name may hold blanks and brackets; what follows the last bracket does not.
