@@ -1,6 +1,7 @@
 //! A planned change of one file, what became of it, and the names it goes by.
 
 use std::fmt;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -60,6 +61,34 @@ impl Serialize for TextHash {
 impl<'de> Deserialize<'de> for TextHash {
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
         String::deserialize(input)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// A file's text, and its hash, which is asked for many times.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Text {
+    hash: TextHash,
+    text: String,
+}
+
+impl Text {
+    /// The hash of it.
+    #[must_use]
+    pub const fn hash(&self) -> TextHash {
+        self.hash
+    }
+}
+
+impl From<String> for Text {
+    fn from(text: String) -> Self {
+        Self { hash: TextHash::of(text.as_bytes()), text }
+    }
+}
+
+impl Deref for Text {
+    type Target = str;
+    fn deref(&self) -> &str {
+        &self.text
     }
 }
 
@@ -161,9 +190,9 @@ pub struct FixPlan {
     /// The file, relative to the root, with `/` between parts.
     pub path: String,
     /// The file's text when it was planned.
-    pub before: String,
+    pub before: Text,
     /// The file's text afterwards.
-    pub after: String,
+    pub after: Text,
     /// The findings it mends, by position.
     pub mends: Vec<Fingerprint>,
 }
@@ -202,8 +231,8 @@ impl FixPlan {
             max_lines: lesson.fix.max_lines,
             root: root.to_owned(),
             path: path.to_owned(),
-            before,
-            after,
+            before: before.into(),
+            after: after.into(),
             mends,
         })
     }
@@ -214,23 +243,11 @@ impl FixPlan {
         self.risk >= Risk::Medium
     }
 
-    /// The hash of the text it starts from.
-    #[must_use]
-    pub fn before_hash(&self) -> TextHash {
-        TextHash::of(self.before.as_bytes())
-    }
-
-    /// The hash of the text it ends in.
-    #[must_use]
-    pub fn after_hash(&self) -> TextHash {
-        TextHash::of(self.after.as_bytes())
-    }
-
     /// The change as a unified diff with three lines of context.
     #[must_use]
     pub fn diff(&self) -> String {
         let path = display_line(&self.path);
-        TextDiff::from_lines(&self.before, &self.after)
+        TextDiff::from_lines(&*self.before, &*self.after)
             .unified_diff()
             .header(&format!("a/{path}"), &format!("b/{path}"))
             .to_string()
@@ -265,7 +282,7 @@ impl FixPlan {
     fn each_change<T>(&self, mut tell: impl FnMut(ChangeTag, &str) -> T) -> Vec<T> {
         // The diff ends lines at a bare carriage return too, so it aligns other pieces there.
         let plain = !self.before.contains('\r') && !self.after.contains('\r');
-        let both = (self.before.as_str(), self.after.as_str());
+        let both: (&str, &str) = (&self.before, &self.after);
         let (before, after) = if plain { without_common_ends(both.0, both.1) } else { both };
         let diff = TextDiff::from_lines(before, after);
         let changes = diff.iter_all_changes().filter(|change| change.tag() != ChangeTag::Equal);
@@ -484,9 +501,10 @@ pub struct Fix {
 }
 
 impl Fix {
-    /// The plan as a record, proposed at `now`.
+    /// The plan as a record, proposed at `now`. `prior` is what is remembered of it: of the same change the diff is the same.
     #[must_use]
-    pub fn proposed(plan: &FixPlan, now: Timestamp) -> Self {
+    pub fn proposed(plan: &FixPlan, prior: Option<&Self>, now: Timestamp) -> Self {
+        let shown = prior.filter(|prior| prior.same_content(plan)).map(|prior| prior.diff.clone());
         Self {
             id: plan.id.clone(),
             lesson: plan.lesson.clone(),
@@ -499,9 +517,9 @@ impl Fix {
             branch: None,
             commit: None,
             base: None,
-            before: plan.before_hash(),
-            after: plan.after_hash(),
-            diff: plan.diff(),
+            before: plan.before.hash(),
+            after: plan.after.hash(),
+            diff: shown.unwrap_or_else(|| plan.diff()),
             reason: None,
             check: CheckResult::Pending,
             ended_by: None,
@@ -515,7 +533,7 @@ impl Fix {
     /// Whether it is the same change of the same text.
     #[must_use]
     pub fn same_content(&self, plan: &FixPlan) -> bool {
-        self.before == plan.before_hash() && self.after == plan.after_hash()
+        (self.before, self.after) == (plan.before.hash(), plan.after.hash())
     }
 
     /// Whether its branch waits for a person.

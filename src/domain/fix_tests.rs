@@ -24,8 +24,8 @@ fn plan(title: &str, path: &str) -> FixPlan {
         max_lines: 10,
         root: "/r".into(),
         path: path.to_owned(),
-        before: "a\nb\n".to_owned(),
-        after: "a\nc\n".to_owned(),
+        before: "a\nb\n".to_owned().into(),
+        after: "a\nc\n".to_owned().into(),
         mends: vec![fingerprint("x")],
     }
 }
@@ -64,7 +64,7 @@ fn a_diff_counts_both_sides_and_keeps_a_missing_last_line_break() {
     let mut plan = plan("t", "d/a.py");
     assert_eq!(plan.changed_lines(), 2);
     assert!(plan.diff().starts_with("--- a/d/a.py\n+++ b/d/a.py\n@@"));
-    plan.after = "a\nb".to_owned();
+    plan.after = "a\nb".to_owned().into();
     assert!(plan.diff().contains("\\ No newline at end of file"));
 }
 
@@ -82,7 +82,7 @@ proptest::proptest! {
         let diff = TextDiff::from_lines(&before, &after);
         let whole = diff.iter_all_changes().filter(|change| change.tag() != ChangeTag::Equal);
         let whole: Vec<_> = whole.map(|change| (change.tag(), change.value().to_owned())).collect();
-        let plan = FixPlan { before: before.clone(), after: after.clone(), ..plan("", "a.py") };
+        let plan = FixPlan { before: before.clone().into(), after: after.clone().into(), ..plan("", "a.py") };
         proptest::prop_assert_eq!(plan.each_change(|tag, line| (tag, line.to_owned())), whole);
     }
 }

@@ -66,7 +66,7 @@ fn audited() -> RootAudit {
     let mends = vec![findings[0].fingerprint, findings[1].fingerprint];
     let (before, after) = ("BAD\nsame\nBAD".to_owned(), "GOOD\nmore\nsame\nGOOD".to_owned());
     let plan = FixPlan::new(&known, root, "a ä.py", before, after, mends).expect("a plan");
-    let mut fix = Fix::proposed(&plan, Timestamp::UNIX_EPOCH);
+    let mut fix = Fix::proposed(&plan, None, Timestamp::UNIX_EPOCH);
     fix.state = FixState::Seeded;
     fix.check = CheckResult::Passed;
     fix.branch = Some(plan.branch());

@@ -409,7 +409,7 @@ pub fn approve(plan: FixPlan, scene: Scene<'_>) -> Result<Approved<FixPlan>, Ref
         (Check::Grant, merit::grant(&plan, policy)),
         (Check::Class, merit::class(&plan, policy)),
         (Check::DiffSize, merit::diff_size(&plan, policy)),
-        (Check::Unchanged, place::unchanged(plan.before_hash(), facts)),
+        (Check::Unchanged, place::unchanged(plan.before.hash(), facts)),
         (Check::NoSuppression, merit::no_suppression(&plan.before, &plan.after)),
         (Check::Repository, place::repository(facts, policy)),
         (Check::Tracked, place::tracked(&plan, facts)),

@@ -154,7 +154,7 @@ pub(super) fn clean(plan: &FixPlan, facts: &Facts) -> Result<(), No> {
     match &facts.repo {
         RepoFacts::Outside | RepoFacts::Unusable(_) => Ok(()),
         RepoFacts::Inside { staged: true, .. } => refuse("the file has staged work: commit it first"),
-        RepoFacts::Inside { at_head: Some(hash), .. } if *hash == plan.before_hash() => Ok(()),
+        RepoFacts::Inside { at_head: Some(hash), .. } if *hash == plan.before.hash() => Ok(()),
         RepoFacts::Inside { at_head: Some(_), .. } => {
             refuse("the file differs from HEAD (uncommitted work, or converted line ends): commit it first")
         }

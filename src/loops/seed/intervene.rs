@@ -55,7 +55,8 @@ pub fn intervene(
     now: Timestamp,
 ) -> Result<Fix, SeedError> {
     let drill = drill(parts, &known.lesson, now)?;
-    let mut fix = parts.db.fix(&plan.id)?.filter(|fix| fix.same_content(plan)).unwrap_or(Fix::proposed(plan, now));
+    let mut fix =
+        parts.db.fix(&plan.id)?.filter(|fix| fix.same_content(plan)).unwrap_or_else(|| Fix::proposed(plan, None, now));
     let actor = if asked_by == AskedBy::Person { Actor::Person } else { Actor::Agent };
     let judged = settle::judge(parts, area, plan, Wish { asked_by, kind, go: Go::Make, drill: &drill }, now)?;
     let verdicts = match &judged {

@@ -252,7 +252,7 @@ pub fn seed(
                 let drill = drill(parts, &known.lesson, now)?;
                 let wish = Wish { asked_by: AskedBy::Audit, kind, go, drill: &drill };
                 let fix = match mode {
-                    Mode::Tell => settle::foretell(parts, area, &plan, wish, now)?.0,
+                    Mode::Tell => settle::foretell(parts, area, &plan, prior.as_ref(), wish, now)?.0,
                     Mode::List | Mode::Seed => settle::settle(parts, area, &plan, prior, wish, now)?,
                 };
                 let passes = fix.state == FixState::Proposed && fix.verdicts.iter().all(Verdict::passes);

@@ -40,10 +40,10 @@ pub fn rehearse_onto(
     id: &FixId,
     now: Timestamp,
 ) -> Result<(Fix, ActionKind), PersonError> {
-    let (_, plan, drill) = wanted(parts, area, lessons, id, now)?;
+    let (fix, plan, drill) = wanted(parts, area, lessons, id, now)?;
     let kind = kind_in_place(parts, &plan);
     let wish = Wish { asked_by: AskedBy::Person, kind, go: Go::Later, drill: &drill };
-    Ok((foretell(parts, area, &plan, wish, now)?.0, kind))
+    Ok((foretell(parts, area, &plan, Some(&fix), wish, now)?.0, kind))
 }
 
 /// Takes back a fix that was made where people use it. None: this one was not made so, or not by mesh.

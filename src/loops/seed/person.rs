@@ -104,9 +104,9 @@ pub fn rehearse(
     id: &FixId,
     now: Timestamp,
 ) -> Result<Fix, PersonError> {
-    let (_, plan, drill) = wanted(parts, area, lessons, id, now)?;
+    let (fix, plan, drill) = wanted(parts, area, lessons, id, now)?;
     let wish = Wish { asked_by: AskedBy::Person, kind: ActionKind::Branch, go: Go::List, drill: &drill };
-    Ok(foretell(parts, area, &plan, wish, now)?.0)
+    Ok(foretell(parts, area, &plan, Some(&fix), wish, now)?.0)
 }
 
 /// What the guard says of a fix now where nobody asks for it, and what it would do by itself. Nothing is remembered.
@@ -126,7 +126,7 @@ pub fn explain(
     let kind = kind_by_itself(parts, known, &plan, Some(&fix));
     let go = if kind.is_intervention() { Go::Later } else { Go::List };
     let wish = Wish { asked_by: AskedBy::Audit, kind, go, drill: &drill };
-    Ok((foretell(parts, area, &plan, wish, now)?.0, kind))
+    Ok((foretell(parts, area, &plan, Some(&fix), wish, now)?.0, kind))
 }
 
 /// The fix that a person names, planned again and the same as it was shown.

@@ -48,7 +48,7 @@ pub(super) fn settle(
     wish: Wish<'_>,
     now: Timestamp,
 ) -> Result<Fix, SeedError> {
-    let (mut fix, approved) = foretell(parts, area, plan, wish, now)?;
+    let (mut fix, approved) = foretell(parts, area, plan, prior.as_ref(), wish, now)?;
     // That it was tried a moment ago says less than what came of it then.
     if let Some(prior) = prior.as_ref().filter(|prior| prior.same_content(plan) && prior.reason.is_some())
         && only_just_tried(&fix.verdicts)
@@ -111,10 +111,11 @@ pub(super) fn foretell(
     parts: &mut Parts<'_>,
     area: &Area,
     plan: &FixPlan,
+    prior: Option<&Fix>,
     wish: Wish<'_>,
     now: Timestamp,
 ) -> Result<(Fix, Option<Approved<FixPlan>>), SeedError> {
-    let mut fix = Fix::proposed(plan, now);
+    let mut fix = Fix::proposed(plan, prior, now);
     match judge(parts, area, plan, wish, now)? {
         Err(refusal) => {
             fix.state = match refusal.hardest() {

@@ -47,7 +47,7 @@ impl SystemApplier {
             let made = remove_all(&holder)
                 .and_then(|()| fs::DirBuilder::new().recursive(true).mode(0o700).create(&holder))
                 .and_then(|()| file.parent().map_or(Ok(()), fs::create_dir_all))
-                .and_then(|()| fs::write(&file, &plan.after));
+                .and_then(|()| fs::write(&file, &*plan.after));
             made.map_err(|error| untouched(error.to_string()))?;
             let place = trial::Place {
                 copy: &copy,
@@ -80,8 +80,8 @@ fn change(id: &InterventionId, plan: &Approved<FixPlan>) -> Result<Change, Apply
         id: id.to_string(),
         root: plan.root.clone(),
         path: plan.path.clone(),
-        before: plan.before.clone().into_bytes(),
-        after: plan.after.clone().into_bytes(),
+        before: plan.before.as_bytes().to_vec(),
+        after: plan.after.as_bytes().to_vec(),
         target,
     })
 }

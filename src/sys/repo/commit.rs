@@ -25,7 +25,7 @@ pub(super) fn commit(
     let real_root = plan.root.canonicalize().map_err(|error| unusable(&error.to_string()))?;
     let path = within(repo, &real_root.join(&plan.path)).ok_or_else(|| unusable("the file is outside of it"))?;
     let base = find(repo, plan.head())?;
-    let edit = Edit { path: &path, before: plan.before_hash(), after: plan.after.as_bytes() };
+    let edit = Edit { path: &path, before: plan.before.hash(), after: plan.after.as_bytes() };
     let id = edit.on_top_of(repo, &base, &plan.message(), email, now)?;
     save_commit(repo, id, &path)?;
     Ok(Committed { commit: id.to_string(), base: base.id().to_string() })
