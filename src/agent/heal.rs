@@ -133,9 +133,9 @@ impl Heal {
     }
 }
 
-/// Seconds until every fifth look.
-fn fifth_look(setting: &Setting) -> i64 {
-    i64::try_from(setting.every.as_secs().saturating_mul(5)).unwrap_or(i64::MAX)
+/// Seconds until every fifteenth look.
+fn fifteenth_look(setting: &Setting) -> i64 {
+    i64::try_from(setting.every.as_secs().saturating_mul(15)).unwrap_or(i64::MAX)
 }
 
 fn run(around: Around, db: Db, first: Given, words: &Receiver<Word>, log: Log) -> Result<(), DbError> {
@@ -157,7 +157,7 @@ fn run(around: Around, db: Db, first: Given, words: &Receiver<Word>, log: Log) -
     }
     let mut eyes = SystemEyes::new(Supervised::eyes(services.clone()), SystemExec, good.clone());
     eyes.keeps = remembers;
-    eyes.gone_after = fifth_look(&first.setting);
+    eyes.gone_after = fifteenth_look(&first.setting);
     let blocked = vec![home.root().to_owned()];
     let services = Supervised::hands(services, ending.clone());
     let hands = SystemHands::new(services, SystemExec, changes, good, blocked, || SystemClock.now());
@@ -170,7 +170,7 @@ fn run(around: Around, db: Db, first: Given, words: &Receiver<Word>, log: Log) -
     loop {
         match words.recv_timeout(due.saturating_duration_since(Instant::now())) {
             Ok(Word::Given(given)) => {
-                healer.eyes().gone_after = fifth_look(&given.setting);
+                healer.eyes().gone_after = fifteenth_look(&given.setting);
                 healer.setting = given.setting;
                 (held, assertions, invariants_every) = (given.held, given.invariants, given.invariants_every);
                 continue;
