@@ -79,7 +79,7 @@ impl Known {
         let percent = |most: f64| 100.0 * count as f64 / most.max(1.0);
         let known = self.most_files.filter(|known| known.0 == process).map(|known| percent(known.1));
         known.filter(|percent| *percent < FILES_ASKED).or_else(|| {
-            let most = process::most_files(process.0)?;
+            let most = crate::sys::managers::process::most_files(Path::new(&format!("/proc/{}", process.0)))?;
             self.most_files = Some((process, most));
             Some(percent(most))
         })

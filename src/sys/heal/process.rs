@@ -115,7 +115,7 @@ impl Looked {
             zombies: tree.processes.iter().filter(|one| one.stat.state == 'Z').count(),
             threads: tree.processes.iter().map(|one| one.stat.threads).sum(),
             memory_mb: tree.processes.iter().filter_map(|one| anonymous_mb(one.pid)).sum(),
-            files: open_files(pid),
+            files: managed::open_files(Path::new(&format!("/proc/{pid}"))).ok(),
             wanted_ns: tree.wanted_ns,
             alone: tree.alone(),
         })
@@ -194,23 +194,6 @@ fn by_parents(root: u32) -> Vec<Process> {
 pub(super) fn anonymous_mb(pid: u32) -> Option<f64> {
     let (resident, lent) = managed::pages(pid)?;
     Some((resident.saturating_sub(lent) * rustix::param::page_size() as u64) as f64 / (1_024.0 * 1_024.0))
-}
-
-/// How many files it may have open.
-pub(super) fn most_files(pid: u32) -> Option<f64> {
-    let mut room = [0; 4_096];
-    let limits = text(managed::whole(&format!("/proc/{pid}/limits"), &mut room)?)?;
-    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
-    line.split_ascii_whitespace().next()?.parse().ok()
-}
-
-fn open_files(pid: u32) -> Option<usize> {
-    let folder = format!("/proc/{pid}/fd");
-    // Newer kernels say it as the size of the folder; older ones, and where there are none, zero.
-    match fs::metadata(&folder).ok()?.len() {
-        0 => Some(fs::read_dir(folder).ok()?.flatten().count()),
-        count => usize::try_from(count).ok(),
-    }
 }
 
 /// What a process still holds of what is no longer there.

@@ -72,6 +72,24 @@ pub(in crate::sys) fn whole<'a>(path: &str, room: &'a mut [u8]) -> Option<&'a [u
     room.get(..read).filter(|text| !text.is_empty())
 }
 
+/// How many files the process with this folder below `/proc` has open.
+pub(in crate::sys) fn open_files(folder: &Path) -> io::Result<usize> {
+    let open = folder.join("fd");
+    // Kernels since 6.2 say it as the size of the folder; older ones, and where there are none, zero.
+    match fs::metadata(&open)?.len() {
+        0 => Ok(fs::read_dir(open)?.count()),
+        count => Ok(usize::try_from(count).unwrap_or(usize::MAX)),
+    }
+}
+
+/// How many files it may have open, as its soft limit says; `None` where it has none.
+pub(in crate::sys) fn most_files(folder: &Path) -> Option<f64> {
+    let mut room = [0; 4_096];
+    let limits = std::str::from_utf8(whole(&folder.join("limits").to_string_lossy(), &mut room)?).ok()?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    line.split_ascii_whitespace().next()?.parse().ok()
+}
+
 /// The process that has this pid now, as `/proc` tells; `None` when there is none, or a dead one that was not yet
 /// fetched by its parent.
 #[must_use]

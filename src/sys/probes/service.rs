@@ -9,6 +9,7 @@ use super::procfs::{self, Stat};
 use super::{megabytes, percent, reading, small_file};
 use crate::domain::signal::{SeriesName, Subject};
 use crate::ports::{Probe, Reading};
+use crate::sys::managers::process;
 
 /// Most processes of one service that are looked at.
 const MOST: usize = 10_000;
@@ -101,22 +102,19 @@ impl ServiceProbe {
         }
         let mut readings: Vec<_> =
             told.into_iter().map(|(signal, value)| reading(signal, &self.name, Ok(value))).collect();
-        let (mut open, mut worst) = (0.0, None::<(f64, u32)>);
+        let (mut open, mut worst) = (0_usize, None::<(f64, u32)>);
         let mut hidden = None;
         let known = self.known_limits();
         for stat in stats {
             let dir = self.proc.join(stat.pid.to_string());
-            match open_files(&dir) {
+            match process::open_files(&dir) {
                 Ok(count) => {
                     open += count;
                     let key = (stat.pid, stat.started);
-                    let limit = known
-                        .get(&key)
-                        .copied()
-                        .unwrap_or_else(|| small_file(dir.join("limits")).as_deref().and_then(file_limit));
+                    let limit = known.get(&key).copied().unwrap_or_else(|| process::most_files(&dir));
                     self.limits.insert(key, limit);
                     if let Some(limit) = limit {
-                        let used = percent(count, limit);
+                        let used = percent(count as f64, limit);
                         worst = Some(worst.filter(|(most, _)| *most >= used).unwrap_or((used, stat.pid)));
                     }
                 }
@@ -132,7 +130,7 @@ impl ServiceProbe {
                 }
             }
             (None, worst) => {
-                readings.push(reading("service.fds", &self.name, Ok(open)));
+                readings.push(reading("service.fds", &self.name, Ok(open as f64)));
                 if let Some((used, pid)) = worst {
                     readings.push(reading("service.fd_used_percent", &self.name, Ok(used)));
                     self.remark("service.fd_used_percent", format!("most by pid {pid}"));
@@ -284,27 +282,12 @@ fn children(proc: &Path, of: &Stat) -> Option<Vec<u32>> {
     Some(found)
 }
 
-/// How many files the process of `dir` has open. Kernels since 6.2 say so without a list of them.
-fn open_files(dir: &Path) -> std::io::Result<f64> {
-    let fds = dir.join("fd");
-    match fs::metadata(&fds)?.len() {
-        0 => Ok(fs::read_dir(fds)?.count() as f64),
-        counted => Ok(counted as f64),
-    }
-}
-
 fn number(text: &str) -> Option<f64> {
     text.trim().parse::<f64>().ok().filter(|number| number.is_finite())
 }
 
 fn field(text: &str, name: &str) -> Option<f64> {
     number(text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?)
-}
-
-/// The soft limit of open files.
-fn file_limit(limits: &str) -> Option<f64> {
-    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
-    number(line.split_ascii_whitespace().next()?)
 }
 
 /// The process that a pid file names, unless its number was given to another one since.
